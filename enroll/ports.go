@@ -1,0 +1,82 @@
+// Package enroll decides who gets a certificate for which names: accounts, orders, authorisations, challenges,
+// revocation requests and renewal advice. Its children speak the protocols: acme (RFC 8555, RFC 9773), dcv (domain
+// validation and CAA).
+//
+// Invariant: an order reaches the signer only when each of its names has a validation by its account that is still
+// within policy and a CAA check of its own that permits it; both are rows before the signer is asked.
+//
+// Refuses: to hold keys, to choose serials or dates, to say "valid" for an order whose certificate is not durable.
+package enroll
+
+import (
+	"context"
+	"time"
+
+	"bulkhead"
+)
+
+// Store is the durable record as enrolment needs it. Every Update compares the state it expects and fails with
+// KindConflict when the row has moved; evidence commits with the row it speaks of.
+type Store interface {
+	// CreateAccount inserts; KindConflict when the thumbprint or token hash exists.
+	CreateAccount(ctx context.Context, a bulkhead.Account, ev ...bulkhead.Evidence) error
+	Account(ctx context.Context, id string) (bulkhead.Account, error)
+	AccountByThumbprint(ctx context.Context, thumbprint string) (bulkhead.Account, error)
+	AccountByToken(ctx context.Context, tokenHash bulkhead.Hash) (bulkhead.Account, error)
+	UpdateAccount(ctx context.Context, a bulkhead.Account, expect bulkhead.AccountState, ev ...bulkhead.Evidence) error
+
+	// CreateOrder inserts the order and those of its authorisations that are new, in one transaction. When
+	// o.Replaces is set it fails with KindAlreadyReplaced if that certificate is claimed by another order that is
+	// not invalid.
+	CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error
+	Order(ctx context.Context, id string) (bulkhead.Order, error)
+	// OrdersByAccount returns ids, newest first, after the cursor id.
+	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
+	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
+	// OrdersInState serves resumption after a crash: orders in the state, oldest first.
+	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
+	// OrdersByAuthorization returns the pending orders that rest on an authorisation.
+	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
+
+	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
+	// UpdateAuthorization stores state and challenges; v, when not nil, is inserted as evidence of validation.
+	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
+	// ReusableAuthorizations returns valid authorisations of the account for the identifiers that do not expire
+	// before t, at most one per (identifier, wildcard).
+	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
+	// HoldsAuthorizations reports whether the account has a valid authorisation for every identifier.
+	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
+	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
+
+	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	// CertificateByOrder returns the durable certificate of an order; KindNotFound when there is none.
+	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
+	// MarkReplaced records that old was replaced by new; the first mark stays.
+	MarkReplaced(ctx context.Context, old, new bulkhead.CertificateRef) error
+	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
+	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+}
+
+// Issuer signs; it is the signer's door seen from here.
+type Issuer interface {
+	Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
+}
+
+// Revoker turns an accepted revocation request into a change of status. RevokeCertificates returns when the change
+// is activated, or with KindGate and the id of the change that waits for approval.
+type Revoker interface {
+	RevokeCertificates(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (changeID string, err error)
+	// BlockKey blocks a key for ever, before anything else happens (P10). Blocking twice is no error.
+	BlockKey(ctx context.Context, key bulkhead.BlockedKey) error
+}
+
+// Validator performs one challenge and CAA checks; dcv implements it.
+type Validator interface {
+	// Validate looks once, from the outside. keyAuthorization is RFC 8555 section 8.1. It returns what was seen, or
+	// a Fault of kind connection, dns, tls, unauthorized or incorrectResponse.
+	Validate(ctx context.Context, id bulkhead.Identifier, m bulkhead.Method, token, keyAuthorization string) (detail string, err error)
+	// CheckCAA looks up CAA for one name (RFC 8659, RFC 8657). A lookup that fails is a denial with KindCAA unless
+	// the name is one of our own private names.
+	CheckCAA(ctx context.Context, id bulkhead.Identifier, wildcard bool, accountURI string, m bulkhead.Method) (bulkhead.CAACheck, error)
+}

@@ -1,0 +1,59 @@
+package bulkhead
+
+import "time"
+
+// EvidenceKind says what a leaf of the evidence log records. The number is part of the leaf format and never reused.
+type EvidenceKind uint16
+
+// Evidence kinds. pki/tlog documents what each kind puts into which field.
+const (
+	EvCertificateIntent  EvidenceKind = 1 // Digest: SHA-256 of the TBSCertificate; KeyHash: subject key; Signer: issuing key
+	EvCertificateOutcome EvidenceKind = 2 // Digest: SHA-256 of the certificate; Link: the intent's Digest
+	EvCertificateAbandon EvidenceKind = 3 // Link: the intent's Digest; Detail: why
+	EvBatchIntent        EvidenceKind = 4 // Ref: batch id; Count; Digest: Merkle root over digests of the bytes to be signed; Detail: what
+	EvBatchOutcome       EvidenceKind = 5 // Ref: batch id; Count; Digest: Merkle root over digests of signatures; Link: the intent's Digest
+	EvValidation         EvidenceKind = 10
+	EvCAA                EvidenceKind = 11
+	EvAccount            EvidenceKind = 12
+	EvOrderRefused       EvidenceKind = 13
+	EvKeyBlocked         EvidenceKind = 20 // KeyHash
+	EvChangePlanned      EvidenceKind = 30 // Ref: change id; Count
+	EvChangePreviewed    EvidenceKind = 31 // Digest: preview hash
+	EvChangeApproved     EvidenceKind = 32 // Digest: preview hash; Actor: who
+	EvChangeStaged       EvidenceKind = 33
+	EvChangeActivated    EvidenceKind = 34 // Count: head sequence
+	EvChangePublished    EvidenceKind = 35
+	EvChangeSettled      EvidenceKind = 36
+	EvChangeRefused      EvidenceKind = 37
+	EvRevocation         EvidenceKind = 38 // Authority, Serial, Detail: reason and time
+	EvAuthority          EvidenceKind = 40 // Digest: certificate; Detail: what happened to the authority
+	EvOperator           EvidenceKind = 50 // KeyHash: the operator's key
+	EvApproval           EvidenceKind = 51 // Ref: request id; Digest: what was approved
+	EvAlarm              EvidenceKind = 60 // Detail: detector and message
+	EvStart              EvidenceKind = 61
+)
+
+// Evidence is one fact for the append-only log. It holds digests and identifiers, never DER and never a secret.
+// Unused fields stay zero.
+type Evidence struct {
+	Kind      EvidenceKind
+	At        time.Time   // millisecond precision, UTC
+	Actor     string      // who: "operator:NAME", "account:ID", "role:NAME"
+	Authority AuthorityID // whose issuing
+	Serial    Serial
+	Ref       string // id of the order, change, batch or request concerned
+	KeyHash   Hash   // subject or operator key
+	Signer    Hash   // SHA-256 of the SPKI of the key that signs; zero when nothing is signed
+	Digest    Hash
+	Link      Hash // digest of the leaf's predecessor in meaning, by kind
+	Count     int64
+	Detail    string // at most 4,096 bytes of UTF-8
+}
+
+// EvidenceRow is a leaf in the store: sequenced without gaps and hash-chained, committed in the transaction that it
+// speaks of.
+type EvidenceRow struct {
+	Seq   int64 // from 1
+	Leaf  []byte
+	Chain Hash // SHA-256(previous Chain || SHA-256(Leaf)); the first row's predecessor is the zero hash
+}

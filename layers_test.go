@@ -1,0 +1,186 @@
+package bulkhead_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"sort"
+	"strings"
+	"testing"
+)
+
+// rule says what packages below a path may import of this module, and why. The most specific path decides. "." is
+// the root package; a trailing "/*" covers everything below.
+type rule struct {
+	path   string
+	allow  []string
+	reason string
+}
+
+var rules = []rule{
+	{".", nil, "the nouns import nothing: everything may stand on them"},
+	{"pki/profile", []string{"."}, "layer 1 is pure"},
+	{"pki/lint", []string{".", "pki/policy", "pki/profile"}, "rules cite dated policy"},
+	{"pki/keycheck", []string{"."}, "layer 1 is pure"},
+	{"pki/policy", []string{"."}, "layer 1 is pure"},
+	{"pki/ocsp", []string{"."}, "layer 1 is pure"},
+	{"pki/crl", []string{"."}, "layer 1 is pure"},
+	{"pki/pack", []string{".", "pki/ocsp"}, "packs hold OCSP answers"},
+	{"pki/tlog", []string{"."}, "an auditor's verifier stands on this alone"},
+	{"keys", []string{".", "keys/*"}, "keys know nothing of what they sign"},
+	{"publish", []string{"."}, "an object is bytes with a name"},
+	{"store", []string{".", "pki/tlog", "store/*"}, "the store encodes evidence leaves in its transactions and holds no rules"},
+	{"ceremony", []string{".", "keys", "pki/*"}, "the offline tool reaches no store and no network"},
+	{"signer", []string{".", "keys", "pki/*"}, "the signer is the only online holder of keys"},
+	{"enroll", []string{".", "pki/*"}, "a decision becomes a request to the signer, never a signature"},
+	{"enroll/dcv", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
+	{"enroll/acme", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
+	{"status", []string{".", "pki/*", "publish"}, "status publishes; it holds no key"},
+	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
+	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
+	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
+	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},
+	{"console", []string{"."}, "surfaces over read ports"},
+	{"run", []string{".", "run/*", "pki/*", "keys", "publish", "store/*", "ceremony", "signer", "enroll/*", "status", "evidence", "quorum", "watch", "edge", "console"}, "roles compose compartments"},
+	{"cmd/bulkhead", []string{".", "run/*", "quorum", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
+	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
+}
+
+// external forbids modules outside some folders.
+var external = []struct {
+	prefix string
+	only   []string
+	reason string
+}{
+	{"database/sql", []string{"store"}, "business rules never see a database handle"},
+	{"modernc.org/sqlite", []string{"store/sqlite"}, "one driver, one place"},
+	{"github.com/jackc/pgx", []string{"store/postgres"}, "one driver, one place"},
+	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
+	{"github.com/zmap/zlint", []string{"pki/lint"}, "findings are ours, the rules are a library"},
+	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
+	{"net/http", []string{"edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish"}, "who speaks HTTP is a short list"},
+}
+
+type listed struct {
+	ImportPath string
+	Doc        string
+	Imports    []string
+	GoFiles    []string
+	Name       string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,Imports,GoFiles,Name", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func local(importPath string) (string, bool) {
+	if importPath == "bulkhead" {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, "bulkhead/")
+}
+
+func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+func allowed(path string, allow []string) bool {
+	for _, a := range allow {
+		if dir, wide := strings.CutSuffix(a, "/*"); path == a || wide && under(path, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func ruleFor(path string) (rule, bool) {
+	sorted := append([]rule(nil), rules...)
+	sort.Slice(sorted, func(i, j int) bool { return len(sorted[i].path) > len(sorted[j].path) })
+	for _, r := range sorted {
+		if r.path == path || r.path != "." && under(path, r.path) {
+			return r, true
+		}
+	}
+	return rule{}, false
+}
+
+// TestWalls proves that arrows between packages point the way ARCHITECTURE.md says.
+func TestWalls(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range packages(t) {
+		path, _ := local(p.ImportPath)
+		r, ok := ruleFor(path)
+		if !ok {
+			t.Errorf("package %s has no rule: say in layers_test.go what it may import, and why", path)
+			continue
+		}
+		seen[r.path] = true
+		for _, imp := range p.Imports {
+			if to, ours := local(imp); ours {
+				if !allowed(to, r.allow) && !under(to, r.path) {
+					t.Errorf("%s imports %s; it may import %v: %s", path, to, r.allow, r.reason)
+				}
+				continue
+			}
+			for _, e := range external {
+				if !under(imp, e.prefix) {
+					continue
+				}
+				ok := false
+				for _, dir := range e.only {
+					ok = ok || under(path, dir)
+				}
+				if !ok {
+					t.Errorf("%s imports %s, which only %v may: %s", path, imp, e.only, e.reason)
+				}
+			}
+		}
+	}
+	for _, r := range rules {
+		if !seen[r.path] {
+			t.Errorf("the rule for %s has no package: delete it", r.path)
+		}
+	}
+}
+
+// TestPackagesSayWhatTheyAre wants a doc comment with purpose, invariant and refusals on every package of the house.
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.GoFiles) == 0 {
+			continue
+		}
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestWallsWouldFail shows that the check is not blind: a planted wrong import is refused.
+func TestWallsWouldFail(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"edge", "keys", false}, {"edge", "store/sqlite", false}, {"cmd/bulkhead-verify", "keys", false},
+		{"status", "signer", false}, {"pki/ocsp", "store/sqlite", false}, {"signer", "pki/lint", true},
+	} {
+		r, ok := ruleFor(c.from)
+		if !ok || allowed(c.to, r.allow) != c.want {
+			t.Errorf("%s importing %s: allowed is %v, want %v", c.from, c.to, !c.want, c.want)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+// Package quorum keeps the operators and their signed approvals: one person can stop, two must agree to start.
+//
+// Invariant: an approval is an Ed25519 signature by an operator in office over the digest of exactly what was shown;
+// one operator counts once; nothing is executed before the quorum stands, and nothing twice.
+//
+// Refuses: an approval of anything but an open request, by a removed operator, by the same key twice; to remove
+// operators below the number that a quorum needs.
+package quorum
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+// Store is the durable record as the quorum needs it.
+type Store interface {
+	// PutOperator inserts or replaces by name.
+	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
+	Operators(ctx context.Context) ([]bulkhead.Operator, error)
+	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
+	// Request returns a request with its approvals; KindNotFound when there is none.
+	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
+	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
+	// AddApproval inserts; KindConflict when the operator approved this request before.
+	AddApproval(ctx context.Context, a bulkhead.Approval, ev ...bulkhead.Evidence) error
+	// MoveRequest changes the state if it is still expect; KindConflict otherwise.
+	MoveRequest(ctx context.Context, id string, expect, to bulkhead.RequestState, ev ...bulkhead.Evidence) error
+}

@@ -1,0 +1,77 @@
+// Package signer is the only place where an issuing key is used.
+//
+// Purpose: turn a request into a signature in three steps that cannot be skipped. Prepare checks policy, keys,
+// evidence of validation and lint on a twin signed by a throw-away key, and makes the intent durable; it returns a
+// single-use token. Only a token can be signed. The signed bytes must equal the linted ones, and the outcome is
+// durable before anyone receives it. CRLs, OCSP answers and heads go through the same door in batches.
+//
+// Invariant: every signature made by a key has one intent leaf committed before it (promises P2 and P3). Statuses and
+// CRL entries are read from the record by the signer itself; callers name what to sign, never what to say.
+//
+// Refuses: a caller's serial, dates or extensions; blocked and weak keys on every path (P10); a name without evidence
+// of validation and CAA; a token twice, or by another signer; an authority that is retired, or that would be outlived.
+package signer
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"bulkhead"
+)
+
+// Store is the durable record as the signer needs it.
+type Store interface {
+	// Authority returns one authority; KindNotFound when there is none.
+	Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error)
+	// Authorities returns all authorities, by id.
+	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	// PutAuthority inserts or replaces the authority with its evidence.
+	PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error
+	// OrderEvidence returns the validations and CAA checks on which an order rests.
+	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
+	// BlockedKeys returns those of the given hashes that are blocked.
+	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
+	// Reserve commits reservations with their intents in one transaction. Item i fails alone, with errs[i]:
+	// KindBadPublicKey when its key hash is blocked at the moment of commit, KindConflict when issuer and serial
+	// exist already. err is for the transaction as a whole; after it nothing was kept, unless the commit itself was
+	// lost or only reported lost, which Recover sorts out.
+	Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error)
+	// Complete commits certificates with their outcomes: Reserved becomes Issued. KindConflict for an item that is
+	// not reserved. A second Complete with the same fingerprint succeeds and changes nothing.
+	Complete(ctx context.Context, items []bulkhead.Completion) (seqs []int64, errs []error, err error)
+	// Abandon moves Reserved to Abandoned with evidence; an item in any other state is left alone.
+	Abandon(ctx context.Context, items []bulkhead.CertificateRef, ev []bulkhead.Evidence) error
+	// OpenReservations returns rows still Reserved and reserved before t, with the intent's digest in Fingerprint.
+	OpenReservations(ctx context.Context, before time.Time, limit int) ([]bulkhead.Certificate, error)
+	// Statuses returns the status rows that exist among the serials, in any order.
+	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order.
+	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
+	// Change and ChangeItems read a change; items in (issuer, serial) order, after the cursor.
+	Change(ctx context.Context, id string) (bulkhead.Change, error)
+	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
+	// Head returns the newest head; the zero record when there is none.
+	Head(ctx context.Context) (bulkhead.HeadRecord, error)
+	// Delegates returns the OCSP delegates of an authority, newest first.
+	Delegates(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Delegate, error)
+	// PutDelegate records a delegate.
+	PutDelegate(ctx context.Context, d bulkhead.Delegate, ev ...bulkhead.Evidence) error
+	// DropDelegate forgets a delegate whose key was destroyed.
+	DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, keyURI string) error
+	// AppendEvidence commits leaves of their own.
+	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+}
+
+// Door is what the rest of the house may ask of a signer; *Signer implements it in process.
+type Door interface {
+	// Issue prepares and signs one certificate and returns it durable.
+	Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
+	// SignAnswers signs OCSP answers for certificates that we issued.
+	SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error)
+	// SignCRL signs the CRL of one shard and writes its DER to w.
+	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
+	// SignHead signs a head body (pki/pack) whose sequence must be above that of every head signed before.
+	SignHead(ctx context.Context, body []byte) (signed []byte, err error)
+}

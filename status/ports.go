@@ -1,0 +1,65 @@
+// Package status decides what the world is told of each certificate, and when: changes of status, epochs, OCSP packs,
+// CRL shards and the signed head that names them.
+//
+// Invariant: the answer for a certificate depends on its own row (issuer, serial) and nothing else (P1). A change goes
+// public in one step, the switch of the head, after its objects were signed, published and verified by reading them
+// back (P4). Every head is above all before it; rollback is a new head (P5).
+//
+// Refuses: a change without a preview, an approval of another preview, an answer for a serial that was never issued,
+// a CRL number or thisUpdate that goes backwards, un-revocation of anything published.
+package status
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"bulkhead"
+)
+
+// Store is the durable record as the status service needs it.
+type Store interface {
+	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	// StatusPage returns issued and revoked rows of an issuer whose notAfter is not before from, in serial order.
+	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
+	// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
+	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
+	// CountByKey returns the certificates (issued or revoked, not expired at t) that hold a key.
+	CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error)
+
+	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
+	Change(ctx context.Context, id string) (bulkhead.Change, error)
+	// Changes returns changes in any of the states (all when none is given), newest first.
+	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
+	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
+	// MoveChange stores the change if its state is still expect; KindConflict otherwise.
+	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
+	// Activate is the commit point: in one transaction the change goes from Staged to Activated, its items' rows to
+	// Revoked (a row already revoked only has its reason upgraded, and its date moved earlier, for keyCompromise),
+	// the head is stored if its sequence follows the newest one, the CRL records are stored, and the evidence is
+	// appended. KindConflict when any of it has moved; then nothing changed.
+	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
+
+	// Head returns the newest head; the zero record when there is none.
+	Head(ctx context.Context) (bulkhead.HeadRecord, error)
+	// PutHead stores a head whose sequence is one above the newest, with the CRLs it names; KindConflict otherwise.
+	PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error
+	// NextCRLNumber hands out a number above every number handed out before for the authority and shard.
+	NextCRLNumber(ctx context.Context, issuer bulkhead.AuthorityID, shard int) (int64, error)
+	// CRLs returns the newest CRL record of every shard.
+	CRLs(ctx context.Context) ([]bulkhead.CRLRecord, error)
+	// Prepared returns objects that a ceremony signed in advance, by NotBefore.
+	Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error)
+
+	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
+	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+}
+
+// Signer is the signer's door seen from here.
+type Signer interface {
+	SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error)
+	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
+	SignHead(ctx context.Context, body []byte) (signed []byte, err error)
+}

@@ -1,0 +1,23 @@
+// Package watch runs the detectors: each looks at evidence, the store, the edges or the log and raises an alarm when
+// the house is not as it should be.
+//
+// Invariant: the same trouble is one alarm, however often it is seen; an alarm is evidence. A detector that cannot
+// look says so; silence is never the sign of a broken detector.
+//
+// Refuses: to act. An alarm asks for a person or for a request on the ordinary path.
+package watch
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+// Store is the durable record as the detectors need it.
+type Store interface {
+	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	// RaiseAlarm inserts the alarm, or moves LastAt and Count of the one with the same detector and key; fresh tells
+	// which. Evidence is appended only for a fresh one.
+	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)
+	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+}
