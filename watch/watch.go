@@ -1,0 +1,162 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"bulkhead"
+)
+
+// Sighting is one thing that a sensor saw; detectors turn sightings into alarms.
+type Sighting struct {
+	Kind   SightingKind
+	Issuer bulkhead.AuthorityID
+	Serial bulkhead.Serial
+	At     time.Time
+	Detail string
+}
+
+// SightingKind says what was seen.
+type SightingKind string
+
+// Sightings.
+const (
+	// UnassignedAsked is a status request for a serial of our issuer for which the edge has no answer.
+	UnassignedAsked SightingKind = "unassigned-asked"
+)
+
+// Detector judges one sighting. It returns nil when all is well, an alarm when it is not, an error when it could not
+// look; an error is reported as an alarm of its own.
+type Detector interface {
+	ID() string // "D1"
+	Wants(k SightingKind) bool
+	Judge(ctx context.Context, s Sighting) (*bulkhead.Alarm, error)
+}
+
+// queueLength bounds sightings that wait; the sensor drops beyond it and the drop is counted in an alarm.
+const queueLength = 4096
+
+// Config is what a watch needs. Store is required.
+type Config struct {
+	Store     Store
+	Detectors []Detector
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Watch feeds sightings to detectors and records alarms.
+type Watch struct {
+	cfg   Config
+	queue chan Sighting
+	drops chan struct{} // at most one pending note that sightings were dropped
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Watch, error) {
+	if cfg.Store == nil {
+		return nil, fmt.Errorf("watch: no store")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Watch{cfg: cfg, queue: make(chan Sighting, queueLength), drops: make(chan struct{}, 1)}, nil
+}
+
+// See hands over a sighting without waiting; safe on any path, however hot.
+func (w *Watch) See(s Sighting) {
+	select {
+	case w.queue <- s:
+	default:
+		select {
+		case w.drops <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Run judges sightings until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-w.queue:
+			w.judge(ctx, s)
+		case <-w.drops:
+			now := w.cfg.Now().UTC()
+			w.raise(ctx, bulkhead.Alarm{Detector: "watch", Key: "dropped", Severity: bulkhead.Warning, FirstAt: now, LastAt: now, Count: 1,
+				Message: "sightings arrive faster than they can be judged; some were dropped", Runbook: "watch.md"})
+		}
+	}
+}
+
+func (w *Watch) judge(ctx context.Context, s Sighting) {
+	for _, d := range w.cfg.Detectors {
+		if !d.Wants(s.Kind) {
+			continue
+		}
+		a, err := d.Judge(ctx, s)
+		if err != nil {
+			now := w.cfg.Now().UTC()
+			a = &bulkhead.Alarm{Detector: d.ID(), Key: "blind", Severity: bulkhead.Warning, FirstAt: now, LastAt: now, Count: 1,
+				Message: "the detector could not look: " + bulkhead.AsFault(err).Detail, Runbook: "watch.md"}
+			w.cfg.Log.ErrorContext(ctx, "detector could not look", slog.String("detector", d.ID()), slog.String("error", err.Error()))
+		}
+		if a != nil {
+			w.raise(ctx, *a)
+		}
+	}
+}
+
+func (w *Watch) raise(ctx context.Context, a bulkhead.Alarm) {
+	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:watch", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
+	fresh, err := w.cfg.Store.RaiseAlarm(ctx, a, ev)
+	if err != nil {
+		w.cfg.Log.ErrorContext(ctx, "alarm could not be recorded", slog.String("detector", a.Detector), slog.String("message", a.Message), slog.String("error", err.Error()))
+		return
+	}
+	if fresh {
+		w.cfg.Log.WarnContext(ctx, "alarm", slog.String("detector", a.Detector), slog.String("severity", string(a.Severity)), slog.String("message", a.Message), slog.String("runbook", a.Runbook))
+	}
+}
+
+// Alarms returns what was raised, newest first.
+func (w *Watch) Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error) {
+	return w.cfg.Store.Alarms(ctx, limit)
+}
+
+// UnassignedSerial is D1: somebody asks for the status of a serial under our issuer that we never assigned. In 2011 it
+// would have shown the rogue DigiNotar certificates in use weeks before they were found.
+type UnassignedSerial struct {
+	Store Store
+}
+
+// ID implements Detector.
+func (UnassignedSerial) ID() string { return "D1" }
+
+// Wants implements Detector.
+func (UnassignedSerial) Wants(k SightingKind) bool { return k == UnassignedAsked }
+
+// Judge asks the store before it alarms: the edge may not have the newest answers yet. A reserved serial alarms as
+// well, because no certificate with it was ever handed out.
+func (d UnassignedSerial) Judge(ctx context.Context, s Sighting) (*bulkhead.Alarm, error) {
+	rows, err := d.Store.Statuses(ctx, s.Issuer, []bulkhead.Serial{s.Serial})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if r.State == bulkhead.Issued || r.State == bulkhead.Revoked {
+			return nil, nil
+		}
+	}
+	return &bulkhead.Alarm{
+		Detector: d.ID(), Key: string(s.Issuer) + "," + s.Serial.String(), Severity: bulkhead.Critical,
+		Message: "status was asked for serial " + s.Serial.String() + " of " + string(s.Issuer) + ", which was never issued: a certificate may exist that this house did not record",
+		Runbook: "d1-unassigned-serial.md", FirstAt: s.At, LastAt: s.At, Count: 1,
+	}, nil
+}
