@@ -26,7 +26,7 @@ type Store interface {
 	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
 	// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
-	// CountByKey returns the certificates (issued or revoked, not expired at t) that hold a key.
+	// CertificatesByKey returns the certificates (issued or revoked, not expired at t) that hold a key.
 	CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error)
 
 	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
@@ -54,6 +54,7 @@ type Store interface {
 	Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error)
 
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
+	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 }
 

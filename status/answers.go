@@ -1,0 +1,303 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sort"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/ocsp"
+	"bulkhead/pki/pack"
+	"bulkhead/publish"
+)
+
+// batchSize is how many answers one token of the signer covers: large enough that intent and outcome cost little per
+// answer, small enough that a crash repeats little.
+const batchSize = 1000
+
+// newAnswers publishes answers for certificates issued since the last look, as a delta pack.
+func (s *Service) newAnswers(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) (bool, error) {
+	var entries []pack.Entry
+	var responders responderTable
+	through := ih.ThroughSeq
+	for {
+		rows, err := s.cfg.Store.StatusSince(ctx, a.ID, through, batchSize)
+		if err != nil {
+			return false, err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		serials := make([]bulkhead.Serial, len(rows))
+		for i, r := range rows {
+			serials[i] = r.Serial
+		}
+		got, err := s.signAnswers(ctx, a, serials, "", &responders)
+		if err != nil {
+			return false, err
+		}
+		entries = append(entries, got...)
+		through = rows[len(rows)-1].Seq
+		if len(rows) < batchSize {
+			break
+		}
+	}
+	if through == ih.ThroughSeq {
+		return false, nil
+	}
+	if len(entries) > 0 {
+		ref, err := s.putPack(ctx, a, entries, responders)
+		if err != nil {
+			return false, err
+		}
+		ih.Packs = append([]pack.ObjectRef{ref}, ih.Packs...)
+	}
+	ih.ThroughSeq = through
+	return true, nil
+}
+
+// responderTable collects the delegate certificates of a pack; each stands once.
+type responderTable struct{ certs [][]byte }
+
+func (t *responderTable) index(cert []byte) int {
+	for i, c := range t.certs {
+		if bytes.Equal(c, cert) {
+			return i
+		}
+	}
+	t.certs = append(t.certs, cert)
+	return len(t.certs) - 1
+}
+
+// signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.
+func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials []bulkhead.Serial, change string, t *responderTable) ([]pack.Entry, error) {
+	now := s.now()
+	from := now.Add(-s.cfg.Policy.Backdate)
+	b, err := s.cfg.Signer.SignAnswers(ctx, bulkhead.AnswerRequest{
+		Authority: a.ID, Serials: serials, Change: change, ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.AnswerValidity), Object: "packs/" + string(a.ID),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Missing) > 0 {
+		return nil, fmt.Errorf("authority %s: the signer knows no certificate %s, which the record lists", a.ID, b.Missing[0])
+	}
+	issuer, err := parseAuthority(a)
+	if err != nil {
+		return nil, err
+	}
+	r := t.index(b.Responder)
+	entries := make([]pack.Entry, len(b.Answers))
+	for i, ans := range b.Answers {
+		if i == 0 || change != "" {
+			// The first of each batch and every answer of a change are verified whole; the rest share key and code path.
+			if err := checkAnswer(ans, b.Responder, issuer, now); err != nil {
+				return nil, err
+			}
+		}
+		entries[i] = pack.Entry{Serial: ans.Status.Serial, TBS: ans.TBS, Signature: ans.Signature, Responder: r,
+			ThisUpdate: b.ThisUpdate, NextUpdate: b.NextUpdate, Revoked: ans.Status.State == bulkhead.Revoked}
+	}
+	return entries, nil
+}
+
+// putPack writes answers as one immutable object. Entries may come in any order; a serial stands once.
+func (s *Service) putPack(ctx context.Context, a bulkhead.Authority, entries []pack.Entry, t responderTable) (pack.ObjectRef, error) {
+	id, err := packIssuer(a)
+	if err != nil {
+		return pack.ObjectRef{}, err
+	}
+	sort.Slice(entries, func(i, j int) bool { return entries[i].Serial.Compare(entries[j].Serial) < 0 })
+	return s.writePack(ctx, a.ID, id, func(w *pack.Writer) error {
+		index := make([]int, len(t.certs))
+		for i, c := range t.certs {
+			n, err := w.AddResponder(c)
+			if err != nil {
+				return err
+			}
+			index[i] = n
+		}
+		for _, e := range entries {
+			e.Responder = index[e.Responder]
+			if err := w.Add(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func packIssuer(a bulkhead.Authority) (pack.Issuer, error) {
+	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
+	if err != nil {
+		return pack.Issuer{}, err
+	}
+	return pack.Issuer{NameSHA1: id.NameSHA1, KeySHA1: id.KeySHA1, NameSHA256: id.NameSHA256, KeySHA256: id.KeySHA256}, nil
+}
+
+// writePack builds a pack and stores it under a name made of its digest.
+func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID, id pack.Issuer, fill func(*pack.Writer) error) (pack.ObjectRef, error) {
+	var buf bytes.Buffer
+	w, err := pack.NewWriter(&buf, id, ocsp.AppendAssembled)
+	if err != nil {
+		return pack.ObjectRef{}, err
+	}
+	if err := fill(w); err != nil {
+		return pack.ObjectRef{}, fmt.Errorf("building pack of %s: %w", authority, err)
+	}
+	ref, err := w.Finish()
+	if err != nil {
+		return ref, err
+	}
+	ref.Name = fmt.Sprintf("packs/%s/%s.pack", authority, ref.Digest.String()[:32])
+	return ref, s.cfg.Objects.Put(ctx, publish.Object{Name: ref.Name, Type: "application/octet-stream", Body: bytes.NewReader(buf.Bytes())})
+}
+
+// openPack reads a pack back and checks its digest.
+func (s *Service) openPack(ctx context.Context, ref pack.ObjectRef) (*pack.Pack, error) {
+	body, err := s.cfg.Objects.Get(ctx, ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	if bulkhead.Digest(body) != ref.Digest {
+		return nil, fmt.Errorf("object %s is not what the head names", ref.Name)
+	}
+	return pack.Open(body)
+}
+
+// mergeDeltas keeps the number of packs small without a new signature: the newest answer of each serial wins.
+func (s *Service) mergeDeltas(ctx context.Context, ih *pack.IssuerHead) (bool, error) {
+	if _, busy := s.refreshing.Load(ih.ID); busy || len(ih.Packs) <= s.cfg.Policy.MaxDeltas+1 {
+		return false, nil // a merge during a refresh would put old answers above the new base
+	}
+	// Merge from the newest down while the next pack is not much larger than what is merged so far, so that a large
+	// base is rewritten rarely.
+	n, size := 1, ih.Packs[0].Size
+	for n < len(ih.Packs) && (n < s.cfg.Policy.MaxDeltas || ih.Packs[n].Size <= 2*size) {
+		size += ih.Packs[n].Size
+		n++
+	}
+	packs := make([]*pack.Pack, n)
+	for i := range packs {
+		p, err := s.openPack(ctx, ih.Packs[i])
+		if err != nil {
+			return false, err
+		}
+		packs[i] = p
+	}
+	ref, err := s.writePack(ctx, ih.ID, packs[0].Issuer(), func(w *pack.Writer) error { return pack.Merge(w, nil, packs...) })
+	if err != nil {
+		return false, err
+	}
+	ih.Packs = append([]pack.ObjectRef{ref}, ih.Packs[n:]...)
+	return true, nil
+}
+
+// endOf is the earliest nextUpdate in a pack; read from the pack once after a start.
+func (s *Service) endOf(ctx context.Context, ref pack.ObjectRef) (time.Time, error) {
+	if t, ok := s.ends.Load(ref.Name); ok {
+		return t.(time.Time), nil
+	}
+	p, err := s.openPack(ctx, ref)
+	if err != nil {
+		return time.Time{}, err
+	}
+	early, _ := p.Window()
+	s.ends.Store(ref.Name, early)
+	return early, nil
+}
+
+// startRefresh signs all answers of an authority again at half-life, in the background: revocations go on meanwhile.
+func (s *Service) startRefresh(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) error {
+	due := false
+	for _, ref := range ih.Packs {
+		end, err := s.endOf(ctx, ref)
+		if err != nil {
+			return err
+		}
+		due = due || end.Sub(s.now()) <= s.cfg.Policy.AnswerValidity/2
+	}
+	// Answers cut short by the end of their delegate stay due however often they are signed: once per eighth of the
+	// validity is enough.
+	if last, ok := s.refreshed.Load(a.ID); !due || ok && s.now().Sub(last.(time.Time)) < s.cfg.Policy.AnswerValidity/8 {
+		return nil
+	}
+	if _, busy := s.refreshing.LoadOrStore(a.ID, struct{}{}); busy {
+		return nil
+	}
+	s.refreshed.Store(a.ID, s.now())
+	replaced := append([]pack.ObjectRef(nil), ih.Packs...)
+	s.background.Add(1)
+	go func() {
+		defer s.background.Done()
+		defer s.refreshing.Delete(a.ID)
+		if err := s.refresh(ctx, a, replaced); err != nil && ctx.Err() == nil {
+			s.cfg.Log.ErrorContext(ctx, "answers could not be refreshed; the old ones stand until they expire", slog.String("authority", string(a.ID)), slog.String("error", err.Error()))
+		}
+	}()
+	return nil
+}
+
+// refresh makes a new base. Deltas that appear while it signs stay above it, so a revocation is never covered by an
+// older answer.
+func (s *Service) refresh(ctx context.Context, a bulkhead.Authority, replaced []pack.ObjectRef) error {
+	var entries []pack.Entry
+	var responders responderTable
+	var after bulkhead.Serial
+	from := s.now().Add(-s.cfg.Policy.KeepExpired)
+	for {
+		rows, err := s.cfg.Store.StatusPage(ctx, a.ID, after, from, batchSize)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		serials := make([]bulkhead.Serial, len(rows))
+		for i, r := range rows {
+			serials[i] = r.Serial
+		}
+		got, err := s.signAnswers(ctx, a, serials, "", &responders)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, got...)
+		after = rows[len(rows)-1].Serial
+	}
+	var base []pack.ObjectRef
+	if len(entries) > 0 {
+		ref, err := s.putPack(ctx, a, entries, responders)
+		if err != nil {
+			return err
+		}
+		base = []pack.ObjectRef{ref}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	next := clone(s.head)
+	ih := issuerHead(next, a.ID)
+	ih.Packs = append(newer(ih.Packs, replaced), base...)
+	ih.Generation++
+	return s.put(ctx, next, nil)
+}
+
+// newer returns the packs that came after those replaced: deltas published while the refresh was signing.
+func newer(now, replaced []pack.ObjectRef) []pack.ObjectRef {
+	var keep []pack.ObjectRef
+	for _, ref := range now {
+		gone := false
+		for _, r := range replaced {
+			gone = gone || r.Name == ref.Name
+		}
+		if !gone {
+			keep = append(keep, ref)
+		}
+	}
+	return keep
+}

@@ -1,0 +1,312 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base32"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"bulkhead"
+	"bulkhead/pki/pack"
+	"bulkhead/publish"
+)
+
+// Policy is the part of the status service that an operator may set. Every duration is checked against dated policy
+// by the caller.
+type Policy struct {
+	AnswerValidity time.Duration // thisUpdate to nextUpdate of an OCSP answer; default 24 h (BR 4.9.9: 8 h to 10 d)
+	CRLValidity    time.Duration // default 7 d (BR 7.2: at most 10 d)
+	Backdate       time.Duration // thisUpdate is this much before signing, for clients whose clocks are slow; default 1 min
+	KeepExpired    time.Duration // answers go on this long after notAfter; default 24 h
+	OnePerson      int           // a change of at most so many items needs one person; default 10
+	Interval       time.Duration // between looks for new certificates and due refreshes; default 1 s
+	MaxDeltas      int           // deltas above the base before they are merged; default 8
+}
+
+func (p *Policy) defaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&p.AnswerValidity, 24*time.Hour)
+	set(&p.CRLValidity, 7*24*time.Hour)
+	set(&p.Backdate, time.Minute)
+	set(&p.KeepExpired, 24*time.Hour)
+	set(&p.Interval, time.Second)
+	if p.OnePerson == 0 {
+		p.OnePerson = 10
+	}
+	if p.MaxDeltas == 0 {
+		p.MaxDeltas = 8
+	}
+}
+
+// Config is what the service needs; Store, Signer, Objects and HeadVerifier are required.
+type Config struct {
+	Store        Store
+	Signer       Signer
+	Objects      publish.Store
+	HeadVerifier note.Verifier
+	Policy       Policy
+	Now          func() time.Time
+	Rand         io.Reader
+	Log          *slog.Logger
+}
+
+// Service is the one writer of heads in its process; other processes are fenced by the head's sequence in the store.
+type Service struct {
+	cfg Config
+
+	mu   sync.Mutex // held for the whole of every step that makes a head, so steps never interleave
+	head *pack.Head // newest head of the store; guarded by mu
+
+	refreshing sync.Map // bulkhead.AuthorityID → struct{}: a base refresh is under way
+	background sync.WaitGroup
+	refreshed  sync.Map // bulkhead.AuthorityID → time.Time: when the last base refresh began
+	ends       sync.Map // object name → time.Time: earliest nextUpdate inside a pack
+}
+
+// New checks the configuration. Start must be called before anything else.
+func New(cfg Config) (*Service, error) {
+	if cfg.Store == nil || cfg.Signer == nil || cfg.Objects == nil || cfg.HeadVerifier == nil {
+		return nil, fmt.Errorf("status: store, signer, objects and head verifier are required")
+	}
+	cfg.Policy.defaults()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: cfg}, nil
+}
+
+// now is UTC to the second: certificates, CRLs and OCSP know nothing finer.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Second) }
+
+func (s *Service) newID() (string, error) {
+	b := make([]byte, 10)
+	if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
+		return "", fmt.Errorf("random id: %w", err)
+	}
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)), nil
+}
+
+// Start takes up where the last process stopped: the newest head is published if it was not, and changes that were
+// approved are carried on by the ordinary path. It returns when every authority has its CRLs and its answers.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.Tick(ctx); err != nil {
+		return err
+	}
+	if err := s.resume(ctx); err != nil {
+		return err
+	}
+	s.background.Wait()
+	return nil
+}
+
+// Run looks for new certificates and due refreshes until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	t := time.NewTicker(s.cfg.Policy.Interval)
+	defer t.Stop()
+	defer s.background.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := s.Tick(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.ErrorContext(ctx, "status could not be brought up to date; what is published stands", slog.String("error", err.Error()))
+			}
+		}
+	}
+}
+
+// load reads the newest head of the store and makes sure that it is the one in public: a crash between the commit
+// and the switch is mended here, by the same path that every start takes. Callers hold mu.
+func (s *Service) load(ctx context.Context) error {
+	rec, err := s.cfg.Store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if rec.Sequence == 0 {
+		s.head = &pack.Head{Origin: s.cfg.HeadVerifier.Name()}
+		return nil
+	}
+	if s.head == nil || s.head.Sequence != rec.Sequence {
+		h, err := pack.OpenHead(rec.Body, s.cfg.HeadVerifier)
+		if err != nil {
+			return fmt.Errorf("newest head of the store: %w", err)
+		}
+		s.head = h
+	}
+	public, err := s.cfg.Objects.Head(ctx)
+	if err == nil && string(public) == string(rec.Body) {
+		return nil
+	}
+	if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		return fmt.Errorf("reading the public head: %w", err)
+	}
+	return s.cfg.Objects.SetHead(ctx, rec.Body)
+}
+
+// clone copies the head so that a step that fails leaves the old one untouched.
+func clone(h *pack.Head) *pack.Head {
+	n := *h
+	n.Issuers = make([]pack.IssuerHead, len(h.Issuers))
+	for i, is := range h.Issuers {
+		is.Packs = append([]pack.ObjectRef(nil), is.Packs...)
+		is.CRLs = append([]pack.CRLRef(nil), is.CRLs...)
+		n.Issuers[i] = is
+	}
+	return &n
+}
+
+// issuerHead finds or adds the entry of an authority; a head lists them by id.
+func issuerHead(h *pack.Head, id bulkhead.AuthorityID) *pack.IssuerHead {
+	if is := h.Issuer(id); is != nil {
+		return is
+	}
+	i := sort.Search(len(h.Issuers), func(i int) bool { return h.Issuers[i].ID >= id })
+	h.Issuers = slices.Insert(h.Issuers, i, pack.IssuerHead{ID: id})
+	return &h.Issuers[i]
+}
+
+// sign stamps the next sequence on a head and has it signed.
+func (s *Service) sign(ctx context.Context, next *pack.Head) (bulkhead.HeadRecord, error) {
+	next.Sequence = s.head.Sequence + 1
+	next.At = s.now()
+	prev := s.head
+	if prev.Sequence == 0 {
+		prev = nil
+	}
+	if err := next.Follows(prev); err != nil {
+		return bulkhead.HeadRecord{}, fmt.Errorf("next head: %w", err)
+	}
+	body, err := next.Body()
+	if err != nil {
+		return bulkhead.HeadRecord{}, err
+	}
+	signed, err := s.cfg.Signer.SignHead(ctx, body)
+	if err != nil {
+		return bulkhead.HeadRecord{}, err
+	}
+	return bulkhead.HeadRecord{Sequence: next.Sequence, Body: signed, At: next.At}, nil
+}
+
+// Tick does what is due: certificates that are new, CRLs and answers at half-life, deltas to merge. One new head
+// carries all of it.
+func (s *Service) Tick(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	authorities, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	next := clone(s.head)
+	var crls []bulkhead.CRLRecord
+	dirty := false
+	for _, a := range authorities {
+		if !a.Answers() || len(a.Certificate) == 0 {
+			continue
+		}
+		ih := issuerHead(next, a.ID)
+		changed, recs, err := s.bringUp(ctx, a, ih)
+		if err != nil {
+			// One authority in trouble must not keep the others from their answers.
+			s.cfg.Log.ErrorContext(ctx, "authority could not be brought up to date", slog.String("authority", string(a.ID)), slog.String("error", err.Error()))
+			next.Issuers = slices.DeleteFunc(next.Issuers, func(is pack.IssuerHead) bool { return is.ID == a.ID })
+			if old := s.head.Issuer(a.ID); old != nil {
+				*issuerHead(next, a.ID) = *old
+			}
+			continue
+		}
+		if changed {
+			ih.Generation++
+			dirty = true
+			crls = append(crls, recs...)
+		}
+	}
+	if !dirty {
+		return nil
+	}
+	return s.put(ctx, next, crls)
+}
+
+// put signs, stores and publishes a head that changes no status. Callers hold mu.
+func (s *Service) put(ctx context.Context, next *pack.Head, crls []bulkhead.CRLRecord) error {
+	rec, err := s.sign(ctx, next)
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Store.PutHead(ctx, rec, crls); err != nil {
+		return err
+	}
+	s.head = next
+	return s.cfg.Objects.SetHead(ctx, rec.Body)
+}
+
+// bringUp does what is due for one authority.
+func (s *Service) bringUp(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) (changed bool, crls []bulkhead.CRLRecord, err error) {
+	if named, err := s.nameCertificate(ctx, a, ih); err != nil {
+		return false, nil, err
+	} else if named {
+		changed = true
+	}
+	crls, err = s.dueCRLs(ctx, a, ih)
+	if err != nil {
+		return false, nil, err
+	}
+	fresh, err := s.newAnswers(ctx, a, ih)
+	if err != nil {
+		return false, nil, err
+	}
+	merged, err := s.mergeDeltas(ctx, ih)
+	if err != nil {
+		return false, nil, err
+	}
+	if err := s.startRefresh(ctx, a, ih); err != nil {
+		return false, nil, err
+	}
+	return changed || len(crls) > 0 || fresh || merged, crls, nil
+}
+
+// nameCertificate publishes the authority's certificate for AIA (RFC 5280 section 4.2.2.1).
+func (s *Service) nameCertificate(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) (bool, error) {
+	digest := bulkhead.Digest(a.Certificate)
+	if ih.Certificate.Digest == digest {
+		return false, nil
+	}
+	ref := pack.ObjectRef{Name: fmt.Sprintf("ca/%s/%s.cer", a.ID, digest.String()[:16]), Digest: digest, Size: int64(len(a.Certificate))}
+	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: ref.Name, Type: "application/pkix-cert", Body: bytes.NewReader(a.Certificate)}); err != nil {
+		return false, err
+	}
+	ih.Certificate = ref
+	return true, nil
+}
+
+func parseAuthority(a bulkhead.Authority) (*x509.Certificate, error) {
+	c, err := x509.ParseCertificate(a.Certificate)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of authority %s: %w", a.ID, err)
+	}
+	return c, nil
+}
