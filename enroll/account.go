@@ -1,0 +1,193 @@
+package enroll
+
+import (
+	"context"
+	"encoding/base64"
+	"net/mail"
+	"net/url"
+	"strings"
+
+	"bulkhead"
+)
+
+// AccountRequest asks for an account held by a key.
+type AccountRequest struct {
+	JWK         []byte // JSON public key
+	Thumbprint  string // RFC 7638, base64url
+	SPKI        []byte // DER SubjectPublicKeyInfo of the same key
+	Contacts    []string
+	TermsAgreed bool
+}
+
+// NewAccount returns the account of the key, making it when there is none; created says which. A blocked or weak key
+// is refused with KindBadPublicKey.
+func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhead.Account, created bool, err error) {
+	a, err = s.FindAccount(ctx, req.Thumbprint)
+	if err == nil || bulkhead.KindOf(err) != bulkhead.KindAccountDoesNotExist {
+		return a, false, err
+	}
+	if err := s.admitKey(ctx, req.SPKI); err != nil {
+		return a, false, err
+	}
+	if err := s.checkContacts(req.Contacts); err != nil {
+		return a, false, err
+	}
+	id, err := s.newID()
+	if err != nil {
+		return a, false, err
+	}
+	now := s.now()
+	a = bulkhead.Account{ID: id, State: bulkhead.AccountValid, Thumbprint: req.Thumbprint, JWK: req.JWK, Contacts: req.Contacts, CreatedAt: now}
+	if req.TermsAgreed {
+		a.TermsAt = now
+	}
+	err = s.cfg.Store.CreateAccount(ctx, a, s.accountEvidence(a, "created", bulkhead.Digest(req.SPKI)))
+	if bulkhead.KindOf(err) == bulkhead.KindConflict { // another request with the same key came first
+		a, err = s.FindAccount(ctx, req.Thumbprint)
+		return a, false, err
+	}
+	return a, err == nil, err
+}
+
+// NewTokenAccount makes an account for the API and returns its token, which is shown once and kept as a digest only.
+// operator makes an account that orders as the house itself.
+func (s *Service) NewTokenAccount(ctx context.Context, actor string, operator bool) (bulkhead.Account, string, error) {
+	id, err := s.newID()
+	if err != nil {
+		return bulkhead.Account{}, "", err
+	}
+	p, err := s.random(32)
+	if err != nil {
+		return bulkhead.Account{}, "", err
+	}
+	token := "bh_" + base64.RawURLEncoding.EncodeToString(p)
+	a := bulkhead.Account{ID: id, State: bulkhead.AccountValid, TokenHash: bulkhead.Digest([]byte(token)), Operator: operator, CreatedAt: s.now()}
+	ev := s.accountEvidence(a, "created for the API", bulkhead.Hash{})
+	ev.Actor = actor
+	if err := s.cfg.Store.CreateAccount(ctx, a, ev); err != nil {
+		return bulkhead.Account{}, "", err
+	}
+	return a, token, nil
+}
+
+// FindAccount returns the account of a key by its thumbprint, KindAccountDoesNotExist when there is none.
+func (s *Service) FindAccount(ctx context.Context, thumbprint string) (bulkhead.Account, error) {
+	a, err := s.cfg.Store.AccountByThumbprint(ctx, thumbprint)
+	return s.usable(a, err)
+}
+
+// Account returns a usable account by id, KindAccountDoesNotExist when there is none.
+func (s *Service) Account(ctx context.Context, id string) (bulkhead.Account, error) {
+	a, err := s.cfg.Store.Account(ctx, id)
+	return s.usable(a, err)
+}
+
+// AccountByToken returns the account of an API token, KindUnauthorized when there is none.
+func (s *Service) AccountByToken(ctx context.Context, token string) (bulkhead.Account, error) {
+	a, err := s.cfg.Store.AccountByToken(ctx, bulkhead.Digest([]byte(token)))
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return a, bulkhead.NewFault(bulkhead.KindUnauthorized, "the token is not known").WithHint("set BULKHEAD_TOKEN to a token of this server")
+	}
+	return s.usable(a, err)
+}
+
+func (s *Service) usable(a bulkhead.Account, err error) (bulkhead.Account, error) {
+	switch {
+	case bulkhead.KindOf(err) == bulkhead.KindNotFound:
+		return a, bulkhead.NewFault(bulkhead.KindAccountDoesNotExist, "no account has this key").WithHint("register it with newAccount first")
+	case err != nil:
+		return a, err
+	case a.State != bulkhead.AccountValid:
+		return a, bulkhead.Faultf(bulkhead.KindForbidden, "the account is %s", a.State)
+	}
+	return a, nil
+}
+
+// UpdateAccount replaces the contacts and records agreement to the terms.
+func (s *Service) UpdateAccount(ctx context.Context, a bulkhead.Account, contacts []string, termsAgreed bool) (bulkhead.Account, error) {
+	if err := s.checkContacts(contacts); err != nil {
+		return a, err
+	}
+	a.Contacts = contacts
+	if termsAgreed && a.TermsAt.IsZero() {
+		a.TermsAt = s.now()
+	}
+	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "contacts updated", bulkhead.Hash{}))
+}
+
+// ChangeKey gives the account another key (RFC 8555 section 7.3.5); the old key is dead when it returns. It fails with
+// KindConflict and the account that holds it when the new key is in use.
+func (s *Service) ChangeKey(ctx context.Context, a bulkhead.Account, req AccountRequest) (bulkhead.Account, error) {
+	holder, err := s.cfg.Store.AccountByThumbprint(ctx, req.Thumbprint)
+	if err == nil {
+		return holder, bulkhead.NewFault(bulkhead.KindConflict, "the new key belongs to an account already")
+	}
+	if bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		return a, err
+	}
+	if err := s.admitKey(ctx, req.SPKI); err != nil {
+		return a, err
+	}
+	a.JWK, a.Thumbprint = req.JWK, req.Thumbprint
+	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "key changed", bulkhead.Digest(req.SPKI)))
+}
+
+// DeactivateAccount ends the account for ever; its pending orders come to nothing.
+func (s *Service) DeactivateAccount(ctx context.Context, a bulkhead.Account) (bulkhead.Account, error) {
+	a.State = bulkhead.AccountDeactivated
+	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "deactivated", bulkhead.Hash{}))
+}
+
+func (s *Service) accountEvidence(a bulkhead.Account, detail string, key bulkhead.Hash) bulkhead.Evidence {
+	return bulkhead.Evidence{Kind: bulkhead.EvAccount, At: s.now(), Actor: accountActor(a.ID), Ref: a.ID, KeyHash: key, Detail: detail}
+}
+
+// admitKey refuses weak and blocked keys (promise P10).
+func (s *Service) admitKey(ctx context.Context, spki []byte) error {
+	if err := s.cfg.CheckKey(spki); err != nil {
+		return err
+	}
+	blocked, err := s.cfg.Store.BlockedKeys(ctx, bulkhead.Digest(spki))
+	if err != nil {
+		return err
+	}
+	if len(blocked) > 0 {
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "this key is blocked: it was reported as compromised").WithHint("make a new key")
+	}
+	return nil
+}
+
+func (s *Service) checkContacts(contacts []string) error {
+	if len(contacts) > s.limits.Contacts {
+		return bulkhead.Faultf(bulkhead.KindInvalidContact, "%d contacts, at most %d are kept", len(contacts), s.limits.Contacts)
+	}
+	for _, c := range contacts {
+		if err := checkContact(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContact accepts mailto URLs with one address and no header fields (RFC 8555 section 7.3).
+func checkContact(c string) error {
+	if len(c) > 320 {
+		return bulkhead.NewFault(bulkhead.KindInvalidContact, "a contact is longer than 320 characters")
+	}
+	u, err := url.Parse(c)
+	if err != nil {
+		return bulkhead.NewFault(bulkhead.KindInvalidContact, "a contact is not a URL")
+	}
+	if u.Scheme != "mailto" {
+		return bulkhead.Faultf(bulkhead.KindUnsupportedContact, "contact scheme %q is not supported; use mailto:", u.Scheme)
+	}
+	address, err := url.PathUnescape(u.Opaque)
+	if err != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(address, ",") {
+		return bulkhead.NewFault(bulkhead.KindInvalidContact, "a mailto contact has exactly one address and no header fields")
+	}
+	m, err := mail.ParseAddress(address)
+	if err != nil || m.Address != address {
+		return bulkhead.Faultf(bulkhead.KindInvalidContact, "%q is not a mail address", address)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package enroll
+
+import (
+	"context"
+	"encoding/base64"
+	"slices"
+	"time"
+
+	"bulkhead"
+)
+
+// authorizations loads those of an order, each in its present state.
+func (s *Service) authorizations(ctx context.Context, o bulkhead.Order) ([]bulkhead.Authorization, error) {
+	out := make([]bulkhead.Authorization, 0, len(o.Authorizations))
+	for _, id := range o.Authorizations {
+		a, err := s.cfg.Store.Authorization(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s.aged(a))
+	}
+	return out, nil
+}
+
+// aged shows an authorisation as expired once its time is over; expiry is by date and needs no write.
+func (s *Service) aged(a bulkhead.Authorization) bulkhead.Authorization {
+	open := a.State == bulkhead.AuthorizationPending || a.State == bulkhead.AuthorizationValid
+	if open && s.now().After(a.ExpiresAt) {
+		a.State = bulkhead.AuthorizationExpired
+	}
+	return a
+}
+
+// Authorization returns an authorisation of the account.
+func (s *Service) Authorization(ctx context.Context, acct bulkhead.Account, id string) (bulkhead.Authorization, error) {
+	a, err := s.cfg.Store.Authorization(ctx, id)
+	if err != nil {
+		return bulkhead.Authorization{}, err
+	}
+	if a.AccountID != acct.ID {
+		return bulkhead.Authorization{}, bulkhead.NewFault(bulkhead.KindForbidden, "the authorization belongs to another account")
+	}
+	return s.aged(a), nil
+}
+
+// DeactivateAuthorization gives an authorisation up (RFC 8555 section 7.5.2).
+func (s *Service) DeactivateAuthorization(ctx context.Context, acct bulkhead.Account, id string) (bulkhead.Authorization, error) {
+	defer s.lock(id)()
+	a, err := s.Authorization(ctx, acct, id)
+	if err != nil {
+		return a, err
+	}
+	if a.State != bulkhead.AuthorizationPending && a.State != bulkhead.AuthorizationValid {
+		return a, bulkhead.Faultf(bulkhead.KindMalformed, "the authorization is %s and cannot be deactivated", a.State)
+	}
+	expect := a.State
+	a.State = bulkhead.AuthorizationDeactivated
+	ev := s.validationEvidence(a, "", "deactivated by its account")
+	return a, s.cfg.Store.UpdateAuthorization(ctx, a, expect, nil, ev)
+}
+
+// Respond says that the account is ready for a challenge, and starts the validation in the background. Repeating it
+// changes nothing; on an authorisation that is no longer pending it only shows the state.
+func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
+	a, err := s.markProcessing(ctx, acct, authorizationID, challengeID)
+	if err != nil || a.State != bulkhead.AuthorizationPending {
+		return a, err
+	}
+	_, err = s.pool.start("validate/"+challengeID, func(ctx context.Context) { s.validate(ctx, authorizationID, challengeID) })
+	return a, err
+}
+
+func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
+	defer s.lock(authorizationID)()
+	a, err := s.Authorization(ctx, acct, authorizationID)
+	if err != nil {
+		return a, err
+	}
+	i := challengeAt(a, challengeID)
+	if i < 0 {
+		return a, bulkhead.NewFault(bulkhead.KindNotFound, "the authorization has no such challenge")
+	}
+	if a.Challenges[i].Method == bulkhead.OperatorApproval {
+		return a, bulkhead.NewFault(bulkhead.KindForbidden, "this challenge is for an operator to approve")
+	}
+	if a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengePending {
+		return a, nil
+	}
+	a.Challenges[i].State = bulkhead.ChallengeProcessing
+	return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil)
+}
+
+func challengeAt(a bulkhead.Authorization, id string) int {
+	return slices.IndexFunc(a.Challenges, func(c bulkhead.Challenge) bool { return c.ID == id })
+}
+
+// validate performs one challenge and stores the outcome. When the outcome cannot be stored the challenge stays in
+// processing, and Resume validates again.
+func (s *Service) validate(ctx context.Context, authorizationID, challengeID string) {
+	log := s.log.With("authorization", authorizationID, "challenge", challengeID)
+	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
+	if err != nil {
+		log.ErrorContext(ctx, "loading an authorization to validate", "error", err)
+		return
+	}
+	a = s.aged(a)
+	i := challengeAt(a, challengeID)
+	if i < 0 || a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengeProcessing {
+		return
+	}
+	detail, err := s.look(ctx, a, a.Challenges[i])
+	if ctx.Err() != nil {
+		return // shutting down: what was seen may be the shutdown
+	}
+	if err != nil && bulkhead.KindOf(err) == bulkhead.KindInternal {
+		log.ErrorContext(ctx, "validating", "error", err)
+	}
+	if err := s.conclude(ctx, authorizationID, challengeID, detail, err); err != nil {
+		log.ErrorContext(ctx, "storing the outcome of a validation", "error", err)
+	}
+}
+
+// look asks the validator, for an account that is still in office.
+func (s *Service) look(ctx context.Context, a bulkhead.Authorization, c bulkhead.Challenge) (string, error) {
+	acct, err := s.Account(ctx, a.AccountID)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.ValidationTimeout)
+	defer cancel()
+	return s.cfg.Validator.Validate(ctx, a.Identifier, c.Method, c.Token, KeyAuthorization(acct, c.Token))
+}
+
+// KeyAuthorization binds a challenge token to the account (RFC 8555 section 8.1). An API account has no key; the
+// digest of its id stands in for the thumbprint, so that nobody else's answer can serve it.
+func KeyAuthorization(acct bulkhead.Account, token string) string {
+	thumbprint := acct.Thumbprint
+	if thumbprint == "" {
+		id := bulkhead.Digest([]byte("bulkhead account " + acct.ID))
+		thumbprint = base64.RawURLEncoding.EncodeToString(id[:])
+	}
+	return token + "." + thumbprint
+}
+
+// conclude stores the outcome with its evidence and moves the orders that waited for it.
+func (s *Service) conclude(ctx context.Context, authorizationID, challengeID, detail string, failure error) error {
+	a, err := s.storeOutcome(ctx, authorizationID, challengeID, detail, failure)
+	if err != nil {
+		return err
+	}
+	orders, err := s.cfg.Store.OrdersByAuthorization(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	for _, o := range orders {
+		if _, err := s.settle(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID, detail string, failure error) (bulkhead.Authorization, error) {
+	defer s.lock(authorizationID)()
+	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
+	if err != nil {
+		return a, err
+	}
+	i := challengeAt(a, challengeID)
+	if i < 0 || a.State != bulkhead.AuthorizationPending {
+		return a, nil // deactivated meanwhile, or settled by another challenge
+	}
+	c := &a.Challenges[i]
+	if failure != nil {
+		f := bulkhead.AsFault(failure)
+		c.State, c.Problem = bulkhead.ChallengeInvalid, f
+		a.State = bulkhead.AuthorizationInvalid
+		ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
+		return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
+	}
+	return s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.limits.ValidationReuse)
+}
+
+// storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf.
+func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor string, reuse time.Duration) (bulkhead.Authorization, error) {
+	id, err := s.newID()
+	if err != nil {
+		return a, err
+	}
+	now := s.now()
+	c := &a.Challenges[i]
+	c.State, c.ValidatedAt, c.Problem = bulkhead.ChallengeValid, now, nil
+	a.State, a.ExpiresAt = bulkhead.AuthorizationValid, now.Add(reuse)
+	v := bulkhead.Validation{ID: id, AuthorizationID: a.ID, AccountID: a.AccountID, Identifier: a.Identifier, Wildcard: a.Wildcard,
+		Method: c.Method, At: now, ReuseUntil: a.ExpiresAt, Detail: clip(detail)}
+	ev := s.validationEvidence(a, c.Method, "valid: "+detail)
+	ev.Actor = actor
+	return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, &v, ev)
+}
+
+func (s *Service) validationEvidence(a bulkhead.Authorization, m bulkhead.Method, text string) bulkhead.Evidence {
+	what := string(a.Identifier.Type) + " " + ordered(a).Value
+	if m != "" {
+		what += " by " + string(m)
+	}
+	return bulkhead.Evidence{Kind: bulkhead.EvValidation, At: s.now(), Actor: accountActor(a.AccountID), Ref: a.ID, Detail: clip(what + ": " + text)}
+}

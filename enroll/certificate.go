@@ -1,0 +1,166 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 5280 section 4.2.1.2 method 1, an identifier and no protection
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"bulkhead"
+)
+
+// Certificate returns a durable certificate of the account with its chain.
+func (s *Service) Certificate(ctx context.Context, acct bulkhead.Account, ref bulkhead.CertificateRef) (bulkhead.IssuedCertificate, error) {
+	c, der, err := s.durable(ctx, ref)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if c.AccountID != acct.ID {
+		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindForbidden, "the certificate belongs to another account")
+	}
+	chain, err := s.chain(ctx, ref.Issuer)
+	return bulkhead.IssuedCertificate{Certificate: c, DER: der, Chain: chain}, err
+}
+
+// durable returns a certificate that was finally issued; others do not exist for the world.
+func (s *Service) durable(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error) {
+	c, der, err := s.cfg.Store.Certificate(ctx, ref)
+	if err == nil && c.State != bulkhead.Issued && c.State != bulkhead.Revoked {
+		err = bulkhead.NewFault(bulkhead.KindNotFound, "there is no such certificate")
+	}
+	return c, der, err
+}
+
+// chain is the issuer's certificate and those above it, the root last.
+func (s *Service) chain(ctx context.Context, id bulkhead.AuthorityID) ([][]byte, error) {
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if a.ID == id {
+			return append([][]byte{a.Certificate}, a.Chain...), nil
+		}
+	}
+	return nil, bulkhead.Faultf(bulkhead.KindNotFound, "there is no authority %q", id)
+}
+
+// FindCertificate identifies a certificate by its bytes: KindMalformed when they are no certificate, KindNotFound when
+// we did not issue exactly these bytes.
+func (s *Service) FindCertificate(ctx context.Context, der []byte) (bulkhead.Certificate, *x509.Certificate, error) {
+	x, err := x509.ParseCertificate(der)
+	if err != nil {
+		return bulkhead.Certificate{}, nil, bulkhead.NewFault(bulkhead.KindMalformed, "the certificate is not DER of an X.509 certificate").WithCause(err)
+	}
+	unknown := bulkhead.NewFault(bulkhead.KindNotFound, "this certificate was not issued here")
+	serial, err := bulkhead.SerialFromBig(x.SerialNumber)
+	if err != nil {
+		return bulkhead.Certificate{}, nil, unknown
+	}
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return bulkhead.Certificate{}, nil, err
+	}
+	for _, a := range all {
+		if !bytes.Equal(a.Subject, x.RawIssuer) {
+			continue
+		}
+		c, own, err := s.durable(ctx, bulkhead.CertificateRef{Issuer: a.ID, Serial: serial})
+		if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+			continue
+		}
+		if err != nil {
+			return bulkhead.Certificate{}, nil, err
+		}
+		if bytes.Equal(own, der) {
+			return c, x, nil
+		}
+	}
+	return bulkhead.Certificate{}, nil, unknown
+}
+
+// CertID names a certificate in renewal information (RFC 9773 section 4.1): key identifier of the issuer and serial
+// with its sign octet, both base64url, joined by a dot.
+func CertID(keyIdentifier []byte, serial bulkhead.Serial) string {
+	n := serial.Bytes()
+	if len(n) > 0 && n[0]&0x80 != 0 {
+		n = append([]byte{0}, n...)
+	}
+	return base64.RawURLEncoding.EncodeToString(keyIdentifier) + "." + base64.RawURLEncoding.EncodeToString(n)
+}
+
+// ResolveCertID finds the certificate that a CertID names: KindMalformed for a wrong form, KindNotFound otherwise.
+func (s *Service) ResolveCertID(ctx context.Context, text string) (bulkhead.CertificateRef, error) {
+	var none bulkhead.CertificateRef
+	aki, rest, ok := strings.Cut(text, ".")
+	strict := base64.RawURLEncoding.Strict()
+	keyID, err1 := strict.DecodeString(aki)
+	n, err2 := strict.DecodeString(rest)
+	if !ok || err1 != nil || err2 != nil || len(keyID) == 0 || len(n) == 0 || len(text) > 256 {
+		return none, bulkhead.NewFault(bulkhead.KindMalformed, "a certificate identifier is two base64url parts joined by a dot (RFC 9773 section 4.1)")
+	}
+	serial, err := bulkhead.SerialFromBytes(n)
+	if err != nil || CertID(keyID, serial) != text {
+		return none, bulkhead.NewFault(bulkhead.KindMalformed, "the serial number in the certificate identifier is not the content of a DER INTEGER")
+	}
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return none, err
+	}
+	for _, a := range all {
+		if bytes.Equal(keyIdentifier(a), keyID) {
+			return bulkhead.CertificateRef{Issuer: a.ID, Serial: serial}, nil
+		}
+	}
+	return none, bulkhead.NewFault(bulkhead.KindNotFound, "the certificate identifier names no authority here")
+}
+
+// keyIdentifier is the subject key identifier of an authority: from its certificate, or by RFC 5280's first method.
+func keyIdentifier(a bulkhead.Authority) []byte {
+	if x, err := x509.ParseCertificate(a.Certificate); err == nil && len(x.SubjectKeyId) > 0 {
+		return x.SubjectKeyId
+	}
+	var info struct {
+		Algorithm asn1.RawValue
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(a.SPKI, &info); err != nil {
+		return nil
+	}
+	sum := sha1.Sum(info.Key.Bytes) //nolint:gosec // see the import
+	return sum[:]
+}
+
+// renewalRetry is how soon a client should ask again; six hours is the field's habit.
+const renewalRetry = 6 * time.Hour
+
+// RenewalInfo advises when to renew (RFC 9773): around two thirds of the lifetime, at once when revoked. Anyone may ask.
+// KindNotFound for serials that were never finally issued.
+func (s *Service) RenewalInfo(ctx context.Context, certID string) (bulkhead.RenewalInfo, error) {
+	ref, err := s.ResolveCertID(ctx, certID)
+	if err != nil {
+		return bulkhead.RenewalInfo{}, err
+	}
+	c, _, err := s.durable(ctx, ref)
+	if err != nil {
+		return bulkhead.RenewalInfo{}, err
+	}
+	info := bulkhead.RenewalInfo{ExplanationURL: s.cfg.ExplanationURL, RetryAfter: renewalRetry}
+	if c.State == bulkhead.Revoked {
+		now := s.now().Truncate(time.Second)
+		info.Start, info.End = now.Add(-time.Hour), now
+		return info, nil
+	}
+	life := c.NotAfter.Sub(c.NotBefore)
+	middle := c.NotBefore.Add(life * 2 / 3)
+	half := life / 48 // a day for a 47-day certificate: room for clients to spread
+	info.Start, info.End = middle.Add(-half).Truncate(time.Second), middle.Add(half).Truncate(time.Second)
+	if !info.Start.Before(info.End) {
+		info.End = info.Start.Add(time.Second)
+	}
+	return info, nil
+}

@@ -1,0 +1,145 @@
+package enroll
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"bulkhead"
+)
+
+// MaxCSR is the largest certification request looked at, in bytes.
+const MaxCSR = 64 << 10
+
+// Request is a certification request that proves possession of its key.
+type Request struct {
+	DER   []byte
+	SPKI  []byte                // DER SubjectPublicKeyInfo
+	Names []bulkhead.Identifier // from the common name and the subject alternative names, sorted, without doubles
+}
+
+// ParseCSR reads a DER PKCS#10 request and verifies its signature (RFC 2986). It fails with KindBadCSR.
+func ParseCSR(der []byte) (Request, error) {
+	if len(der) > MaxCSR {
+		return Request{}, bulkhead.Faultf(bulkhead.KindBadCSR, "the request has %d bytes, at most %d are read", len(der), MaxCSR)
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request is not a DER certification request (RFC 2986)").WithCause(err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the signature of the request does not verify with its own key").WithCause(err)
+	}
+	if len(csr.EmailAddresses) > 0 || len(csr.URIs) > 0 {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names mail addresses or URIs; only DNS names and IP addresses are served")
+	}
+	names, err := requestNames(csr)
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{DER: der, SPKI: csr.RawSubjectPublicKeyInfo, Names: names}, nil
+}
+
+func requestNames(csr *x509.CertificateRequest) ([]bulkhead.Identifier, error) {
+	var names []bulkhead.Identifier
+	for _, n := range csr.DNSNames {
+		names = append(names, bulkhead.Identifier{Type: bulkhead.DNS, Value: strings.ToLower(n)})
+	}
+	for _, ip := range csr.IPAddresses {
+		a, ok := netip.AddrFromSlice(ip)
+		if !ok {
+			return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the request has a malformed IP address")
+		}
+		names = append(names, bulkhead.Identifier{Type: bulkhead.IP, Value: a.Unmap().String()})
+	}
+	if cn := strings.TrimSpace(csr.Subject.CommonName); cn != "" {
+		id, err := bulkhead.ParseIdentifier(cn)
+		if err != nil {
+			return nil, bulkhead.Faultf(bulkhead.KindBadCSR, "the common name %q is no name that can be certified", cn).
+				WithHint("leave the common name empty and put the names into the subject alternative name")
+		}
+		names = append(names, id)
+	}
+	for _, id := range names {
+		if err := id.Check(); err != nil {
+			return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "in the request: "+bulkhead.AsFault(err).Detail)
+		}
+	}
+	return sortNames(names), nil
+}
+
+func sortNames(names []bulkhead.Identifier) []bulkhead.Identifier {
+	out := slices.Clone(names)
+	slices.SortFunc(out, func(a, b bulkhead.Identifier) int {
+		if c := strings.Compare(string(a.Type), string(b.Type)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Value, b.Value)
+	})
+	return slices.Compact(out)
+}
+
+// matchCSR checks that a request is for exactly the names of the order and not for the account's own key
+// (RFC 8555 sections 7.4 and 11.1).
+func matchCSR(r Request, acct bulkhead.Account, ids []bulkhead.Identifier) error {
+	if want := sortNames(ids); !slices.Equal(r.Names, want) {
+		return bulkhead.Faultf(bulkhead.KindBadCSR, "the request names %s, the order %s", nameList(r.Names), nameList(want)).
+			WithHint("make a request for exactly the names of the order")
+	}
+	own, err := jwkSPKI(acct.JWK)
+	if err != nil {
+		return err
+	}
+	if own != nil && bytes.Equal(own, r.SPKI) {
+		return bulkhead.NewFault(bulkhead.KindBadCSR, "the request is for the account's own key").WithHint("make a key of its own for the certificate")
+	}
+	return nil
+}
+
+func nameList(ids []bulkhead.Identifier) string {
+	if len(ids) == 0 {
+		return "nothing"
+	}
+	const most = 5
+	var b strings.Builder
+	for i, id := range ids {
+		if i == most {
+			b.WriteString(", …")
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(id.Value)
+	}
+	return b.String()
+}
+
+// jwkSPKI gives the DER SubjectPublicKeyInfo of an account's JWK; nil for an account without one.
+func jwkSPKI(jwk []byte) ([]byte, error) {
+	if len(jwk) == 0 {
+		return nil, nil
+	}
+	var k jose.JSONWebKey
+	if err := json.Unmarshal(jwk, &k); err != nil {
+		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be read").WithCause(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(k.Key)
+	if err != nil {
+		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be encoded").WithCause(err)
+	}
+	return spki, nil
+}
+
+// checkKey is a floor for the kinds of key; the signer applies the whole of pki/keycheck.
+func checkKey(spki []byte) error {
+	if _, err := x509.ParsePKIXPublicKey(spki); err != nil {
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "the public key cannot be read").WithCause(err)
+	}
+	return nil
+}

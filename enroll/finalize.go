@@ -1,0 +1,266 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bulkhead"
+)
+
+// Finalize gives a ready order its certification request and starts issuance. It waits a moment for the result; the
+// order that it returns is valid, invalid or still processing. One finalize wins; others get KindOrderNotReady. A
+// refused request (KindBadCSR, KindBadPublicKey) leaves the order ready.
+func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID string, csr []byte) (bulkhead.Order, error) {
+	o, err := s.Order(ctx, acct, orderID)
+	if err != nil {
+		return o, err
+	}
+	if o.State != bulkhead.OrderReady {
+		return o, notReady(o)
+	}
+	r, err := ParseCSR(csr)
+	if err != nil {
+		return o, err
+	}
+	if err := matchCSR(r, acct, o.Identifiers); err != nil {
+		return o, err
+	}
+	if err := s.admitKey(ctx, r.SPKI); err != nil {
+		if bulkhead.KindOf(err) == bulkhead.KindBadPublicKey {
+			s.record(ctx, s.refusal(acct.ID, o.ID, err))
+		}
+		return o, err
+	}
+	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()
+	err = s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderReady)
+	if bulkhead.KindOf(err) == bulkhead.KindConflict {
+		if now, err := s.cfg.Store.Order(ctx, o.ID); err == nil {
+			return now, notReady(now)
+		}
+		return o, notReady(o)
+	}
+	if err != nil {
+		return o, err
+	}
+	return s.awaitIssue(ctx, o)
+}
+
+func notReady(o bulkhead.Order) error {
+	f := bulkhead.Faultf(bulkhead.KindOrderNotReady, "the order is %s, not ready", o.State)
+	if o.State == bulkhead.OrderPending {
+		return f.WithHint("complete the authorizations first")
+	}
+	return f
+}
+
+// awaitIssue starts the issuance of a processing order and waits for it up to FinalizeWait. A full pool is no error:
+// the order is durable in processing and Resume takes it up.
+func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
+	done, err := s.startIssue(o.ID)
+	if err != nil {
+		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
+		return o, nil
+	}
+	t := time.NewTimer(s.limits.FinalizeWait)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		return o, nil
+	case <-ctx.Done():
+		return o, nil
+	}
+	return s.cfg.Store.Order(ctx, o.ID)
+}
+
+func (s *Service) startIssue(orderID string) (<-chan struct{}, error) {
+	return s.pool.start("issue/"+orderID, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, s.limits.IssueTimeout)
+		defer cancel()
+		if err := s.issue(ctx, orderID); err != nil {
+			s.log.ErrorContext(ctx, "issuing; the order stays in processing", "order", orderID, "error", err)
+		}
+	})
+}
+
+// issue brings an order in processing to its end: the same path at the first attempt and after a crash. An error
+// means that the order stays in processing and is taken up again.
+func (s *Service) issue(ctx context.Context, orderID string) error {
+	o, err := s.cfg.Store.Order(ctx, orderID)
+	if err != nil {
+		return err
+	}
+	if o.State != bulkhead.OrderProcessing {
+		return nil
+	}
+	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
+	switch bulkhead.KindOf(err) {
+	case "":
+		return s.fulfil(ctx, o, c.CertificateRef)
+	case bulkhead.KindNotFound:
+	default:
+		return err
+	}
+	if s.now().After(o.ExpiresAt) {
+		return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindMalformed, "the order expired before it could be issued"))
+	}
+	if _, err := s.Account(ctx, o.AccountID); err != nil {
+		return s.failUnlessPassing(ctx, o, err)
+	}
+	if err := s.checkCAA(ctx, o); err != nil {
+		return s.failUnlessPassing(ctx, o, err)
+	}
+	cert, err := s.cfg.Issuer.Issue(ctx, bulkhead.CertificateRequest{Authority: o.Authority, Profile: o.Profile, CSR: o.CSR,
+		Names: o.Identifiers, AccountID: o.AccountID, OrderID: o.ID, Replaces: o.Replaces})
+	if err != nil {
+		return s.failUnlessPassing(ctx, o, err)
+	}
+	return s.fulfil(ctx, o, cert.Certificate.CertificateRef)
+}
+
+// fulfil marks the predecessor and makes the order valid; the certificate is durable already.
+func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef) error {
+	if o.Replaces != (bulkhead.CertificateRef{}) {
+		if err := s.cfg.Store.MarkReplaced(ctx, o.Replaces, ref); err != nil {
+			return err
+		}
+	}
+	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
+	return ignoreConflict(s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
+}
+
+// failUnlessPassing ends the order for a refusal; troubles of ours that may pass leave it in processing.
+func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err error) error {
+	if ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	switch f := bulkhead.AsFault(err); f.Kind {
+	case bulkhead.KindInternal, bulkhead.KindUnavailable, bulkhead.KindConflict, bulkhead.KindRateLimited:
+		return err
+	default:
+		return s.fail(ctx, o, f)
+	}
+}
+
+func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) error {
+	_, err := s.refuse(ctx, o, f)
+	return err
+}
+
+func ignoreConflict(err error) error {
+	if bulkhead.KindOf(err) == bulkhead.KindConflict {
+		return nil
+	}
+	return err
+}
+
+// checkCAA looks at CAA for each name of the order, by the method with which it was validated, and stores what was
+// seen before anybody is asked to sign. Any denial fails the whole order with KindCAA.
+func (s *Service) checkCAA(ctx context.Context, o bulkhead.Order) error {
+	authzs, err := s.authorizations(ctx, o)
+	if err != nil {
+		return err
+	}
+	uri := ""
+	if s.cfg.AccountURI != nil {
+		uri = s.cfg.AccountURI(o.AccountID)
+	}
+	var checks []bulkhead.CAACheck
+	var evidence []bulkhead.Evidence
+	var subs []bulkhead.SubFault
+	for _, a := range authzs {
+		id := ordered(a)
+		if a.State != bulkhead.AuthorizationValid {
+			subs = append(subs, authorizationFault(a))
+			continue
+		}
+		c, sub, err := s.lookCAA(ctx, o, a, uri)
+		if err != nil {
+			return err
+		}
+		checks = append(checks, c)
+		evidence = append(evidence, bulkhead.Evidence{Kind: bulkhead.EvCAA, At: s.now(), Actor: accountActor(o.AccountID), Ref: o.ID,
+			Detail: clip(string(c.Result) + ": " + id.Value + ": " + c.Detail)})
+		if sub != nil {
+			subs = append(subs, *sub)
+		}
+	}
+	if err := s.cfg.Store.PutCAAChecks(ctx, checks, evidence...); err != nil {
+		return err
+	}
+	if len(subs) > 0 {
+		return joinSubs(subs)
+	}
+	return nil
+}
+
+// lookCAA checks one name; sub is set when it is denied, err when we could not look at all.
+func (s *Service) lookCAA(ctx context.Context, o bulkhead.Order, a bulkhead.Authorization, uri string) (c bulkhead.CAACheck, sub *bulkhead.SubFault, err error) {
+	id := ordered(a)
+	c, err = s.cfg.Validator.CheckCAA(ctx, id, a.Wildcard, uri, methodOf(a))
+	if err != nil {
+		if ctx.Err() != nil || bulkhead.KindOf(err) != bulkhead.KindCAA {
+			return c, nil, err
+		}
+		c.Result = bulkhead.CAADenied
+		if c.Detail == "" {
+			c.Detail = bulkhead.AsFault(err).Detail
+		}
+	}
+	c.OrderID, c.Identifier = o.ID, id
+	if c.At.IsZero() {
+		c.At = s.now()
+	}
+	if c.Result != bulkhead.CAAPermitted && c.Result != bulkhead.CAAExempt {
+		sub = &bulkhead.SubFault{Identifier: id, Kind: bulkhead.KindCAA, Detail: c.Detail}
+	}
+	return c, sub, nil
+}
+
+// Resume takes up what an earlier process left behind: orders in processing, and challenges whose validation had not
+// ended. It runs them by the ordinary path and returns when they are started.
+func (s *Service) Resume(ctx context.Context) error {
+	const batch = 1000
+	processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, batch)
+	if err != nil {
+		return err
+	}
+	for _, o := range processing {
+		if _, err := s.startIssue(o.ID); err != nil {
+			return err
+		}
+	}
+	pending, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderPending, batch)
+	if err != nil {
+		return err
+	}
+	for _, o := range pending {
+		if err := s.resumePending(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) resumePending(ctx context.Context, o bulkhead.Order) error {
+	o, err := s.settle(ctx, o)
+	if err != nil || o.State != bulkhead.OrderPending {
+		return err
+	}
+	authzs, err := s.authorizations(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, a := range authzs {
+		for _, c := range a.Challenges {
+			if a.State != bulkhead.AuthorizationPending || c.State != bulkhead.ChallengeProcessing {
+				continue
+			}
+			if _, err := s.pool.start("validate/"+c.ID, func(ctx context.Context) { s.validate(ctx, a.ID, c.ID) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

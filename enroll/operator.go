@@ -1,0 +1,149 @@
+package enroll
+
+import (
+	"context"
+	"time"
+
+	"bulkhead"
+)
+
+// operatorReuse is how long a person's word for a name stands: for the one order it was given for.
+const operatorReuse = time.Hour
+
+// Upload is a certification request handed in directly, without the ACME dance.
+type Upload struct {
+	CSR       []byte // DER; its names are the order's names
+	Profile   string
+	Authority bulkhead.AuthorityID
+	Replaces  bulkhead.CertificateRef
+}
+
+// OperatorOrder issues on an operator's word for names inside the own names: the validation recorded is
+// operator-approval, CAA is looked at like for everybody. actor is "operator:NAME"; acct is the house's account.
+func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead.Account, up Upload) (bulkhead.IssuedCertificate, error) {
+	if !acct.Operator || acct.State != bulkhead.AccountValid {
+		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindForbidden, "the account may not order on an operator's word")
+	}
+	r, err := s.admitUpload(ctx, acct, up)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	o, err := s.draft(ctx, acct, OrderRequest{Identifiers: r.Names, Profile: up.Profile, Authority: up.Authority, Replaces: up.Replaces})
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if err := s.ownOnly(o.Identifiers); err != nil {
+		s.record(ctx, s.refusal(acct.ID, "", err))
+		return bulkhead.IssuedCertificate{}, err
+	}
+	var fresh []bulkhead.Authorization
+	for _, id := range o.Identifiers {
+		a, err := s.newAuthorization(acct, id, bulkhead.OperatorApproval)
+		if err != nil {
+			return bulkhead.IssuedCertificate{}, err
+		}
+		fresh = append(fresh, a)
+		o.Authorizations = append(o.Authorizations, a.ID)
+	}
+	if err := s.cfg.Store.CreateOrder(ctx, o, fresh); err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	for _, a := range fresh {
+		if _, err := s.storeValid(ctx, a, 0, "own name, approved by "+actor, actor, operatorReuse); err != nil {
+			return bulkhead.IssuedCertificate{}, err
+		}
+	}
+	return s.finish(ctx, acct, o.ID, up.CSR)
+}
+
+// SubmitCSR issues for an account that holds valid authorisations for every name of the request already; an
+// operator's account is served by OperatorOrder. Names without one fail with KindUnauthorized and change nothing.
+func (s *Service) SubmitCSR(ctx context.Context, acct bulkhead.Account, up Upload) (bulkhead.IssuedCertificate, error) {
+	r, err := s.admitUpload(ctx, acct, up)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	held, err := s.reusable(ctx, acct, r.Names)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	var subs []bulkhead.SubFault
+	for _, id := range r.Names {
+		if _, ok := held[id]; !ok {
+			subs = append(subs, bulkhead.SubFault{Identifier: id, Kind: bulkhead.KindUnauthorized, Detail: "the account has no valid authorization"})
+		}
+	}
+	if len(subs) > 0 {
+		return bulkhead.IssuedCertificate{}, joinSubs(subs).WithHint("show control of the names through ACME, or ask an operator for names of the house")
+	}
+	o, err := s.NewOrder(ctx, acct, OrderRequest{Identifiers: r.Names, Profile: up.Profile, Authority: up.Authority, Replaces: up.Replaces})
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return s.finish(ctx, acct, o.ID, up.CSR)
+}
+
+// admitUpload checks a request before any row is made for it.
+func (s *Service) admitUpload(ctx context.Context, acct bulkhead.Account, up Upload) (Request, error) {
+	r, err := ParseCSR(up.CSR)
+	if err != nil {
+		return r, err
+	}
+	if len(r.Names) == 0 {
+		return r, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names nothing").WithHint("put the names into the subject alternative name")
+	}
+	if err := matchCSR(r, acct, r.Names); err != nil {
+		return r, err
+	}
+	return r, s.admitKey(ctx, r.SPKI)
+}
+
+func (s *Service) ownOnly(ids []bulkhead.Identifier) error {
+	var subs []bulkhead.SubFault
+	for _, id := range ids {
+		if !s.own.Contains(id) {
+			subs = append(subs, bulkhead.SubFault{Identifier: id, Kind: bulkhead.KindRejectedIdentifier, Detail: "not one of the house's own names (own_names)"})
+		}
+	}
+	if len(subs) == 0 {
+		return nil
+	}
+	return joinSubs(subs).WithHint("order it through ACME, which validates control of the name, or add it to own_names")
+}
+
+// finish finalizes and waits for the end, which the caller's context bounds.
+func (s *Service) finish(ctx context.Context, acct bulkhead.Account, orderID string, csr []byte) (bulkhead.IssuedCertificate, error) {
+	o, err := s.Finalize(ctx, acct, orderID, csr)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if o.State == bulkhead.OrderProcessing {
+		if o, err = s.awaitEnd(ctx, o); err != nil {
+			return bulkhead.IssuedCertificate{}, err
+		}
+	}
+	switch {
+	case o.State == bulkhead.OrderValid:
+		return s.Certificate(ctx, acct, o.Certificate)
+	case o.Problem != nil:
+		return bulkhead.IssuedCertificate{}, o.Problem
+	}
+	return bulkhead.IssuedCertificate{}, bulkhead.Faultf(bulkhead.KindUnavailable, "order %s is still %s and will be finished by itself", o.ID, o.State).
+		WithHint("see: bulkhead cert list").WithRetry(time.Minute)
+}
+
+// awaitEnd joins the issuance under way for as long as issuing one order may take.
+func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
+	done, err := s.startIssue(o.ID)
+	if err != nil {
+		return o, nil
+	}
+	t := time.NewTimer(s.limits.IssueTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return s.cfg.Store.Order(context.WithoutCancel(ctx), o.ID)
+}

@@ -1,0 +1,261 @@
+package enroll
+
+import (
+	"context"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"bulkhead"
+)
+
+// Profile is what enrolment needs to know of a certificate profile; the whole of it belongs to the signer.
+type Profile struct {
+	Name        string
+	Description string // one sentence for people, shown in the ACME directory
+	Wildcards   bool   // wildcard DNS names may be ordered
+	Addresses   bool   // IP addresses may be ordered
+	MaxNames    int    // 0 means Limits.Names
+}
+
+// Policy says for which names and in which ways certificates may be had.
+type Policy struct {
+	// OwnNames are the names that the house serves on an operator's word, and whose CAA lookup may fail without
+	// being a denial. The zero value stands for DefaultOwnNames.
+	OwnNames NameSet
+	// Refused are names that nobody gets a certificate for.
+	Refused NameSet
+	// Methods that accounts may use; empty means http-01, dns-01 and tls-alpn-01.
+	Methods []bulkhead.Method
+}
+
+// Limits bound work and time. Zero fields take the defaults.
+type Limits struct {
+	Names             int           // names in one order; 100
+	Contacts          int           // contacts of one account; 10
+	Workers           int           // validations and issuances at work at once; 16
+	Backlog           int           // of them waiting for a worker before callers are turned away; 1,000
+	OrderLife         time.Duration // from order to finalize; 7 days
+	AuthorizationLife time.Duration // from order to validation; 7 days
+	ValidationReuse   time.Duration // how long a validation may serve; 10 days, the shortest of BR 4.2.1's steps
+	ValidationTimeout time.Duration // one challenge; 30 s
+	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
+	FinalizeWait      time.Duration // how long Finalize waits for the result before it answers "processing"; 2 s
+}
+
+func (l Limits) withDefaults() Limits {
+	setInt := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	setTime := func(p *time.Duration, v time.Duration) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	setInt(&l.Names, 100)
+	setInt(&l.Contacts, 10)
+	setInt(&l.Workers, 16)
+	setInt(&l.Backlog, 1000)
+	setTime(&l.OrderLife, 7*24*time.Hour)
+	setTime(&l.AuthorizationLife, 7*24*time.Hour)
+	setTime(&l.ValidationReuse, 10*24*time.Hour)
+	setTime(&l.ValidationTimeout, 30*time.Second)
+	setTime(&l.IssueTimeout, 60*time.Second)
+	setTime(&l.FinalizeWait, 2*time.Second)
+	return l
+}
+
+// Config is what a Service needs. Store, Issuer, Revoker, Validator, Profiles, DefaultProfile, DefaultAuthority, Now
+// and Rand are required.
+type Config struct {
+	Store     Store
+	Issuer    Issuer
+	Revoker   Revoker
+	Validator Validator
+
+	Profiles       []Profile
+	DefaultProfile string
+	// DefaultAuthority names the authority that issues a profile when the order does not ask for one.
+	DefaultAuthority func(profile string) bulkhead.AuthorityID
+	// AccountURI is the address of an account as RFC 8657's accounturi has it; nil when accounts have none.
+	AccountURI func(accountID string) string
+	// ExplanationURL goes into renewal information; optional.
+	ExplanationURL string
+	// CheckKey refuses weak subscriber and account keys, given as DER SubjectPublicKeyInfo, with KindBadPublicKey.
+	// The signer checks again; this is for an early answer. Nil means pki/keycheck's rules.
+	CheckKey func(spki []byte) error
+
+	Policy Policy
+	Limits Limits
+	Now    func() time.Time
+	Rand   io.Reader
+	Log    *slog.Logger // nil discards
+}
+
+// Service holds the rules of enrolment behind every surface. It is safe for concurrent use.
+type Service struct {
+	cfg      Config
+	limits   Limits
+	own      NameSet
+	methods  []bulkhead.Method
+	profiles map[string]Profile
+	log      *slog.Logger
+	pool     *pool
+	seed     maphash.Seed
+	locks    [64]sync.Mutex // read-modify-write of one authorisation within this process
+	randMu   sync.Mutex     // guards cfg.Rand
+}
+
+// New checks the configuration and returns a Service that accepts work until Close.
+func New(cfg Config) (*Service, error) {
+	switch {
+	case cfg.Store == nil, cfg.Issuer == nil, cfg.Revoker == nil, cfg.Validator == nil:
+		return nil, errors.New("enroll: Store, Issuer, Revoker and Validator are required")
+	case cfg.DefaultAuthority == nil, cfg.Now == nil, cfg.Rand == nil:
+		return nil, errors.New("enroll: DefaultAuthority, Now and Rand are required")
+	case len(cfg.Profiles) == 0:
+		return nil, errors.New("enroll: at least one profile is required")
+	}
+	s := &Service{cfg: cfg, limits: cfg.Limits.withDefaults(), own: cfg.Policy.OwnNames, methods: cfg.Policy.Methods,
+		profiles: map[string]Profile{}, log: cfg.Log, seed: maphash.MakeSeed()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.own.IsEmpty() {
+		s.own = DefaultOwnNames()
+	}
+	if len(s.methods) == 0 {
+		s.methods = []bulkhead.Method{bulkhead.HTTP01, bulkhead.DNS01, bulkhead.TLSALPN01}
+	}
+	if slices.Contains(s.methods, bulkhead.OperatorApproval) {
+		return nil, errors.New("enroll: operator-approval is not a method that accounts may use")
+	}
+	for _, p := range cfg.Profiles {
+		if p.Name == "" {
+			return nil, errors.New("enroll: a profile has no name")
+		}
+		if p.MaxNames <= 0 {
+			p.MaxNames = s.limits.Names
+		}
+		s.profiles[p.Name] = p
+	}
+	if _, ok := s.profiles[cfg.DefaultProfile]; !ok {
+		return nil, fmt.Errorf("enroll: the default profile %q is not among the profiles", cfg.DefaultProfile)
+	}
+	if s.cfg.CheckKey == nil {
+		s.cfg.CheckKey = checkKey
+	}
+	s.pool = newPool(s.limits.Workers, s.limits.Backlog)
+	return s, nil
+}
+
+// Close turns new work away and waits for the work under way until ctx ends; what is left then is cancelled and
+// taken up again by Resume at the next start.
+func (s *Service) Close(ctx context.Context) error { return s.pool.close(ctx) }
+
+// Run resumes what an earlier process left behind, at once and then every interval, until ctx ends.
+func (s *Service) Run(ctx context.Context, interval time.Duration) error {
+	if interval <= 0 {
+		interval = time.Minute
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if err := s.Resume(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "resuming orders", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Profiles lists the profiles by name.
+func (s *Service) Profiles() []Profile {
+	out := make([]Profile, 0, len(s.profiles))
+	for _, p := range s.profiles {
+		out = append(out, p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// OwnNames is the set of names that the house serves on an operator's word.
+func (s *Service) OwnNames() NameSet { return s.own }
+
+// Entrance is what a named directory (a profile's or an issuer's) presets for the orders placed there.
+type Entrance struct {
+	Profile   string // "" leaves the choice to the order
+	Authority bulkhead.AuthorityID
+}
+
+// Entrance resolves the name of a directory: a profile, or an authority that can issue. KindNotFound otherwise.
+func (s *Service) Entrance(ctx context.Context, name string) (Entrance, error) {
+	if p, ok := s.profiles[name]; ok {
+		return Entrance{Profile: p.Name}, nil
+	}
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return Entrance{}, err
+	}
+	for _, a := range all {
+		if string(a.ID) == name && a.Kind == bulkhead.IssuingAuthority && a.CanIssue() {
+			return Entrance{Authority: a.ID}, nil
+		}
+	}
+	return Entrance{}, bulkhead.Faultf(bulkhead.KindNotFound, "there is no profile and no issuing authority named %q", name).
+		WithHint("see: bulkhead hierarchy show")
+}
+
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+var idText = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+// newID returns 128 random bits as 26 lower-case base32 characters.
+func (s *Service) newID() (string, error) {
+	p, err := s.random(16)
+	if err != nil {
+		return "", err
+	}
+	return strings.ToLower(idText.EncodeToString(p)), nil
+}
+
+func (s *Service) random(n int) ([]byte, error) {
+	p := make([]byte, n)
+	s.randMu.Lock()
+	defer s.randMu.Unlock()
+	if _, err := io.ReadFull(s.cfg.Rand, p); err != nil {
+		return nil, fmt.Errorf("enroll: random source: %w", err)
+	}
+	return p, nil
+}
+
+func (s *Service) lock(id string) func() {
+	m := &s.locks[maphash.String(s.seed, id)%uint64(len(s.locks))]
+	m.Lock()
+	return m.Unlock
+}
+
+// accountActor is how evidence names an account.
+func accountActor(id string) string { return "account:" + id }
+
+// clip keeps free text within what an evidence leaf holds.
+func clip(text string) string {
+	const most = 4000
+	if len(text) > most {
+		text = text[:most]
+	}
+	return strings.ToValidUTF8(text, "?")
+}
