@@ -1,0 +1,28 @@
+package tlog
+
+import (
+	"fmt"
+
+	"bulkhead"
+)
+
+// KindName is the word for a kind in JSON and text: "certificate-outcome". A kind that this version does not know is
+// "kind-N".
+func KindName(k bulkhead.EvidenceKind) string {
+	names := map[bulkhead.EvidenceKind]string{
+		bulkhead.EvCertificateIntent: "certificate-intent", bulkhead.EvCertificateOutcome: "certificate-outcome",
+		bulkhead.EvCertificateAbandon: "certificate-abandon", bulkhead.EvBatchIntent: "batch-intent",
+		bulkhead.EvBatchOutcome: "batch-outcome", bulkhead.EvValidation: "validation", bulkhead.EvCAA: "caa",
+		bulkhead.EvAccount: "account", bulkhead.EvOrderRefused: "order-refused", bulkhead.EvKeyBlocked: "key-blocked",
+		bulkhead.EvChangePlanned: "change-planned", bulkhead.EvChangePreviewed: "change-previewed",
+		bulkhead.EvChangeApproved: "change-approved", bulkhead.EvChangeStaged: "change-staged",
+		bulkhead.EvChangeActivated: "change-activated", bulkhead.EvChangePublished: "change-published",
+		bulkhead.EvChangeSettled: "change-settled", bulkhead.EvChangeRefused: "change-refused",
+		bulkhead.EvRevocation: "revocation", bulkhead.EvAuthority: "authority", bulkhead.EvOperator: "operator",
+		bulkhead.EvApproval: "approval", bulkhead.EvAlarm: "alarm", bulkhead.EvStart: "start",
+	}
+	if name, ok := names[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("kind-%d", k)
+}
