@@ -1,0 +1,242 @@
+package pack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"bulkhead"
+)
+
+const keySize = bulkhead.MaxSerialOctets
+
+// Pack reads a pack from bytes that it does not copy: a mapped file as a rule. The bytes must not change, and must
+// stay mapped while the pack, or a slice found in it, is in use. Safe for concurrent use.
+type Pack struct {
+	data       []byte
+	entries    []byte // header and entries: the range an entry may lie in
+	index      []byte
+	n          int
+	issuer     Identity
+	responders [][]byte
+	early      int64
+	late       int64
+	first      [keySize]byte
+	last       [keySize]byte
+	window     int // octets that all serials have in common, where interpolation begins to look
+}
+
+// Found is what Find sees of one entry. TBS, Signature and Responder point into the pack.
+type Found struct {
+	TBS, Signature []byte
+	Responder      []byte // DER certificate to embed; empty when the issuer signed for itself
+	ResponderIndex int
+	ThisUpdate     int64 // seconds since 1970
+	NextUpdate     int64
+	Revoked        bool
+	ETag           [ETagSize]byte
+}
+
+// Open checks the structure of a pack in time that does not depend on the number of entries. It trusts no offset; it
+// does not read the entries, nor the digest: see Verify.
+func Open(b []byte) (*Pack, error) {
+	if len(b) < headerSize+trailerSize || string(b[:len(magic)]) != magic {
+		return nil, fmt.Errorf("pack: not a pack of this version")
+	}
+	t := b[len(b)-trailerSize:]
+	if string(t[48:48+len(magic)]) != magic {
+		return nil, fmt.Errorf("pack: cut short or not finished")
+	}
+	responders, index, n, certs := u64(t), u64(t[8:]), u64(t[16:]), u64(t[24:])
+	end := uint64(len(b) - trailerSize)
+	if responders < uint64(headerSize) || responders > index || index > end || n > (end-index)/indexSize || n*indexSize != end-index || certs > MaxResponders {
+		return nil, fmt.Errorf("pack: offsets do not fit %d octets", len(b))
+	}
+	p := &Pack{data: b, entries: b[:responders], index: b[index:end], n: int(n), issuer: identityAt(b[len(magic):]),
+		early: int64(u64(t[32:])), late: int64(u64(t[40:]))}
+	table := b[responders:index]
+	for range certs {
+		if len(table) < 4 || uint64(u32(table)) > uint64(len(table)-4) || u32(table) > MaxResponderSize {
+			return nil, fmt.Errorf("pack: responder table is damaged")
+		}
+		size := 4 + int(u32(table))
+		p.responders = append(p.responders, table[4:size:size])
+		table = table[size:]
+	}
+	if len(table) != 0 {
+		return nil, fmt.Errorf("pack: responder table is damaged")
+	}
+	if p.n > 0 {
+		p.first, p.last = *p.key(0), *p.key(p.n - 1)
+		for p.window < keySize-8 && p.first[p.window] == p.last[p.window] {
+			p.window++
+		}
+	}
+	return p, nil
+}
+
+// Verify reads the whole pack: trailing digest, order of the index, every entry's bounds, the earliest and latest
+// nextUpdate.
+func (p *Pack) Verify() error {
+	body := p.data[:len(p.data)-sha256.Size]
+	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], p.data[len(body):]) {
+		return fmt.Errorf("pack: digest does not match")
+	}
+	var f Found
+	var early, late int64
+	for i := range p.n {
+		if i > 0 && bytes.Compare(p.key(i - 1)[:], p.key(i)[:]) >= 0 {
+			return fmt.Errorf("pack: index is not sorted at %d", i)
+		}
+		if !p.entry(i, &f) {
+			return fmt.Errorf("pack: entry %d is damaged", i)
+		}
+		if i == 0 {
+			early, late = f.NextUpdate, f.NextUpdate
+		}
+		early, late = min(early, f.NextUpdate), max(late, f.NextUpdate)
+	}
+	if early != p.early || late != p.late {
+		return fmt.Errorf("pack: trailer and entries disagree on nextUpdate")
+	}
+	return nil
+}
+
+// Issuer is whose answers the pack holds.
+func (p *Pack) Issuer() Identity { return p.issuer }
+
+// Len is the number of answers.
+func (p *Pack) Len() int { return p.n }
+
+// Window is the earliest and the latest nextUpdate among the answers; zero times when there are none.
+func (p *Pack) Window() (early, late time.Time) {
+	if p.n == 0 {
+		return time.Time{}, time.Time{}
+	}
+	return time.Unix(p.early, 0).UTC(), time.Unix(p.late, 0).UTC()
+}
+
+// Responders are the certificates by index; empty where the issuer signs for itself.
+func (p *Pack) Responders() [][]byte { return p.responders }
+
+func (p *Pack) key(i int) *[keySize]byte {
+	return (*[keySize]byte)(p.index[i*indexSize:])
+}
+
+// entry decodes entry i; false when it does not lie where entries lie.
+func (p *Pack) entry(i int, out *Found) bool {
+	at := u64(p.index[i*indexSize+keySize:])
+	if at < uint64(headerSize) || at > uint64(len(p.entries)) || uint64(len(p.entries))-at < entrySize {
+		return false
+	}
+	e := p.entries[at:]
+	responder, tbs, sig := u16(e[34:]), u16(e[36:]), u16(e[38:])
+	if responder >= len(p.responders) || tbs == 0 || sig == 0 || tbs+sig > len(e)-entrySize || e[32] > statusRevoked || e[33] != 0 {
+		return false
+	}
+	out.ETag = [ETagSize]byte(e)
+	out.ThisUpdate, out.NextUpdate = int64(u64(e[16:])), int64(u64(e[24:]))
+	out.Revoked = e[32] == statusRevoked
+	out.ResponderIndex, out.Responder = responder, p.responders[responder]
+	e = e[entrySize:]
+	out.TBS, out.Signature = e[:tbs:tbs], e[tbs:tbs+sig:tbs+sig]
+	return out.NextUpdate > out.ThisUpdate
+}
+
+// Find looks a serial up (left-padded, as bulkhead.Serial.Fixed gives it) and fills out. It does not allocate.
+func (p *Pack) Find(serial *[keySize]byte, out *Found) bool {
+	i := p.search(serial)
+	return i >= 0 && p.entry(i, out)
+}
+
+// search interpolates a few times, which lands within a handful of records because serials are random, and halves
+// what remains, so that any distribution costs at most log2(n) more.
+func (p *Pack) search(serial *[keySize]byte) int {
+	if p.n == 0 || bytes.Compare(serial[:], p.first[:]) < 0 || bytes.Compare(serial[:], p.last[:]) > 0 {
+		return -1
+	}
+	const rounds, near = 5, 4
+	lo, hi := 0, p.n-1 // inclusive
+	want := u64(serial[p.window:])
+	from, to := u64(p.first[p.window:]), u64(p.last[p.window:])
+	for round := 0; lo <= hi; round++ {
+		mid := int(uint(lo+hi) >> 1)
+		if round < rounds && hi-lo > near && from < to && from <= want && want <= to {
+			h, l := bits.Mul64(want-from, uint64(hi-lo))
+			q, _ := bits.Div64(h, l, to-from) // h < to-from, because want-from <= to-from and hi-lo < 2^63
+			mid = lo + int(q)
+		}
+		k := p.key(mid)
+		switch c := bytes.Compare(serial[:], k[:]); {
+		case c == 0:
+			return mid
+		case c > 0:
+			lo, from = mid+1, u64(k[p.window:])
+		default:
+			hi, to = mid-1, u64(k[p.window:])
+		}
+	}
+	return -1
+}
+
+// Each calls f for every answer in serial order and stops at its first error. The slices point into the pack.
+func (p *Pack) Each(f func(Entry) error) error {
+	var x Found
+	for i := range p.n {
+		serial, err := bulkhead.SerialFromBytes(p.key(i)[:])
+		if err != nil || !p.entry(i, &x) {
+			return fmt.Errorf("pack: entry %d is damaged", i)
+		}
+		e := Entry{Serial: serial, TBS: x.TBS, Signature: x.Signature, Responder: x.ResponderIndex, Revoked: x.Revoked,
+			ThisUpdate: time.Unix(x.ThisUpdate, 0).UTC(), NextUpdate: time.Unix(x.NextUpdate, 0).UTC()}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Merge writes into w the answers of packs, newest pack first: of a serial the first pack that knows it is heard and
+// the others are not. skip, when not nil, drops serials (those long expired). No signature is made and none changes.
+// All packs must be of w's issuer.
+func Merge(w *Writer, skip func(serial *[bulkhead.MaxSerialOctets]byte) bool, packs ...*Pack) error {
+	for _, p := range packs {
+		if p.issuer != w.issuer {
+			return fmt.Errorf("pack: merge of packs of different issuers")
+		}
+	}
+	at := make([]int, len(packs))
+	var f Found
+	for {
+		best := -1
+		for i, p := range packs {
+			if at[i] < p.n && (best < 0 || bytes.Compare(p.key(at[i])[:], packs[best].key(at[best])[:]) < 0) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return nil
+		}
+		key := *packs[best].key(at[best])
+		if !packs[best].entry(at[best], &f) {
+			return fmt.Errorf("pack: entry %x is damaged", key[:])
+		}
+		for i, p := range packs {
+			if at[i] < p.n && *p.key(at[i]) == key {
+				at[i]++
+			}
+		}
+		if skip != nil && skip(&key) {
+			continue
+		}
+		var err error
+		if f.ResponderIndex, err = w.AddResponder(f.Responder); err != nil {
+			return err
+		}
+		if err := w.add(&key, &f); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,329 @@
+package pack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"bulkhead"
+	"bulkhead/pki/ocsp"
+)
+
+func issuerOf(n byte) ocsp.Issuer {
+	i, err := ocsp.NewIssuer([]byte{0x30, 0x03, 0x13, 0x01, n}, []byte("\x30\x10\x30\x08\x06\x06\x2b\x81\x04\x00\x01\x01\x03\x04\x00key"))
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+var start = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+func serialOf(t testing.TB, p []byte) bulkhead.Serial {
+	t.Helper()
+	s, err := bulkhead.SerialFromBytes(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func entryFor(s bulkhead.Serial, round int) Entry {
+	return Entry{Serial: s, TBS: fmt.Appendf(nil, "tbs %s %d", s, round), Signature: fmt.Appendf(nil, "sig %d", round),
+		ThisUpdate: start.Add(time.Duration(round) * time.Hour), NextUpdate: start.Add(time.Duration(round+24) * time.Hour), Revoked: round%2 == 1}
+}
+
+func build(t testing.TB, issuer ocsp.Issuer, responder []byte, entries ...Entry) *Pack {
+	t.Helper()
+	p, err := Open(buildBytes(t, issuer, responder, entries...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func buildBytes(t testing.TB, issuer ocsp.Issuer, responder []byte, entries ...Entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := NewWriter(&b, issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.AddResponder(responder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		e.Responder = r
+		if err := w.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ref, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref.Digest != bulkhead.Digest(b.Bytes()) || ref.Size != int64(b.Len()) {
+		t.Fatalf("Finish says %v, the object is %d octets with digest %v", ref, b.Len(), bulkhead.Digest(b.Bytes()))
+	}
+	return b.Bytes()
+}
+
+// TestFindEverything draws serials of several shapes (random, clustered, sequential, of mixed lengths) and looks up
+// each, and as many that are not there.
+func TestFindEverything(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		shape := rapid.IntRange(0, 3).Draw(rt, "shape")
+		n := rapid.IntRange(0, 300).Draw(rt, "n")
+		seed := rapid.Uint64().Draw(rt, "seed")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		draw := func() [20]byte {
+			var k [20]byte
+			for i := range k {
+				k[i] = byte(rng.Uint32())
+			}
+			switch shape {
+			case 1: // common prefix, few values
+				copy(k[:17], "\x00\x00\x00\x00prefix-in-common")
+			case 2: // sequential
+				k = [20]byte{}
+				binary.BigEndian.PutUint64(k[12:], 1+rng.Uint64N(1000))
+			case 3: // mixed lengths
+				clear(k[:rng.IntN(19)])
+				k[19] |= 1
+			}
+			return k
+		}
+		set := map[[20]byte]bool{}
+		for range n {
+			set[draw()] = true
+		}
+		delete(set, [20]byte{})
+		var entries []Entry
+		for k := range set {
+			entries = append(entries, entryFor(serialOf(t, k[:]), 0))
+		}
+		sort.Slice(entries, func(i, j int) bool { return entries[i].Serial.Compare(entries[j].Serial) < 0 })
+		p := build(t, issuerOf(1), []byte("certificate"), entries...)
+		if err := p.Verify(); err != nil {
+			rt.Fatal(err)
+		}
+		var f Found
+		for _, e := range entries {
+			k := e.Serial.Fixed()
+			if !p.Find(&k, &f) || !bytes.Equal(f.TBS, e.TBS) || !bytes.Equal(f.Signature, e.Signature) || string(f.Responder) != "certificate" {
+				rt.Fatalf("serial %s not found, or another answer", e.Serial)
+			}
+		}
+		for range 300 {
+			if k := draw(); p.Find(&k, &f) != set[k] {
+				rt.Fatalf("serial %x: found %v", k, !set[k])
+			}
+		}
+	})
+}
+
+func TestEntryKeepsItsParts(t *testing.T) {
+	e := entryFor(serialOf(t, []byte{7}), 1)
+	p := build(t, issuerOf(1), []byte("cert"), e)
+	var f Found
+	k := e.Serial.Fixed()
+	if !p.Find(&k, &f) {
+		t.Fatal("not found")
+	}
+	sum := sha256.Sum256(ocsp.Assemble(e.TBS, e.Signature, []byte("cert")))
+	if f.ETag != [16]byte(sum[:16]) {
+		t.Error("ETag is not the digest of the assembled answer")
+	}
+	if f.ThisUpdate != e.ThisUpdate.Unix() || f.NextUpdate != e.NextUpdate.Unix() || !f.Revoked {
+		t.Errorf("found %+v", f)
+	}
+	early, late := p.Window()
+	if !early.Equal(e.NextUpdate) || !late.Equal(e.NextUpdate) || p.Issuer() != IdentityOf(issuerOf(1)) || p.Len() != 1 {
+		t.Error("pack does not describe itself")
+	}
+	if n := testing.AllocsPerRun(100, func() { p.Find(&k, &f) }); n != 0 {
+		t.Errorf("Find allocates %v times", n)
+	}
+}
+
+func TestWriterRefuses(t *testing.T) {
+	s1, s2 := serialOf(t, []byte{1}), serialOf(t, []byte{2})
+	plain := entryFor(s1, 0)
+	edit := func(f func(*Entry)) Entry { e := plain; f(&e); return e }
+	for name, entries := range map[string][]Entry{
+		"twice":             {plain, plain},
+		"descending":        {entryFor(s2, 0), plain},
+		"no serial":         {edit(func(e *Entry) { e.Serial = bulkhead.Serial{} })},
+		"unknown responder": {edit(func(e *Entry) { e.Responder = 1 })},
+		"empty answer":      {edit(func(e *Entry) { e.TBS = nil })},
+		"no signature":      {edit(func(e *Entry) { e.Signature = nil })},
+		"oversized":         {edit(func(e *Entry) { e.TBS = make([]byte, MaxPart+1) })},
+		"window":            {edit(func(e *Entry) { e.NextUpdate = e.ThisUpdate })},
+	} {
+		var b bytes.Buffer
+		w, err := NewWriter(&b, issuerOf(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.AddResponder(nil)
+		for i, e := range entries {
+			if err = w.Add(e); err != nil && i < len(entries)-1 {
+				t.Fatalf("%s: refused too early: %v", name, err)
+			}
+		}
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := NewWriter(&bytes.Buffer{}, ocsp.Issuer{}); err == nil {
+		t.Error("a writer without an issuer was made")
+	}
+}
+
+// TestMerge: the newest pack that knows a serial speaks for it, skipped serials go, other answers and ETags are as
+// they were.
+func TestMerge(t *testing.T) {
+	serial := func(n byte) bulkhead.Serial { return serialOf(t, []byte{n}) }
+	base := build(t, issuerOf(1), []byte("old delegate"), entryFor(serial(1), 0), entryFor(serial(2), 0), entryFor(serial(3), 0), entryFor(serial(9), 0))
+	mid := build(t, issuerOf(1), []byte("new delegate"), entryFor(serial(2), 1), entryFor(serial(4), 2))
+	top := build(t, issuerOf(1), []byte("new delegate"), entryFor(serial(2), 3))
+
+	var b bytes.Buffer
+	w, err := NewWriter(&b, issuerOf(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	skip := func(k *[20]byte) bool { return k[19] == 9 }
+	if err := Merge(w, skip, top, mid, base); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := m.Each(func(e Entry) error {
+		got = append(got, string(e.TBS)+" by "+string(m.Responders()[e.Responder]))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"tbs 1 0 by old delegate", "tbs 2 3 by new delegate", "tbs 3 0 by old delegate", "tbs 4 2 by new delegate"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("merged %q, want %q", got, want)
+	}
+	var before, after Found
+	for _, x := range []struct {
+		p *Pack
+		n byte
+	}{{base, 1}, {top, 2}, {mid, 4}} {
+		k := serial(x.n).Fixed()
+		if !x.p.Find(&k, &before) || !m.Find(&k, &after) || before.ETag != after.ETag {
+			t.Errorf("serial %d: ETag changed in the merge", x.n)
+		}
+	}
+	if err := Merge(w, nil, build(t, issuerOf(2), nil)); err == nil {
+		t.Error("packs of two issuers were merged")
+	}
+}
+
+func TestVerifySeesEveryFlippedBit(t *testing.T) {
+	b := buildBytes(t, issuerOf(1), []byte("cert"), entryFor(serialOf(t, []byte{1}), 0), entryFor(serialOf(t, []byte{2}), 1))
+	for i := range b {
+		b[i] ^= 1
+		if p, err := Open(b); err == nil && p.Verify() == nil {
+			t.Fatalf("a flip at %d goes unseen", i)
+		}
+		b[i] ^= 1
+	}
+	if p, err := Open(b); err != nil || p.Verify() != nil {
+		t.Fatal("the pack without a flip is refused")
+	}
+}
+
+func TestEmptyPack(t *testing.T) {
+	p := build(t, issuerOf(1), nil)
+	var f Found
+	k := [20]byte{19: 1}
+	if p.Verify() != nil || p.Len() != 0 || p.Find(&k, &f) {
+		t.Error("an empty pack is not empty")
+	}
+	if early, late := p.Window(); !early.IsZero() || !late.IsZero() {
+		t.Error("an empty pack has a window")
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	good := buildBytes(f, issuerOf(1), []byte("cert"), entryFor(serialOf(f, []byte{1}), 0), entryFor(serialOf(f, []byte{2, 3}), 1))
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(buildBytes(f, issuerOf(1), nil))
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := Open(b)
+		if err != nil {
+			return
+		}
+		var x Found
+		p.Find(&p.first, &x)
+		p.Find(&[20]byte{19: 1}, &x)
+		valid := p.Verify() == nil
+		n := 0
+		err = p.Each(func(e Entry) error { n++; return nil })
+		if valid && (err != nil || n != p.Len()) && p.first != ([20]byte{}) {
+			t.Fatalf("a verified pack of %d entries gave %d: %v", p.Len(), n, err)
+		}
+	})
+}
+
+func BenchmarkFind(b *testing.B) {
+	const n = 1 << 20
+	rng := rand.New(rand.NewPCG(1, 2))
+	keys := make([][20]byte, n)
+	for i := range keys {
+		binary.BigEndian.PutUint64(keys[i][4:], rng.Uint64()>>1)
+		binary.BigEndian.PutUint64(keys[i][12:], rng.Uint64())
+	}
+	sorted := append([][20]byte(nil), keys...)
+	sort.Slice(sorted, func(i, j int) bool { return bytes.Compare(sorted[i][:], sorted[j][:]) < 0 })
+	var buf bytes.Buffer
+	w, err := NewWriter(&buf, issuerOf(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.AddResponder(nil)
+	tbs, sig := make([]byte, 200), make([]byte, 71)
+	for _, k := range sorted {
+		if err := w.add(&k, &Found{TBS: tbs, Signature: sig, ThisUpdate: 1, NextUpdate: 2}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := w.Finish(); err != nil {
+		b.Fatal(err)
+	}
+	p, err := Open(buf.Bytes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	var f Found
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if !p.Find(&keys[i&(n-1)], &f) {
+			b.Fatal("not found")
+		}
+	}
+}
