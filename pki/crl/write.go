@@ -1,0 +1,247 @@
+package crl
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"fmt"
+	"hash"
+	"io"
+
+	"bulkhead"
+)
+
+const (
+	chunkSize = 64 << 10 // octets handed to the hash and the writer at a time
+	keepLimit = 1 << 20  // encoded entries up to this size are kept, so that a small list is read once
+)
+
+// Write signs and writes one CRL. DER puts lengths before contents and the signature's length before everything, so
+// the entries are needed three times: to measure, to hash, to write. Up to 1 MiB of encoded entries is kept and entries
+// is called once; beyond that it is called three times and must yield the same each time. What is written is hashed again, and a
+// difference from what was signed is KindConflict. After an error w holds garbage or nothing. A P-384 issuer signs
+// SHA-384 digests and needs WriteWith.
+//
+// Faults: KindMalformed for info or dates, KindConflict for entries out of order, twice or changed between passes,
+// KindBadRevocationReason, KindBadPublicKey, KindGate when the signature does not verify. Errors of entries, sign and w pass through.
+func Write(w io.Writer, info Info, entries Entries, sign SignFunc) (Result, error) {
+	if sign == nil {
+		return Result{}, bulkhead.NewFault(bulkhead.KindMalformed, "CRL: the signing function is missing")
+	}
+	return WriteWith(w, info, entries, func(t ToSign) ([]byte, error) {
+		if t.Hash != crypto.SHA256 {
+			return nil, bulkhead.Faultf(bulkhead.KindBadPublicKey, "CRL: the issuer's key signs %v digests, and only SHA-256 ones were offered", t.Hash).
+				WithHint("use WriteWith, which hands over the digest of the right hash")
+		}
+		return sign(t.TBSDigest, t.Size)
+	})
+}
+
+// WriteWith is Write for every allowed key type: sign gets the digest that belongs to the issuer's key.
+func WriteWith(w io.Writer, info Info, entries Entries, sign DigestSigner) (Result, error) {
+	if w == nil || entries == nil || sign == nil {
+		return Result{}, bulkhead.NewFault(bulkhead.KindMalformed, "CRL: writer, entries and signing function are needed")
+	}
+	if err := checkInfo(info); err != nil {
+		return Result{}, err
+	}
+	s, err := schemeFor(info.Issuer)
+	if err != nil {
+		return Result{}, err
+	}
+	l := &list{scheme: s, entries: entries}
+	if l.head, err = head(info, s); err != nil {
+		return Result{}, fmt.Errorf("encode CRL header: %w", err)
+	}
+	if l.tail, err = tail(info); err != nil {
+		return Result{}, fmt.Errorf("encode CRL extensions: %w", err)
+	}
+	if err = l.measure(); err != nil {
+		return Result{}, err
+	}
+	digest, signature, err := l.sign(info.Issuer, sign)
+	if err != nil {
+		return Result{}, err
+	}
+	return l.write(w, digest, signature)
+}
+
+// list is a CRL between its passes.
+type list struct {
+	scheme     scheme
+	entries    Entries
+	head, tail []byte
+	kept       []byte // all encoded entries, while they fit keepLimit
+	overflow   bool   // they did not fit
+	count      int
+	body       int64 // octets of all entries
+}
+
+// measure is the first pass: checks every entry, counts, and keeps the encoding while it is small.
+func (l *list) measure() error {
+	var c encoder
+	buf := make([]byte, 0, maxEntry)
+	for e, err := range l.entries() {
+		if err != nil {
+			return fmt.Errorf("read CRL entries: %w", err)
+		}
+		if buf, err = c.append(buf[:0], e); err != nil {
+			return err
+		}
+		l.count++
+		l.body += int64(len(buf))
+		if l.overflow = l.overflow || l.body > keepLimit; l.overflow {
+			l.kept = nil
+			continue
+		}
+		l.kept = append(l.kept, buf...)
+	}
+	return nil
+}
+
+// tbsSize is the length of the TBSCertList, header included.
+func (l *list) tbsSize() int64 { return elementSize(l.contents()) }
+
+func (l *list) contents() int64 {
+	n := int64(len(l.head) + len(l.tail))
+	if l.count > 0 {
+		n += elementSize(l.body)
+	}
+	return n
+}
+
+// emit sends the TBSCertList to out in chunks.
+func (l *list) emit(out io.Writer) error {
+	buf := make([]byte, 0, chunkSize+maxEntry)
+	buf = appendHeader(buf, tagSequence, l.contents())
+	buf = append(buf, l.head...)
+	if l.count > 0 { // absent rather than empty (RFC 5280 section 5.1.2.6)
+		buf = appendHeader(buf, tagSequence, l.body)
+	}
+	if _, err := out.Write(buf); err != nil {
+		return err
+	}
+	if err := l.emitEntries(out, buf[:0]); err != nil {
+		return err
+	}
+	_, err := out.Write(l.tail)
+	return err
+}
+
+func (l *list) emitEntries(out io.Writer, buf []byte) error {
+	if !l.overflow {
+		_, err := out.Write(l.kept)
+		return err
+	}
+	var c encoder
+	var sent int64
+	for e, err := range l.entries() {
+		if err != nil {
+			return fmt.Errorf("read CRL entries: %w", err)
+		}
+		if buf, err = c.append(buf, e); err != nil {
+			return err
+		}
+		if len(buf) < chunkSize {
+			continue
+		}
+		if sent += int64(len(buf)); sent > l.body {
+			return errChanged()
+		}
+		if _, err := out.Write(buf); err != nil {
+			return err
+		}
+		buf = buf[:0]
+	}
+	if sent+int64(len(buf)) != l.body {
+		return errChanged()
+	}
+	_, err := out.Write(buf)
+	return err
+}
+
+func errChanged() error {
+	return bulkhead.NewFault(bulkhead.KindConflict, "CRL: the entries changed while the CRL was being made").
+		WithHint("read them from one snapshot and write the CRL again with a new number")
+}
+
+// sign is the second pass: hashes the TBSCertList, has it signed once, and checks the signature.
+func (l *list) sign(issuer *x509.Certificate, sign DigestSigner) (bulkhead.Hash, []byte, error) {
+	named := sha256.New()
+	signed, out := hash.Hash(named), io.Writer(named)
+	if l.scheme.hash == crypto.SHA384 {
+		signed = sha512.New384()
+		out = io.MultiWriter(named, signed)
+	}
+	if err := l.emit(out); err != nil {
+		return bulkhead.Hash{}, nil, err
+	}
+	t := ToSign{
+		TBSDigest: bulkhead.Hash(named.Sum(nil)), Size: l.tbsSize(),
+		Algorithm: l.scheme.algorithm, Hash: l.scheme.hash, Digest: signed.Sum(nil),
+	}
+	signature, err := sign(t)
+	if err != nil {
+		return bulkhead.Hash{}, nil, fmt.Errorf("sign CRL: %w", err)
+	}
+	if !verifies(issuer, t, signature) {
+		return bulkhead.Hash{}, nil, bulkhead.NewFault(bulkhead.KindGate, "CRL: the signature does not verify under the issuer's key; nothing was written").
+			WithHint("check that the signer uses the key of the issuer named in the CRL")
+	}
+	return t.TBSDigest, signature, nil
+}
+
+// verifies checks a signature over a digest, so that a wrong key is noticed before the first octet leaves.
+func verifies(issuer *x509.Certificate, t ToSign, signature []byte) bool {
+	switch k := issuer.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(k, t.Hash, t.Digest, signature) == nil
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(k, t.Digest, signature)
+	default:
+		return false
+	}
+}
+
+// write is the last pass: the whole CertificateList to w.
+func (l *list) write(w io.Writer, digest bulkhead.Hash, signature []byte) (Result, error) {
+	after := []byte(l.scheme.identifier)
+	after = appendHeader(after, 0x03, int64(len(signature))+1)
+	after = append(append(after, 0), signature...)
+	whole := &counter{w: w, hash: sha256.New()}
+	if _, err := whole.Write(appendHeader(nil, tagSequence, l.tbsSize()+int64(len(after)))); err != nil {
+		return Result{}, fmt.Errorf("write CRL: %w", err)
+	}
+	tbs := sha256.New()
+	if err := l.emit(io.MultiWriter(tbs, whole)); err != nil {
+		return Result{}, fmt.Errorf("write CRL: %w", err)
+	}
+	if !bytes.Equal(tbs.Sum(nil), digest[:]) {
+		return Result{}, errChanged()
+	}
+	if _, err := whole.Write(after); err != nil {
+		return Result{}, fmt.Errorf("write CRL: %w", err)
+	}
+	return Result{Entries: l.count, Size: whole.size, Digest: bulkhead.Hash(whole.hash.Sum(nil))}, nil
+}
+
+// counter passes on what it counts and hashes.
+type counter struct {
+	w    io.Writer
+	hash hash.Hash
+	size int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.hash.Write(p[:n])
+	c.size += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
