@@ -26,18 +26,18 @@ type Entry struct {
 
 // Writer streams one pack. Entries go in by ascending serial; in memory it keeps the index, 28 octets an entry.
 type Writer struct {
-	issuer   Identity
-	out      *bufio.Writer
-	inner    hash.Hash // up to the trailing digest
-	outer    hash.Hash // of the whole object
-	offset   uint64
-	index    []byte
-	certs    [][]byte
-	known    map[string]int
-	early    int64
-	late     int64
-	scratch  []byte
-	err      error
+	issuer  Identity
+	out     *bufio.Writer
+	inner   hash.Hash // up to the trailing digest
+	outer   hash.Hash // of the whole object
+	offset  uint64
+	index   []byte
+	certs   [][]byte
+	known   map[string]int
+	early   int64
+	late    int64
+	scratch []byte
+	err     error
 }
 
 // NewWriter begins a pack of issuer's answers on w.
