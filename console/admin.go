@@ -1,0 +1,289 @@
+package console
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"bulkhead"
+)
+
+// decodeDER reads PEM of one of the types, or base64 DER.
+func decodeDER(text string, types ...string) ([]byte, error) {
+	if block, _ := pem.Decode([]byte(text)); block != nil {
+		for _, t := range types {
+			if block.Type == t {
+				return block.Bytes, nil
+			}
+		}
+		return nil, fmt.Errorf("PEM of type %q, want %q", block.Type, types[0])
+	}
+	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+	if err != nil || len(der) == 0 {
+		return nil, fmt.Errorf("neither PEM nor base64 DER")
+	}
+	return der, nil
+}
+
+// AuthorityView is an authority as people and programs read it.
+type AuthorityView struct {
+	ID        bulkhead.AuthorityID    `json:"id"`
+	Kind      bulkhead.AuthorityKind  `json:"kind"`
+	State     bulkhead.AuthorityState `json:"state"`
+	Parent    bulkhead.AuthorityID    `json:"parent,omitempty"`
+	Successor bulkhead.AuthorityID    `json:"successor,omitempty"`
+	Online    bool                    `json:"online"` // the signer holds the key
+	Shards    int                     `json:"shards"`
+	SHA256    bulkhead.Hash           `json:"sha256"`
+	PEM       string                  `json:"pem,omitempty"`
+	CSR       string                  `json:"csr,omitempty"`
+}
+
+func authorityView(x bulkhead.Authority) AuthorityView {
+	v := AuthorityView{ID: x.ID, Kind: x.Kind, State: x.State, Parent: x.Parent, Successor: x.Successor, Online: x.KeyURI != "", Shards: x.Shards}
+	if len(x.Certificate) > 0 {
+		v.SHA256, v.PEM = bulkhead.Digest(x.Certificate), certPEM(x.Certificate)
+	}
+	if len(x.CSR) > 0 {
+		v.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: x.CSR}))
+	}
+	return v
+}
+
+func (a *API) authorities(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]AuthorityView, error) {
+	rows, err := a.cfg.Inventory.Authorities(ctx)
+	out := []AuthorityView{}
+	for _, x := range rows {
+		out = append(out, authorityView(x))
+	}
+	return map[string][]AuthorityView{"authorities": out}, err
+}
+
+// AddAuthorityRequest asks for a new issuing authority, or for the successor of one.
+type AddAuthorityRequest struct {
+	ID          bulkhead.AuthorityID `json:"id"`
+	Algorithm   string               `json:"algorithm"` // p256, p384, rsa2048, rsa3072, rsa4096
+	CommonName  string               `json:"common_name"`
+	Predecessor bulkhead.AuthorityID `json:"predecessor,omitempty"`
+}
+
+func (a *API) addAuthority(ctx context.Context, w who, _ *http.Request, in AddAuthorityRequest) (AuthorityView, error) {
+	x, err := a.cfg.Hierarchy.AddAuthority(ctx, w.actor(), in.ID, in.Algorithm, in.CommonName, in.Predecessor)
+	return authorityView(x), err
+}
+
+// AcceptAuthorityRequest brings the certificate of a pending authority; PEM.
+type AcceptAuthorityRequest struct {
+	Certificate string   `json:"certificate"`
+	Chain       []string `json:"chain"` // nearest first, the root last
+}
+
+func (a *API) acceptAuthority(ctx context.Context, w who, r *http.Request, in AcceptAuthorityRequest) (AuthorityView, error) {
+	der, err := decodeDER(in.Certificate, "CERTIFICATE")
+	if err != nil {
+		return AuthorityView{}, bulkhead.Faultf(bulkhead.KindMalformed, "certificate: %s", err)
+	}
+	chain := make([][]byte, len(in.Chain))
+	for i, c := range in.Chain {
+		if chain[i], err = decodeDER(c, "CERTIFICATE"); err != nil {
+			return AuthorityView{}, bulkhead.Faultf(bulkhead.KindMalformed, "chain[%d]: %s", i, err)
+		}
+	}
+	x, err := a.cfg.Hierarchy.AcceptAuthority(ctx, w.actor(), bulkhead.AuthorityID(r.PathValue("id")), der, chain)
+	return authorityView(x), err
+}
+
+// NewAccountResponse has the only copy of the token.
+type NewAccountResponse struct {
+	ID    string `json:"id"`
+	Token string `json:"token"`
+}
+
+func (a *API) newAccount(ctx context.Context, w who, _ *http.Request, _ none) (NewAccountResponse, error) {
+	acct, token, err := a.cfg.Orders.NewTokenAccount(ctx, w.actor(), false)
+	return NewAccountResponse{acct.ID, token}, err
+}
+
+// OperatorView is an operator as people read it.
+type OperatorView struct {
+	Name      string        `json:"name"`
+	KeySHA256 bulkhead.Hash `json:"key_sha256"`
+	Roles     []string      `json:"roles"`
+	AddedAt   time.Time     `json:"added_at"`
+	RemovedAt *time.Time    `json:"removed_at,omitempty"`
+}
+
+func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]OperatorView, error) {
+	rows, err := a.cfg.Quorum.Operators(ctx)
+	out := []OperatorView{}
+	for _, o := range rows {
+		v := OperatorView{Name: o.Name, KeySHA256: o.KeyHash(), Roles: append([]string{}, o.Roles...), AddedAt: o.AddedAt.UTC()}
+		if !o.RemovedAt.IsZero() {
+			t := o.RemovedAt.UTC()
+			v.RemovedAt = &t
+		}
+		out = append(out, v)
+	}
+	return map[string][]OperatorView{"operators": out}, err
+}
+
+// OperatorRequest proposes an operator. PublicKey is the raw Ed25519 key, base64 in JSON.
+type OperatorRequest struct {
+	Name      string `json:"name"`
+	PublicKey []byte `json:"public_key"`
+	Reason    string `json:"reason"`
+}
+
+func (a *API) addOperator(ctx context.Context, w who, _ *http.Request, in OperatorRequest) (ApprovalView, error) {
+	r, err := a.cfg.Quorum.ProposeAddOperator(ctx, w.actor(), in.Reason, in.Name, in.PublicKey)
+	return approvalView(r), err
+}
+
+func (a *API) removeOperator(ctx context.Context, w who, r *http.Request, _ none) (ApprovalView, error) {
+	q, err := a.cfg.Quorum.ProposeRemoveOperator(ctx, w.actor(), r.URL.Query().Get("reason"), r.PathValue("name"))
+	return approvalView(q), err
+}
+
+// ApprovalView is a request for approval. Payload is exactly what approvals are over.
+type ApprovalView struct {
+	ID        string                `json:"id"`
+	Action    string                `json:"action"`
+	Payload   []byte                `json:"payload"`
+	Digest    bulkhead.Hash         `json:"digest"`
+	Needed    int                   `json:"needed"`
+	State     bulkhead.RequestState `json:"state"`
+	Actor     string                `json:"actor"`
+	Reason    string                `json:"reason"`
+	CreatedAt time.Time             `json:"created_at"`
+	ExpiresAt time.Time             `json:"expires_at"`
+	Approvals []string              `json:"approvals"` // operators
+}
+
+func approvalView(r bulkhead.ApprovalRequest) ApprovalView {
+	v := ApprovalView{ID: r.ID, Action: r.Action, Payload: r.Payload, Digest: r.Digest, Needed: r.Needed, State: r.State, Actor: r.Actor,
+		Reason: r.Reason, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), Approvals: []string{}}
+	for _, x := range r.Approvals {
+		v.Approvals = append(v.Approvals, x.Operator)
+	}
+	return v
+}
+
+func (a *API) approvals(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]ApprovalView, error) {
+	rows, err := a.cfg.Quorum.Requests(ctx, 100)
+	out := []ApprovalView{}
+	for _, r := range rows {
+		out = append(out, approvalView(r))
+	}
+	return map[string][]ApprovalView{"approvals": out}, err
+}
+
+func (a *API) approval(ctx context.Context, _ who, r *http.Request, _ none) (ApprovalView, error) {
+	q, err := a.cfg.Quorum.Request(ctx, r.PathValue("id"))
+	return approvalView(q), err
+}
+
+// ApproveRequest is one operator's signature (quorum.SignApproval) by the key with the hash.
+type ApproveRequest struct {
+	KeySHA256 bulkhead.Hash `json:"key_sha256"`
+	Signature []byte        `json:"signature"`
+}
+
+func (a *API) approve(ctx context.Context, _ who, r *http.Request, in ApproveRequest) (ApprovalView, error) {
+	q, err := a.cfg.Quorum.Approve(ctx, r.PathValue("id"), in.KeySHA256, in.Signature)
+	return approvalView(q), err
+}
+
+// ChangeView is a change of status.
+type ChangeView struct {
+	ID          string               `json:"id"`
+	State       bulkhead.ChangeState `json:"state"`
+	Actor       string               `json:"actor"`
+	Why         string               `json:"why"`
+	Count       int                  `json:"count"`
+	PreviewHash bulkhead.Hash        `json:"preview_hash"`
+	Preview     json.RawMessage      `json:"preview,omitempty"`
+	Head        uint64               `json:"head"`
+	CreatedAt   time.Time            `json:"created_at"`
+	ActivatedAt *time.Time           `json:"activated_at,omitempty"`
+}
+
+func changeView(c bulkhead.Change) ChangeView {
+	v := ChangeView{ID: c.ID, State: c.State, Actor: c.Actor, Why: c.Why, Count: c.Count, PreviewHash: c.PreviewHash, Head: c.Epoch, CreatedAt: c.CreatedAt.UTC()}
+	if len(c.Preview) > 0 {
+		v.Preview = json.RawMessage(c.Preview)
+	}
+	if !c.ActivatedAt.IsZero() {
+		t := c.ActivatedAt.UTC()
+		v.ActivatedAt = &t
+	}
+	return v
+}
+
+func (a *API) changes(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]ChangeView, error) {
+	rows, err := a.cfg.Changes.Changes(ctx, 100)
+	out := []ChangeView{}
+	for _, c := range rows {
+		c.Preview = nil
+		out = append(out, changeView(c))
+	}
+	return map[string][]ChangeView{"changes": out}, err
+}
+
+func (a *API) change(ctx context.Context, _ who, r *http.Request, _ none) (ChangeView, error) {
+	c, err := a.cfg.Changes.Change(ctx, r.PathValue("id"))
+	return changeView(c), err
+}
+
+// askActivation opens the request for approvals of a previewed change.
+func (a *API) askActivation(ctx context.Context, w who, r *http.Request, _ none) (ApprovalView, error) {
+	c, err := a.cfg.Changes.Change(ctx, r.PathValue("id"))
+	if err != nil {
+		return ApprovalView{}, err
+	}
+	q, err := a.cfg.Quorum.ProposeActivation(ctx, w.actor(), c.Why, c)
+	return approvalView(q), err
+}
+
+// BlockKeyRequest blocks a public key for ever.
+type BlockKeyRequest struct {
+	KeySHA256 bulkhead.Hash `json:"key_sha256"` // of the DER SubjectPublicKeyInfo
+	Reason    string        `json:"reason"`
+}
+
+func (a *API) blockKey(ctx context.Context, w who, _ *http.Request, in BlockKeyRequest) (map[string]bulkhead.Hash, error) {
+	if in.KeySHA256.IsZero() {
+		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "key_sha256 is required").WithHint("openssl pkey -pubin -in PUB -outform DER | sha256sum")
+	}
+	err := a.cfg.Changes.BlockKey(ctx, bulkhead.BlockedKey{KeyHash: in.KeySHA256, Reason: in.Reason, Actor: w.actor()})
+	return map[string]bulkhead.Hash{"blocked": in.KeySHA256}, err
+}
+
+// AlarmView is an alarm as people read it.
+type AlarmView struct {
+	Detector string            `json:"detector"`
+	Key      string            `json:"key"`
+	Severity bulkhead.Severity `json:"severity"`
+	Message  string            `json:"message"`
+	Runbook  string            `json:"runbook"`
+	FirstAt  time.Time         `json:"first_at"`
+	LastAt   time.Time         `json:"last_at"`
+	Count    int64             `json:"count"`
+}
+
+func (a *API) alarms(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]AlarmView, error) {
+	rows, err := a.cfg.Inventory.Alarms(ctx, 100)
+	out := []AlarmView{}
+	for _, x := range rows {
+		out = append(out, AlarmView{x.Detector, x.Key, x.Severity, x.Message, x.Runbook, x.FirstAt.UTC(), x.LastAt.UTC(), x.Count})
+	}
+	return map[string][]AlarmView{"alarms": out}, err
+}
+
+func (a *API) doctor(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]Finding, error) {
+	return map[string][]Finding{"findings": a.cfg.Doctor.Diagnose(ctx)}, nil
+}

@@ -1,0 +1,77 @@
+// Package console is the HTTP face of the house for its operators and their programs: /api/v1 as JSON.
+//
+// Purpose: read everything, ask for changes. Every action goes through a port to the compartment that owns it; the
+// answer says what was done and, when something was refused, which step comes next (RFC 9457 problem documents).
+//
+// Invariant: who asks is known before anything is read (an operator's signed request, or an account's token), except
+// for the pages that are public by design; an account sees its own certificates only.
+//
+// Refuses: to sign, to hold keys, to change a status by itself, bodies above a limit, unknown members in a request.
+package console
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+// Inventory reads the record.
+type Inventory interface {
+	Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error)
+	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+}
+
+// Orders turns requests for certificates into certificates.
+type Orders interface {
+	// IssueForOperator serves the house's own names on an operator's word.
+	IssueForOperator(ctx context.Context, operator string, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
+	// IssueForAccount serves names for which the account holds authorisations.
+	IssueForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
+	AccountByToken(ctx context.Context, token string) (bulkhead.Account, error)
+	NewTokenAccount(ctx context.Context, actor string, operator bool) (bulkhead.Account, string, error)
+}
+
+// Changes changes what the world is told of certificates.
+type Changes interface {
+	RevokeCertificates(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (string, error)
+	// PlanRevocation makes a change and previews it without carrying it through.
+	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
+	BlockKey(ctx context.Context, k bulkhead.BlockedKey) error
+	Change(ctx context.Context, id string) (bulkhead.Change, error)
+	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
+}
+
+// Quorum keeps operators and approvals.
+type Quorum interface {
+	Authenticate(ctx context.Context, header, method, path string, body []byte) (bulkhead.Operator, error)
+	Operators(ctx context.Context) ([]bulkhead.Operator, error)
+	ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte) (bulkhead.ApprovalRequest, error)
+	ProposeRemoveOperator(ctx context.Context, actor, reason, name string) (bulkhead.ApprovalRequest, error)
+	ProposeActivation(ctx context.Context, actor, reason string, c bulkhead.Change) (bulkhead.ApprovalRequest, error)
+	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
+	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
+	Approve(ctx context.Context, id string, keyHash bulkhead.Hash, signature []byte) (bulkhead.ApprovalRequest, error)
+}
+
+// Hierarchy grows the tree of authorities. Certificates of authorities come from a ceremony or from a foreign root.
+type Hierarchy interface {
+	// AddAuthority makes a key and a pending authority with its CSR. predecessor is set for a rotation.
+	AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error)
+	// AcceptAuthority takes the certificate of a pending authority, with the chain above it, nearest first.
+	AcceptAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, certificate []byte, chain [][]byte) (bulkhead.Authority, error)
+}
+
+// Finding is one line of a self-diagnosis.
+type Finding struct {
+	Check  string `json:"check"`
+	Level  string `json:"level"` // ok, finding, failure
+	Detail string `json:"detail"`
+	Next   string `json:"next,omitempty"` // what to type or do
+}
+
+// Doctor looks at the running house.
+type Doctor interface {
+	Diagnose(ctx context.Context) []Finding
+}
