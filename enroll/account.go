@@ -2,19 +2,21 @@ package enroll
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"net/mail"
 	"net/url"
 	"strings"
 
 	"bulkhead"
+	"bulkhead/pki/keycheck"
 )
 
 // AccountRequest asks for an account held by a key.
 type AccountRequest struct {
-	JWK         []byte // JSON public key
-	Thumbprint  string // RFC 7638, base64url
-	SPKI        []byte // DER SubjectPublicKeyInfo of the same key
+	JWK         []byte           // JSON public key
+	Thumbprint  string           // RFC 7638, base64url
+	Key         crypto.PublicKey // the same key
 	Contacts    []string
 	TermsAgreed bool
 }
@@ -26,7 +28,8 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 	if err == nil || bulkhead.KindOf(err) != bulkhead.KindAccountDoesNotExist {
 		return a, false, err
 	}
-	if err := s.admitKey(ctx, req.SPKI); err != nil {
+	spki, err := s.admitAccountKey(ctx, req.Key)
+	if err != nil {
 		return a, false, err
 	}
 	if err := s.checkContacts(req.Contacts); err != nil {
@@ -41,7 +44,7 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 	if req.TermsAgreed {
 		a.TermsAt = now
 	}
-	err = s.cfg.Store.CreateAccount(ctx, a, s.accountEvidence(a, "created", bulkhead.Digest(req.SPKI)))
+	err = s.cfg.Store.CreateAccount(ctx, a, s.accountEvidence(a, "created", bulkhead.Digest(spki)))
 	if bulkhead.KindOf(err) == bulkhead.KindConflict { // another request with the same key came first
 		a, err = s.FindAccount(ctx, req.Thumbprint)
 		return a, false, err
@@ -125,11 +128,12 @@ func (s *Service) ChangeKey(ctx context.Context, a bulkhead.Account, req Account
 	if bulkhead.KindOf(err) != bulkhead.KindNotFound {
 		return a, err
 	}
-	if err := s.admitKey(ctx, req.SPKI); err != nil {
+	spki, err := s.admitAccountKey(ctx, req.Key)
+	if err != nil {
 		return a, err
 	}
 	a.JWK, a.Thumbprint = req.JWK, req.Thumbprint
-	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "key changed", bulkhead.Digest(req.SPKI)))
+	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "key changed", bulkhead.Digest(spki)))
 }
 
 // DeactivateAccount ends the account for ever; its pending orders come to nothing.
@@ -142,11 +146,31 @@ func (s *Service) accountEvidence(a bulkhead.Account, detail string, key bulkhea
 	return bulkhead.Evidence{Kind: bulkhead.EvAccount, At: s.now(), Actor: accountActor(a.ID), Ref: a.ID, KeyHash: key, Detail: detail}
 }
 
-// admitKey refuses weak and blocked keys (promise P10).
-func (s *Service) admitKey(ctx context.Context, spki []byte) error {
-	if err := s.cfg.CheckKey(spki); err != nil {
+// admitAccountKey refuses weak and blocked keys and returns the DER SubjectPublicKeyInfo. More kinds sign requests
+// than may be certified.
+func (s *Service) admitAccountKey(ctx context.Context, key crypto.PublicKey) ([]byte, error) {
+	rules := keycheck.AnyRSASize()
+	rules.P521, rules.Ed25519, rules.Lists = true, true, s.cfg.Keys.Lists
+	if err := keycheck.Check(key, rules); err != nil {
+		return nil, err
+	}
+	spki, err := keycheck.SPKI(key)
+	if err != nil {
+		return nil, err
+	}
+	return spki, s.unblocked(ctx, spki)
+}
+
+// admitKey refuses weak and blocked subscriber keys.
+func (s *Service) admitKey(ctx context.Context, r Request) error {
+	if err := keycheck.Check(r.Key, *s.cfg.Keys); err != nil {
 		return err
 	}
+	return s.unblocked(ctx, r.SPKI)
+}
+
+// unblocked refuses a key that was reported as compromised (promise P10).
+func (s *Service) unblocked(ctx context.Context, spki []byte) error {
 	blocked, err := s.cfg.Store.BlockedKeys(ctx, bulkhead.Digest(spki))
 	if err != nil {
 		return err

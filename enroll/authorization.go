@@ -178,7 +178,7 @@ func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID
 		ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
 		return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
 	}
-	return s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.limits.ValidationReuse)
+	return s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.reuse(s.now()))
 }
 
 // storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf.

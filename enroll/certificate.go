@@ -51,19 +51,19 @@ func (s *Service) chain(ctx context.Context, id bulkhead.AuthorityID) ([][]byte,
 
 // FindCertificate identifies a certificate by its bytes: KindMalformed when they are no certificate, KindNotFound when
 // we did not issue exactly these bytes.
-func (s *Service) FindCertificate(ctx context.Context, der []byte) (bulkhead.Certificate, *x509.Certificate, error) {
+func (s *Service) FindCertificate(ctx context.Context, der []byte) (bulkhead.Certificate, error) {
 	x, err := x509.ParseCertificate(der)
 	if err != nil {
-		return bulkhead.Certificate{}, nil, bulkhead.NewFault(bulkhead.KindMalformed, "the certificate is not DER of an X.509 certificate").WithCause(err)
+		return bulkhead.Certificate{}, bulkhead.NewFault(bulkhead.KindMalformed, "the certificate is not DER of an X.509 certificate").WithCause(err)
 	}
 	unknown := bulkhead.NewFault(bulkhead.KindNotFound, "this certificate was not issued here")
 	serial, err := bulkhead.SerialFromBig(x.SerialNumber)
 	if err != nil {
-		return bulkhead.Certificate{}, nil, unknown
+		return bulkhead.Certificate{}, unknown
 	}
 	all, err := s.cfg.Store.Authorities(ctx)
 	if err != nil {
-		return bulkhead.Certificate{}, nil, err
+		return bulkhead.Certificate{}, err
 	}
 	for _, a := range all {
 		if !bytes.Equal(a.Subject, x.RawIssuer) {
@@ -74,13 +74,13 @@ func (s *Service) FindCertificate(ctx context.Context, der []byte) (bulkhead.Cer
 			continue
 		}
 		if err != nil {
-			return bulkhead.Certificate{}, nil, err
+			return bulkhead.Certificate{}, err
 		}
 		if bytes.Equal(own, der) {
-			return c, x, nil
+			return c, nil
 		}
 	}
-	return bulkhead.Certificate{}, nil, unknown
+	return bulkhead.Certificate{}, unknown
 }
 
 // CertID names a certificate in renewal information (RFC 9773 section 4.1): key identifier of the issuer and serial
@@ -138,7 +138,8 @@ func keyIdentifier(a bulkhead.Authority) []byte {
 // renewalRetry is how soon a client should ask again; six hours is the field's habit.
 const renewalRetry = 6 * time.Hour
 
-// RenewalInfo advises when to renew (RFC 9773): around two thirds of the lifetime, at once when revoked. Anyone may ask.
+// RenewalInfo advises when to renew (RFC 9773): around the fraction of the lifetime that
+// the profile names, two thirds without one; at once when revoked. Anyone may ask.
 // KindNotFound for serials that were never finally issued.
 func (s *Service) RenewalInfo(ctx context.Context, certID string) (bulkhead.RenewalInfo, error) {
 	ref, err := s.ResolveCertID(ctx, certID)
@@ -157,6 +158,9 @@ func (s *Service) RenewalInfo(ctx context.Context, certID string) (bulkhead.Rene
 	}
 	life := c.NotAfter.Sub(c.NotBefore)
 	middle := c.NotBefore.Add(life * 2 / 3)
+	if p, ok := s.profiles[c.Profile]; ok && p.RenewAt > 0 && p.RenewAt < 1 {
+		middle = c.NotBefore.Add(time.Duration(float64(life) * p.RenewAt))
+	}
 	half := life / 48 // a day for a 47-day certificate: room for clients to spread
 	info.Start, info.End = middle.Add(-half).Truncate(time.Second), middle.Add(half).Truncate(time.Second)
 	if !info.Start.Before(info.End) {

@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/json"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"bulkhead"
+	"bulkhead/pki/keycheck"
 )
 
 // MaxCSR is the largest certification request looked at, in bytes.
@@ -19,7 +21,8 @@ const MaxCSR = 64 << 10
 // Request is a certification request that proves possession of its key.
 type Request struct {
 	DER   []byte
-	SPKI  []byte                // DER SubjectPublicKeyInfo
+	Key   crypto.PublicKey
+	SPKI  []byte                // DER SubjectPublicKeyInfo, canonical
 	Names []bulkhead.Identifier // from the common name and the subject alternative names, sorted, without doubles
 }
 
@@ -42,7 +45,11 @@ func ParseCSR(der []byte) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	return Request{DER: der, SPKI: csr.RawSubjectPublicKeyInfo, Names: names}, nil
+	spki, err := keycheck.SPKI(csr.PublicKey) // the canonical form: an odd encoding must not slip past a block
+	if err != nil {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadPublicKey, "the request's key is of a kind that is not served").WithCause(err)
+	}
+	return Request{DER: der, Key: csr.PublicKey, SPKI: spki, Names: names}, nil
 }
 
 func requestNames(csr *x509.CertificateRequest) ([]bulkhead.Identifier, error) {
@@ -129,17 +136,9 @@ func jwkSPKI(jwk []byte) ([]byte, error) {
 	if err := json.Unmarshal(jwk, &k); err != nil {
 		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be read").WithCause(err)
 	}
-	spki, err := x509.MarshalPKIXPublicKey(k.Key)
+	spki, err := keycheck.SPKI(k.Key)
 	if err != nil {
 		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be encoded").WithCause(err)
 	}
 	return spki, nil
-}
-
-// checkKey is a floor for the kinds of key; the signer applies the whole of pki/keycheck.
-func checkKey(spki []byte) error {
-	if _, err := x509.ParsePKIXPublicKey(spki); err != nil {
-		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "the public key cannot be read").WithCause(err)
-	}
-	return nil
 }

@@ -26,7 +26,7 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err := matchCSR(r, acct, o.Identifiers); err != nil {
 		return o, err
 	}
-	if err := s.admitKey(ctx, r.SPKI); err != nil {
+	if err := s.admitKey(ctx, r); err != nil {
 		if bulkhead.KindOf(err) == bulkhead.KindBadPublicKey {
 			s.record(ctx, s.refusal(acct.ID, o.ID, err))
 		}

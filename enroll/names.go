@@ -3,9 +3,11 @@ package enroll
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"bulkhead"
+	"bulkhead/pki/profile"
 )
 
 // NameSet is a set of names: exact DNS names, "*.suffix" for everything below a suffix, and address ranges. The zero
@@ -86,12 +88,12 @@ func (s NameSet) Contains(id bulkhead.Identifier) bool {
 
 // normalise checks the identifiers of an order against syntax, profile and policy, in lower case and without
 // doubles. All refusals are reported together (RFC 8555 section 6.7.1).
-func (s *Service) normalise(p Profile, ids []bulkhead.Identifier) ([]bulkhead.Identifier, error) {
+func (s *Service) normalise(p *profile.Profile, ids []bulkhead.Identifier) ([]bulkhead.Identifier, error) {
 	if len(ids) == 0 {
 		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "the order names no identifier")
 	}
-	if len(ids) > p.MaxNames {
-		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "the order has %d identifiers, profile %s allows %d", len(ids), p.Name, p.MaxNames)
+	if most := min(p.MaxNames, s.limits.Names); len(ids) > most {
+		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "the order has %d identifiers, at most %d are allowed", len(ids), most)
 	}
 	seen := map[bulkhead.Identifier]bool{}
 	var out []bulkhead.Identifier
@@ -117,7 +119,7 @@ func (s *Service) normalise(p Profile, ids []bulkhead.Identifier) ([]bulkhead.Id
 }
 
 // judge says whether one name may be ordered under the profile.
-func (s *Service) judge(p Profile, id bulkhead.Identifier) error {
+func (s *Service) judge(p *profile.Profile, id bulkhead.Identifier) error {
 	if id.Type != bulkhead.DNS && id.Type != bulkhead.IP {
 		return bulkhead.Faultf(bulkhead.KindUnsupportedIdentifier, "identifier type %q is not supported; use dns or ip", id.Type)
 	}
@@ -127,9 +129,9 @@ func (s *Service) judge(p Profile, id bulkhead.Identifier) error {
 	switch {
 	case id.Type == bulkhead.DNS && isAddress(id.Base().Value):
 		return bulkhead.Faultf(bulkhead.KindMalformed, "%q is an address; order it with type ip", id.Value)
-	case id.Type == bulkhead.IP && !p.Addresses:
-		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "profile %s has no IP addresses", p.Name)
-	case id.Wildcard() && !p.Wildcards:
+	case !slices.Contains(p.IdentifierTypes, id.Type):
+		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "profile %s has no identifiers of type %s", p.Name, id.Type)
+	case id.Wildcard() && !p.Wildcard:
 		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "profile %s has no wildcards", p.Name)
 	case id.Wildcard() && !strings.Contains(id.Base().Value, "."):
 		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "%q covers a whole top-level domain", id.Value)

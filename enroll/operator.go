@@ -95,7 +95,7 @@ func (s *Service) admitUpload(ctx context.Context, acct bulkhead.Account, up Upl
 	if err := matchCSR(r, acct, r.Names); err != nil {
 		return r, err
 	}
-	return r, s.admitKey(ctx, r.SPKI)
+	return r, s.admitKey(ctx, r)
 }
 
 func (s *Service) ownOnly(ids []bulkhead.Identifier) error {

@@ -89,8 +89,11 @@ func (s *Service) draft(ctx context.Context, acct bulkhead.Account, req OrderReq
 
 // authorityFor picks the authority of an order; an authority asked for by name must be able to issue.
 func (s *Service) authorityFor(ctx context.Context, profile string, asked bulkhead.AuthorityID) (bulkhead.AuthorityID, error) {
-	if asked == "" {
+	if asked == "" && s.cfg.DefaultAuthority != nil {
 		return s.cfg.DefaultAuthority(profile), nil
+	}
+	if asked == "" {
+		return s.profiles[profile].DefaultAuthority, nil
 	}
 	e, err := s.Entrance(ctx, string(asked))
 	if err != nil {

@@ -13,7 +13,7 @@ func (s *Service) RevokeByAccount(ctx context.Context, acct bulkhead.Account, de
 	if !reason.AllowedForLeaf() {
 		return "", badReason(reason)
 	}
-	c, x, err := s.FindCertificate(ctx, der)
+	c, err := s.FindCertificate(ctx, der)
 	if err != nil {
 		return "", err
 	}
@@ -32,21 +32,21 @@ func (s *Service) RevokeByAccount(ctx context.Context, acct bulkhead.Account, de
 	}
 	actor := accountActor(acct.ID)
 	if reason == bulkhead.KeyCompromise {
-		if err := s.block(ctx, actor, "reported by its holder", x.RawSubjectPublicKeyInfo); err != nil {
+		if err := s.block(ctx, actor, "reported by its holder", c.KeyHash); err != nil {
 			return "", err
 		}
 	}
 	return s.revoke(ctx, actor, "asked for by account", c, reason)
 }
 
-// RevokeByKey revokes a certificate, given as DER, for whoever signed with its key (spki, DER). That proves the key
+// RevokeByKey revokes a certificate, given as DER, for whoever signed with its key (spki, canonical DER). That proves the key
 // to be in more hands than one may know, so the reason is always keyCompromise and the key is blocked first, even when
 // the certificate is revoked already.
 func (s *Service) RevokeByKey(ctx context.Context, spki, der []byte, reason bulkhead.Reason) (changeID string, err error) {
 	if !reason.AllowedForLeaf() {
 		return "", badReason(reason)
 	}
-	c, _, err := s.FindCertificate(ctx, der)
+	c, err := s.FindCertificate(ctx, der)
 	if err != nil {
 		return "", err
 	}
@@ -57,14 +57,14 @@ func (s *Service) RevokeByKey(ctx context.Context, spki, der []byte, reason bulk
 		return "", bulkhead.NewFault(bulkhead.KindForbidden, "only subscriber certificates can be revoked here")
 	}
 	const actor = "certificate key"
-	if err := s.block(ctx, actor, "use of the key was shown", spki); err != nil {
+	if err := s.block(ctx, actor, "use of the key was shown", c.KeyHash); err != nil {
 		return "", err
 	}
 	return s.revoke(ctx, actor, "asked for with the certificate's key", c, bulkhead.KeyCompromise)
 }
 
-func (s *Service) block(ctx context.Context, actor, why string, spki []byte) error {
-	return s.cfg.Revoker.BlockKey(ctx, bulkhead.BlockedKey{KeyHash: bulkhead.Digest(spki), BlockedAt: s.now(), Reason: why, Actor: actor})
+func (s *Service) block(ctx context.Context, actor, why string, key bulkhead.Hash) error {
+	return s.cfg.Revoker.BlockKey(ctx, bulkhead.BlockedKey{KeyHash: key, BlockedAt: s.now(), Reason: why, Actor: actor})
 }
 
 // revoke refuses what is revoked already, save that keyCompromise supersedes every other reason (BR 7.2.2).

@@ -15,16 +15,10 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/keycheck"
+	"bulkhead/pki/policy"
+	"bulkhead/pki/profile"
 )
-
-// Profile is what enrolment needs to know of a certificate profile; the whole of it belongs to the signer.
-type Profile struct {
-	Name        string
-	Description string // one sentence for people, shown in the ACME directory
-	Wildcards   bool   // wildcard DNS names may be ordered
-	Addresses   bool   // IP addresses may be ordered
-	MaxNames    int    // 0 means Limits.Names
-}
 
 // Policy says for which names and in which ways certificates may be had.
 type Policy struct {
@@ -39,13 +33,13 @@ type Policy struct {
 
 // Limits bound work and time. Zero fields take the defaults.
 type Limits struct {
-	Names             int           // names in one order; 100
+	Names             int           // names in one order, whatever the profile says; 100
 	Contacts          int           // contacts of one account; 10
 	Workers           int           // validations and issuances at work at once; 16
 	Backlog           int           // of them waiting for a worker before callers are turned away; 1,000
 	OrderLife         time.Duration // from order to finalize; 7 days
 	AuthorizationLife time.Duration // from order to validation; 7 days
-	ValidationReuse   time.Duration // how long a validation may serve; 10 days, the shortest of BR 4.2.1's steps
+	ValidationReuse   time.Duration // how long a validation may serve; 10 days. The policy row of the day caps it
 	ValidationTimeout time.Duration // one challenge; 30 s
 	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
 	FinalizeWait      time.Duration // how long Finalize waits for the result before it answers "processing"; 2 s
@@ -75,25 +69,25 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Config is what a Service needs. Store, Issuer, Revoker, Validator, Profiles, DefaultProfile, DefaultAuthority, Now
-// and Rand are required.
+// Config is what a Service needs. Store, Issuer, Revoker, Validator, Profiles, DefaultProfile, Now and Rand
+// are required.
 type Config struct {
 	Store     Store
 	Issuer    Issuer
 	Revoker   Revoker
 	Validator Validator
 
-	Profiles       []Profile
+	Profiles       []*profile.Profile
 	DefaultProfile string
-	// DefaultAuthority names the authority that issues a profile when the order does not ask for one.
+	// DefaultAuthority names the authority that issues a profile when the order does not ask for one; nil means the
+	// one that the profile names.
 	DefaultAuthority func(profile string) bulkhead.AuthorityID
 	// AccountURI is the address of an account as RFC 8657's accounturi has it; nil when accounts have none.
 	AccountURI func(accountID string) string
 	// ExplanationURL goes into renewal information; optional.
 	ExplanationURL string
-	// CheckKey refuses weak subscriber and account keys, given as DER SubjectPublicKeyInfo, with KindBadPublicKey.
-	// The signer checks again; this is for an early answer. Nil means pki/keycheck's rules.
-	CheckKey func(spki []byte) error
+	// Keys are the rules for subscriber keys; nil means keycheck.DefaultRules. The signer checks again, by profile.
+	Keys *keycheck.Rules
 
 	Policy Policy
 	Limits Limits
@@ -108,7 +102,7 @@ type Service struct {
 	limits   Limits
 	own      NameSet
 	methods  []bulkhead.Method
-	profiles map[string]Profile
+	profiles map[string]*profile.Profile
 	log      *slog.Logger
 	pool     *pool
 	seed     maphash.Seed
@@ -121,13 +115,13 @@ func New(cfg Config) (*Service, error) {
 	switch {
 	case cfg.Store == nil, cfg.Issuer == nil, cfg.Revoker == nil, cfg.Validator == nil:
 		return nil, errors.New("enroll: Store, Issuer, Revoker and Validator are required")
-	case cfg.DefaultAuthority == nil, cfg.Now == nil, cfg.Rand == nil:
-		return nil, errors.New("enroll: DefaultAuthority, Now and Rand are required")
+	case cfg.Now == nil, cfg.Rand == nil:
+		return nil, errors.New("enroll: Now and Rand are required")
 	case len(cfg.Profiles) == 0:
 		return nil, errors.New("enroll: at least one profile is required")
 	}
 	s := &Service{cfg: cfg, limits: cfg.Limits.withDefaults(), own: cfg.Policy.OwnNames, methods: cfg.Policy.Methods,
-		profiles: map[string]Profile{}, log: cfg.Log, seed: maphash.MakeSeed()}
+		profiles: map[string]*profile.Profile{}, log: cfg.Log, seed: maphash.MakeSeed()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -141,19 +135,17 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("enroll: operator-approval is not a method that accounts may use")
 	}
 	for _, p := range cfg.Profiles {
-		if p.Name == "" {
+		if p == nil || p.Name == "" {
 			return nil, errors.New("enroll: a profile has no name")
-		}
-		if p.MaxNames <= 0 {
-			p.MaxNames = s.limits.Names
 		}
 		s.profiles[p.Name] = p
 	}
 	if _, ok := s.profiles[cfg.DefaultProfile]; !ok {
 		return nil, fmt.Errorf("enroll: the default profile %q is not among the profiles", cfg.DefaultProfile)
 	}
-	if s.cfg.CheckKey == nil {
-		s.cfg.CheckKey = checkKey
+	if s.cfg.Keys == nil {
+		rules := keycheck.DefaultRules()
+		s.cfg.Keys = &rules
 	}
 	s.pool = newPool(s.limits.Workers, s.limits.Backlog)
 	return s, nil
@@ -183,8 +175,8 @@ func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 }
 
 // Profiles lists the profiles by name.
-func (s *Service) Profiles() []Profile {
-	out := make([]Profile, 0, len(s.profiles))
+func (s *Service) Profiles() []*profile.Profile {
+	out := make([]*profile.Profile, 0, len(s.profiles))
 	for _, p := range s.profiles {
 		out = append(out, p)
 	}
@@ -217,6 +209,11 @@ func (s *Service) Entrance(ctx context.Context, name string) (Entrance, error) {
 	}
 	return Entrance{}, bulkhead.Faultf(bulkhead.KindNotFound, "there is no profile and no issuing authority named %q", name).
 		WithHint("see: bulkhead hierarchy show")
+}
+
+// reuse is how long a validation made at t may serve (BR 4.2.1).
+func (s *Service) reuse(t time.Time) time.Duration {
+	return min(s.limits.ValidationReuse, policy.DCVReuse(t))
 }
 
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,176 @@
+package dcv
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"bulkhead"
+)
+
+const (
+	maxCNAMEs    = 8    // further than any sane zone goes
+	udpSize      = 1232 // DNS flag day 2020: no fragments
+	maxAnswers   = 100  // records looked at
+	resolvConf   = "/etc/resolv.conf"
+	maxAddresses = 16
+)
+
+// resolver asks one configured server, or those of /etc/resolv.conf, without a cache.
+type resolver struct {
+	server  string // HOST:PORT; "" means the system's
+	timeout time.Duration
+}
+
+func (r *resolver) servers() ([]string, error) {
+	if r.server != "" {
+		return []string{r.server}, nil
+	}
+	conf, err := dns.ClientConfigFromFile(resolvConf)
+	if err != nil || len(conf.Servers) == 0 {
+		return nil, bulkhead.NewFault(bulkhead.KindDNS, "this machine has no DNS resolver configured").WithHint("name one with --resolver HOST:PORT").WithCause(err)
+	}
+	var out []string
+	for _, s := range conf.Servers {
+		out = append(out, net.JoinHostPort(s, conf.Port))
+	}
+	return out, nil
+}
+
+// lookup asks for records of one type and follows CNAMEs. It returns the records (of that type only), the names the
+// CNAMEs led through, and a KindDNS fault for anything but NOERROR and NXDOMAIN: a failure is never "no records".
+func (r *resolver) lookup(ctx context.Context, name string, qtype uint16) (records []dns.RR, chain []string, err error) {
+	target := dns.CanonicalName(name)
+	seen := map[string]bool{}
+	for range maxCNAMEs + 1 {
+		if seen[target] {
+			return nil, chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: the CNAMEs go round in circles", name)
+		}
+		seen[target] = true
+		answer, err := r.exchange(ctx, target, qtype)
+		if err != nil {
+			return nil, chain, err
+		}
+		start := len(chain)
+		target, chain, err = followCNAMEs(answer, target, chain)
+		if err != nil {
+			return nil, chain, err
+		}
+		for _, rr := range answer {
+			if rr.Header().Rrtype == qtype && dns.CanonicalName(rr.Header().Name) == target {
+				records = append(records, rr)
+			}
+		}
+		if len(records) > 0 || len(chain) == start {
+			return records, chain, nil
+		}
+	}
+	return nil, chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: more than %d CNAMEs", name, maxCNAMEs)
+}
+
+// followCNAMEs walks the aliases that one answer holds.
+func followCNAMEs(answer []dns.RR, target string, chain []string) (string, []string, error) {
+	for len(chain) <= maxCNAMEs {
+		next := ""
+		for _, rr := range answer {
+			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == target {
+				next = dns.CanonicalName(c.Target)
+			}
+		}
+		if next == "" {
+			return target, chain, nil
+		}
+		target = next
+		chain = append(chain, strings.TrimSuffix(next, "."))
+	}
+	return "", chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: more than %d CNAMEs", target, maxCNAMEs)
+}
+
+// exchange asks each server twice at most, over UDP and, when the answer is cut, over TCP.
+func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
+	servers, err := r.servers()
+	if err != nil {
+		return nil, err
+	}
+	m := new(dns.Msg)
+	m.SetQuestion(name, qtype)
+	m.SetEdns0(udpSize, false)
+	m.RecursionDesired = true
+	what := dns.TypeToString[qtype] + " " + strings.TrimSuffix(name, ".")
+	var last error
+	for range 2 {
+		for _, s := range servers {
+			in, err := r.ask(ctx, m, s)
+			if err != nil {
+				last = bulkhead.Faultf(bulkhead.KindDNS, "%s: %s", what, plainNetError(err))
+				continue
+			}
+			if in.Rcode == dns.RcodeSuccess || in.Rcode == dns.RcodeNameError {
+				if len(in.Answer) > maxAnswers {
+					return nil, bulkhead.Faultf(bulkhead.KindDNS, "%s: the answer has %d records", what, len(in.Answer))
+				}
+				return in.Answer, nil
+			}
+			last = bulkhead.Faultf(bulkhead.KindDNS, "%s: the resolver says %s", what, dns.RcodeToString[in.Rcode])
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, last
+}
+
+func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
+	for _, network := range []string{"udp", "tcp"} {
+		c := dns.Client{Net: network, Timeout: r.timeout, UDPSize: udpSize}
+		in, _, err := c.ExchangeContext(ctx, m, server)
+		if err != nil {
+			return nil, err
+		}
+		if !in.Response || len(in.Question) != 1 || in.Question[0].Qtype != m.Question[0].Qtype ||
+			dns.CanonicalName(in.Question[0].Name) != m.Question[0].Name {
+			return nil, errors.New("the answer is to another question")
+		}
+		if !in.Truncated {
+			return in, nil
+		}
+	}
+	return nil, errors.New("the answer is cut even over TCP")
+}
+
+// addresses returns IPv6 before IPv4. One family may fail when the other answers.
+func (r *resolver) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	var failure error
+	for _, qtype := range []uint16{dns.TypeAAAA, dns.TypeA} {
+		records, _, err := r.lookup(ctx, host, qtype)
+		if err != nil {
+			failure = err
+			continue
+		}
+		for _, rr := range records {
+			var ip net.IP
+			switch rr := rr.(type) {
+			case *dns.A:
+				ip = rr.A.To4()
+			case *dns.AAAA:
+				ip = rr.AAAA
+			}
+			if a, ok := netip.AddrFromSlice(ip); ok && len(out) < maxAddresses {
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	if len(out) == 0 && failure != nil {
+		return nil, failure
+	}
+	if len(out) == 0 {
+		return nil, bulkhead.Faultf(bulkhead.KindDNS, "%s has neither an A nor an AAAA record", host)
+	}
+	return out, nil
+}
