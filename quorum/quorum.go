@@ -101,6 +101,11 @@ func (q *Quorum) Requests(ctx context.Context, limit int, states ...bulkhead.Req
 	return q.cfg.Store.Requests(ctx, limit, states...)
 }
 
+// Request returns one request with its approvals.
+func (q *Quorum) Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error) {
+	return q.cfg.Store.Request(ctx, id)
+}
+
 // Propose opens a request for an action. The payload is marshalled once; approvals are over its digest.
 func (q *Quorum) Propose(ctx context.Context, action string, payload any, actor, reason string) (bulkhead.ApprovalRequest, error) {
 	if strings.TrimSpace(reason) == "" {

@@ -106,7 +106,7 @@ func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials
 
 // putPack writes answers as one immutable object. Entries may come in any order; a serial stands once.
 func (s *Service) putPack(ctx context.Context, a bulkhead.Authority, entries []pack.Entry, t responderTable) (pack.ObjectRef, error) {
-	id, err := packIssuer(a)
+	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
 	if err != nil {
 		return pack.ObjectRef{}, err
 	}
@@ -130,18 +130,10 @@ func (s *Service) putPack(ctx context.Context, a bulkhead.Authority, entries []p
 	})
 }
 
-func packIssuer(a bulkhead.Authority) (pack.Issuer, error) {
-	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
-	if err != nil {
-		return pack.Issuer{}, err
-	}
-	return pack.Issuer{NameSHA1: id.NameSHA1, KeySHA1: id.KeySHA1, NameSHA256: id.NameSHA256, KeySHA256: id.KeySHA256}, nil
-}
-
 // writePack builds a pack and stores it under a name made of its digest.
-func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID, id pack.Issuer, fill func(*pack.Writer) error) (pack.ObjectRef, error) {
+func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID, id ocsp.Issuer, fill func(*pack.Writer) error) (pack.ObjectRef, error) {
 	var buf bytes.Buffer
-	w, err := pack.NewWriter(&buf, id, ocsp.AppendAssembled)
+	w, err := pack.NewWriter(&buf, id)
 	if err != nil {
 		return pack.ObjectRef{}, err
 	}
@@ -169,7 +161,7 @@ func (s *Service) openPack(ctx context.Context, ref pack.ObjectRef) (*pack.Pack,
 }
 
 // mergeDeltas keeps the number of packs small without a new signature: the newest answer of each serial wins.
-func (s *Service) mergeDeltas(ctx context.Context, ih *pack.IssuerHead) (bool, error) {
+func (s *Service) mergeDeltas(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) (bool, error) {
 	if _, busy := s.refreshing.Load(ih.ID); busy || len(ih.Packs) <= s.cfg.Policy.MaxDeltas+1 {
 		return false, nil // a merge during a refresh would put old answers above the new base
 	}
@@ -188,7 +180,11 @@ func (s *Service) mergeDeltas(ctx context.Context, ih *pack.IssuerHead) (bool, e
 		}
 		packs[i] = p
 	}
-	ref, err := s.writePack(ctx, ih.ID, packs[0].Issuer(), func(w *pack.Writer) error { return pack.Merge(w, nil, packs...) })
+	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
+	if err != nil {
+		return false, err
+	}
+	ref, err := s.writePack(ctx, a.ID, id, func(w *pack.Writer) error { return pack.Merge(w, nil, packs...) })
 	if err != nil {
 		return false, err
 	}

@@ -74,6 +74,18 @@ func (s *Service) RevokeCertificates(ctx context.Context, actor, why string, ite
 	return c.ID, s.Activate(ctx, c.ID)
 }
 
+// PlanRevocation makes a change and its preview and stops there: what a dry run shows.
+func (s *Service) PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error) {
+	c, err := s.Plan(ctx, actor, why, items)
+	if err != nil {
+		return c, err
+	}
+	if _, _, err := s.Preview(ctx, c.ID); err != nil {
+		return c, err
+	}
+	return s.cfg.Store.Change(ctx, c.ID)
+}
+
 // Plan records a change and its items after checking each against the record.
 func (s *Service) Plan(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error) {
 	if len(items) == 0 {

@@ -279,7 +279,7 @@ func (s *Service) bringUp(ctx context.Context, a bulkhead.Authority, ih *pack.Is
 	if err != nil {
 		return false, nil, err
 	}
-	merged, err := s.mergeDeltas(ctx, ih)
+	merged, err := s.mergeDeltas(ctx, a, ih)
 	if err != nil {
 		return false, nil, err
 	}
