@@ -147,7 +147,7 @@ func (in House) base() (*x509.Certificate, error) {
 		return nil, internal("template without serial or time")
 	case in.Validity <= minRemaining || in.Validity%time.Second != 0:
 		return nil, internal("validity %v", in.Validity)
-	case in.Backdate < 0 || in.Backdate > maxBackdate || in.Backdate >= in.Validity:
+	case in.Backdate < 0 || in.Backdate > maxHouseBackdate || in.Backdate >= in.Validity:
 		return nil, internal("backdate %v", in.Backdate)
 	case len(in.RawSubject) == 0 && in.Subject.CommonName == "":
 		return nil, internal("the house's certificates have a common name (BR 7.1.2.10.2)")

@@ -55,6 +55,8 @@ const (
 const (
 	// maxBackdate: notBefore stays within 48 hours of signing (BR 7.1.2.7).
 	maxBackdate = 48 * time.Hour
+	// maxHouseBackdate: for authorities and OCSP responders it is a day (BR 7.1.2.10.1, 7.1.2.8.1).
+	maxHouseBackdate = 24 * time.Hour
 	// maxNames bounds the size of a certificate, and of the work to validate it.
 	maxNames = 1000
 	// maxCommonName is ub-common-name (RFC 5280 appendix A.1).

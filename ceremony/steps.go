@@ -1,0 +1,285 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto/x509"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/crl"
+	"bulkhead/pki/profile"
+)
+
+func (e *execution) makeRoot(s RootStep) (Entry, error) {
+	uri, signer, err := e.Ring.Generate(e.ctx, string(s.ID), s.Algorithm)
+	if err != nil {
+		return Entry{}, err
+	}
+	e.made = append(e.made, uri)
+	serial, err := e.serial()
+	if err != nil {
+		return Entry{}, err
+	}
+	tmpl, err := profile.Root(profile.House{
+		Subject: s.Subject.PKIX(), PublicKey: signer.Public(), Serial: serial, Now: e.start,
+		Validity: time.Duration(s.Days) * day, Backdate: backdate,
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	cert, err := e.sign(tmpl, nil, signer, RoleRoot)
+	if err != nil {
+		return Entry{}, err
+	}
+	h := &house{cert: cert, signer: signer, Authority: authorityOf(s.ID, bulkhead.RootAuthority, cert)}
+	h.CreatedAt, h.Shards = e.start, 1
+	// The key is offline: the record holds no URI for it (Authority.KeyURI); the transcript does.
+	e.houses[s.ID] = h
+	e.result.Authorities = append(e.result.Authorities, h.Authority)
+	return Entry{
+		Kind: "root", Authority: s.ID, Signer: s.ID,
+		Inputs:  []Item{{"key", keyHash(cert), uri}},
+		Outputs: []Item{certificateItem(cert)},
+	}, nil
+}
+
+func (e *execution) makeIssuing(s IssuingStep) (Entry, error) {
+	parent, err := e.parent(s.Parent)
+	if err != nil {
+		return Entry{}, err
+	}
+	csr, err := checkCSR(s.Request.CSR)
+	if err != nil {
+		return Entry{}, err
+	}
+	in, err := e.input(parent, s.Days)
+	if err != nil {
+		return Entry{}, err
+	}
+	in.Subject, in.PublicKey = s.Subject.PKIX(), csr.PublicKey
+	tmpl, err := profile.Issuing(in)
+	if err != nil {
+		return Entry{}, err
+	}
+	cert, err := e.sign(tmpl, parent.cert, parent.signer, RoleIssuing)
+	if err != nil {
+		return Entry{}, err
+	}
+	h := &house{cert: cert, Authority: authorityOf(s.ID, s.Kind, cert)}
+	h.Parent, h.Chain, h.KeyURI = parent.ID, parent.chain(), s.Request.KeyURI
+	h.Shards, h.CreatedAt = s.Shards, e.start
+	e.houses[s.ID] = h
+	e.result.Authorities = append(e.result.Authorities, h.Authority)
+	e.issued(parent, cert, bulkhead.CACertificate, RoleIssuing)
+	return Entry{
+		Kind: "issuing", Authority: s.ID, Signer: parent.ID,
+		Inputs:  []Item{{"csr", bulkhead.Digest(s.Request.CSR), s.Request.KeyURI}, {"issuer", bulkhead.Digest(parent.cert.Raw), ""}},
+		Outputs: []Item{certificateItem(cert)},
+	}, nil
+}
+
+func (e *execution) makeCross(s CrossStep) (Entry, error) {
+	parent, err := e.parent(s.Parent)
+	if err != nil {
+		return Entry{}, err
+	}
+	subject := e.houses[s.Subject]
+	if !subject.cert.IsCA {
+		return Entry{}, refused("%s is no authority", s.Subject).WithHint("cross-certificates are for authorities")
+	}
+	if bytes.Equal(parent.Subject, subject.Subject) {
+		return Entry{}, refused("subject and issuer would have the same name").WithHint("sign with an authority of another name")
+	}
+	in, err := e.input(parent, s.Days)
+	if err != nil {
+		return Entry{}, err
+	}
+	in.RawSubject, in.PublicKey, in.PathLen = subject.Subject, subject.cert.PublicKey, s.PathLen
+	tmpl, err := profile.Cross(in)
+	if err != nil {
+		return Entry{}, err
+	}
+	cert, err := e.sign(tmpl, parent.cert, parent.signer, RoleCross)
+	if err != nil {
+		return Entry{}, err
+	}
+	e.issued(parent, cert, bulkhead.CACertificate, RoleCross)
+	return Entry{
+		Kind: "cross", Authority: s.Subject, Signer: parent.ID,
+		Inputs:  []Item{{"certificate", bulkhead.Digest(subject.cert.Raw), ""}, {"issuer", bulkhead.Digest(parent.cert.Raw), ""}},
+		Outputs: []Item{certificateItem(cert)},
+	}, nil
+}
+
+func (e *execution) makeDelegates(s DelegateStep) (Entry, error) {
+	parent, err := e.parent(s.Authority)
+	if err != nil {
+		return Entry{}, err
+	}
+	entry := Entry{Kind: "delegate", Authority: s.Authority, Signer: parent.ID}
+	var keysSeen [][]byte
+	for i, r := range s.Requests {
+		csr, err := checkCSR(r.CSR)
+		if err != nil {
+			return Entry{}, err
+		}
+		if slices.ContainsFunc(keysSeen, func(k []byte) bool { return bytes.Equal(k, csr.RawSubjectPublicKeyInfo) }) {
+			return Entry{}, refused("two delegates would share one key").WithHint("make a key for each: a predecessor's is destroyed at turnover")
+		}
+		keysSeen = append(keysSeen, csr.RawSubjectPublicKeyInfo)
+		in, err := e.input(parent, (i+1)*s.TurnoverDays+s.OverlapDays)
+		if err != nil {
+			return Entry{}, err
+		}
+		in.Subject, in.PublicKey = s.Subject.PKIX(), csr.PublicKey
+		tmpl, err := profile.OCSPDelegate(in)
+		if err != nil {
+			return Entry{}, err
+		}
+		cert, err := e.sign(tmpl, parent.cert, parent.signer, RoleDelegate)
+		if err != nil {
+			return Entry{}, err
+		}
+		e.issued(parent, cert, bulkhead.DelegateCertificate, RoleDelegate)
+		e.result.Prepared = append(e.result.Prepared, bulkhead.Prepared{
+			Authority: parent.ID, Kind: bulkhead.PreparedDelegate, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, DER: cert.Raw, KeyURI: r.KeyURI,
+		})
+		entry.Inputs = append(entry.Inputs, Item{"csr", bulkhead.Digest(r.CSR), r.KeyURI})
+		entry.Outputs = append(entry.Outputs, certificateItem(cert))
+	}
+	return entry, nil
+}
+
+func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
+	parent, err := e.parent(s.Authority)
+	if err != nil {
+		return Entry{}, err
+	}
+	number := max(s.AfterNumber, e.record.highestCRL(s.Authority))
+	if last := previous.highestCRL(s.Authority); last > s.AfterNumber {
+		return Entry{}, refused("after_number is %d, but number %d was signed in the previous ceremony", s.AfterNumber, last).
+			WithHint(fmt.Sprintf("after_number: %d (CRL numbers never go back, BR 7.2.2)", last))
+	}
+	entries, err := crlEntries(s.Revoked)
+	if err != nil {
+		return Entry{}, err
+	}
+	entry := Entry{Kind: "crl", Authority: s.Authority, Signer: parent.ID, Inputs: []Item{revokedItem(s.Revoked)}}
+	base := e.start.Add(-backdate)
+	if base.Before(parent.cert.NotBefore) {
+		base = parent.cert.NotBefore
+	}
+	for k := range s.count() {
+		thisUpdate := base.Add(time.Duration(k*s.TurnoverDays) * day)
+		nextUpdate := thisUpdate.Add(time.Duration(s.TurnoverDays+s.OverlapDays)*day - time.Second)
+		if nextUpdate.After(parent.cert.NotAfter) {
+			nextUpdate = parent.cert.NotAfter
+		}
+		if !nextUpdate.After(thisUpdate) {
+			break // the authority has ended before this successor begins
+		}
+		number++
+		info := crl.Info{Issuer: parent.cert, Number: number, ThisUpdate: thisUpdate, NextUpdate: nextUpdate}
+		der, err := e.writeCRL(parent, info, entries)
+		if err != nil {
+			return Entry{}, err
+		}
+		e.result.Prepared = append(e.result.Prepared, bulkhead.Prepared{
+			Authority: parent.ID, Kind: bulkhead.PreparedCRL, NotBefore: thisUpdate, NotAfter: nextUpdate, DER: der, CRLNumber: number,
+		})
+		entry.Outputs = append(entry.Outputs, Item{"crl", bulkhead.Digest(der), strconv.FormatInt(number, 10)})
+	}
+	return entry, nil
+}
+
+// writeCRL makes a full CRL without issuing distribution point: an authority of a ceremony has one shard.
+func (e *execution) writeCRL(parent *house, info crl.Info, entries []crl.Entry) ([]byte, error) {
+	var out bytes.Buffer
+	all := func() iter.Seq2[crl.Entry, error] {
+		return func(yield func(crl.Entry, error) bool) {
+			for _, x := range entries {
+				if !yield(x, nil) {
+					return
+				}
+			}
+		}
+	}
+	_, err := crl.WriteWith(&out, info, all, func(t crl.ToSign) ([]byte, error) {
+		return parent.signer.Sign(e.Rand, t.Digest, t.Hash)
+	})
+	if err != nil {
+		return nil, err
+	}
+	list, err := x509.ParseRevocationList(out.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("read CRL back: %w", err)
+	}
+	if err := list.CheckSignatureFrom(parent.cert); err != nil {
+		return nil, fmt.Errorf("verify CRL after signing: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// crlEntries sorts and checks; every entry of an authority's CRL has a reason (BR 7.2.2).
+func crlEntries(revoked []RevokedChild) ([]crl.Entry, error) {
+	var list []crl.Entry
+	for _, r := range revoked {
+		reason, err := bulkhead.ParseReason(r.Reason)
+		if err != nil {
+			return nil, err
+		}
+		if r.Serial.IsZero() || r.At.IsZero() || reason == bulkhead.Unspecified {
+			return nil, refused("a revoked authority needs serial, time and a reason other than unspecified (BR 7.2.2)").WithHint("revoked: [{serial, at, reason: cACompromise}]")
+		}
+		list = append(list, crl.Entry{Serial: r.Serial, RevokedAt: r.At.UTC().Truncate(time.Second), Reason: reason})
+	}
+	slices.SortFunc(list, func(a, b crl.Entry) int { return a.Serial.Compare(b.Serial) })
+	return list, nil
+}
+
+// input is what the templates of all children of a parent share.
+func (e *execution) input(parent *house, days int) (profile.House, error) {
+	serial, err := e.serial()
+	if err != nil {
+		return profile.House{}, err
+	}
+	return profile.House{
+		Serial: serial, Now: e.start, Validity: time.Duration(days) * day, Backdate: backdate,
+		Parent: parent.cert, ParentID: parent.ID, URLs: e.urls,
+	}, nil
+}
+
+// chain is what stands above the children of h.
+func (h *house) chain() [][]byte { return append([][]byte{h.cert.Raw}, h.Chain...) }
+
+// issued adds the row of a certificate below an authority.
+func (e *execution) issued(parent *house, cert *x509.Certificate, kind bulkhead.CertificateKind, role Role) {
+	serial, _ := bulkhead.SerialFromBig(cert.SerialNumber) // made by serial(), and gated
+	e.result.Certificates = append(e.result.Certificates, bulkhead.IssuedCertificate{
+		DER: cert.Raw, Chain: parent.chain(),
+		Certificate: bulkhead.Certificate{
+			CertificateRef: bulkhead.CertificateRef{Issuer: parent.ID, Serial: serial},
+			Kind:           kind, State: bulkhead.Issued, Profile: string(role), Subject: cert.Subject.String(),
+			KeyHash: keyHash(cert), Fingerprint: bulkhead.Digest(cert.Raw),
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, ReservedAt: e.start,
+		},
+	})
+}
+
+func authorityOf(id bulkhead.AuthorityID, kind bulkhead.AuthorityKind, cert *x509.Certificate) bulkhead.Authority {
+	return bulkhead.Authority{
+		ID: id, Kind: kind, State: bulkhead.AuthorityActive, Subject: cert.RawSubject, SPKI: cert.RawSubjectPublicKeyInfo, Certificate: cert.Raw,
+	}
+}
+
+func keyHash(cert *x509.Certificate) bulkhead.Hash {
+	return bulkhead.Digest(cert.RawSubjectPublicKeyInfo)
+}
+
+func certificateItem(cert *x509.Certificate) Item {
+	return Item{"certificate", bulkhead.Digest(cert.Raw), fmt.Sprintf("serial %x, until %s", cert.SerialNumber, cert.NotAfter.UTC().Format(time.RFC3339))}
+}
