@@ -101,7 +101,7 @@ func (s *Service) usable(a bulkhead.Account, err error) (bulkhead.Account, error
 	case err != nil:
 		return a, err
 	case a.State != bulkhead.AccountValid:
-		return a, bulkhead.Faultf(bulkhead.KindForbidden, "the account is %s", a.State)
+		return a, bulkhead.Faultf(bulkhead.KindUnauthorized, "the account is %s", a.State)
 	}
 	return a, nil
 }

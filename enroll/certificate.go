@@ -93,6 +93,20 @@ func CertID(keyIdentifier []byte, serial bulkhead.Serial) string {
 	return base64.RawURLEncoding.EncodeToString(keyIdentifier) + "." + base64.RawURLEncoding.EncodeToString(n)
 }
 
+// CertIDOf is the CertID of a certificate by its reference.
+func (s *Service) CertIDOf(ctx context.Context, ref bulkhead.CertificateRef) (string, error) {
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all {
+		if a.ID == ref.Issuer {
+			return CertID(keyIdentifier(a), ref.Serial), nil
+		}
+	}
+	return "", bulkhead.Faultf(bulkhead.KindNotFound, "there is no authority %q", ref.Issuer)
+}
+
 // ResolveCertID finds the certificate that a CertID names: KindMalformed for a wrong form, KindNotFound otherwise.
 func (s *Service) ResolveCertID(ctx context.Context, text string) (bulkhead.CertificateRef, error) {
 	var none bulkhead.CertificateRef

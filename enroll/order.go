@@ -22,7 +22,7 @@ type OrderRequest struct {
 // KindRejectedIdentifier.
 func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req OrderRequest) (bulkhead.Order, error) {
 	if acct.State != bulkhead.AccountValid {
-		return bulkhead.Order{}, bulkhead.Faultf(bulkhead.KindForbidden, "the account is %s", acct.State)
+		return bulkhead.Order{}, bulkhead.Faultf(bulkhead.KindUnauthorized, "the account is %s", acct.State)
 	}
 	o, err := s.draft(ctx, acct, req)
 	if err != nil {

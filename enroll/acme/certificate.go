@@ -1,0 +1,94 @@
+package acme
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"net/http"
+
+	"bulkhead"
+	"bulkhead/pki/keycheck"
+)
+
+// certificate serves a certificate with its chain as PEM (RFC 8555 section 7.4.2). The trust anchor is left out:
+// whoever needs it must have it already (RFC 8446 section 4.4.2).
+func (s *Server) certificate(c *call) error {
+	if err := c.readOnly(); err != nil {
+		return err
+	}
+	serial, err := bulkhead.ParseSerial(c.args[1])
+	if err != nil {
+		return err
+	}
+	cert, err := s.svc.Certificate(c.ctx(), c.account, bulkhead.CertificateRef{Issuer: bulkhead.AuthorityID(c.args[0]), Serial: serial})
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	for i, der := range append([][]byte{cert.DER}, cert.Chain...) {
+		if i > 0 && selfIssued(der) {
+			break
+		}
+		if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
+			return err
+		}
+	}
+	if s.cfg.IssuerURL != nil {
+		c.link(s.cfg.IssuerURL(cert.Certificate.Issuer), "up")
+	}
+	c.w.Header().Set("Content-Type", "application/pem-certificate-chain")
+	_, _ = c.w.Write(out.Bytes()) // a client that went away is no error of ours
+	return nil
+}
+
+func selfIssued(der []byte) bool {
+	x, err := x509.ParseCertificate(der)
+	return err == nil && bytes.Equal(x.RawIssuer, x.RawSubject)
+}
+
+// revokeCert revokes for an account or for whoever holds the certificate's key (RFC 8555 section 7.6).
+func (s *Server) revokeCert(c *call) error {
+	var p struct {
+		Certificate string `json:"certificate"`
+		Reason      *int   `json:"reason"`
+	}
+	if err := c.decode(&p); err != nil {
+		return err
+	}
+	der, err := base64.RawURLEncoding.DecodeString(p.Certificate)
+	if err != nil || len(der) == 0 {
+		return malformed("certificate is the base64url of a DER certificate, without padding")
+	}
+	reason := bulkhead.Unspecified
+	if p.Reason != nil {
+		reason = bulkhead.Reason(*p.Reason)
+	}
+	if c.jwk == nil {
+		_, err = s.svc.RevokeByAccount(c.ctx(), c.account, der, reason)
+		return err
+	}
+	spki, err := keycheck.SPKI(c.jwk.Key)
+	if err != nil {
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "the key of the request cannot be encoded").WithCause(err)
+	}
+	_, err = s.svc.RevokeByKey(c.ctx(), spki, der, reason)
+	return err
+}
+
+// renewalInfo advises when to renew (RFC 9773 section 4).
+func (s *Server) renewalInfo(c *call) error {
+	info, err := s.svc.RenewalInfo(c.ctx(), c.args[0])
+	if err != nil {
+		return err
+	}
+	c.retry(info.RetryAfter)
+	type window struct {
+		Start string `json:"start"`
+		End   string `json:"end"`
+	}
+	return c.json(http.StatusOK, struct {
+		Window      window `json:"suggestedWindow"`
+		Explanation string `json:"explanationURL,omitempty"`
+	}{window{stamp(info.Start), stamp(info.End)}, info.ExplanationURL})
+}

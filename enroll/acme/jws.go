@@ -1,0 +1,180 @@
+package acme
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"bulkhead"
+)
+
+// algorithms are those that a request may be signed with.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA}
+
+// signed is what a verified request says and who says it.
+type signed struct {
+	payload []byte
+	account bulkhead.Account // when signed by kid
+	jwk     *jose.JSONWebKey // when signed by jwk
+}
+
+// envelope is the flattened JSON serialisation and nothing more: "header" and "signatures" are unknown members.
+type envelope struct {
+	Protected string `json:"protected"`
+	Payload   string `json:"payload"`
+	Signature string `json:"signature"`
+}
+
+// token is a parsed, not yet verified envelope.
+type token struct {
+	jws    *jose.JSONWebSignature
+	header jose.Header
+	url    string
+}
+
+func malformed(format string, args ...any) *bulkhead.Fault {
+	return bulkhead.Faultf(bulkhead.KindMalformed, format, args...)
+}
+
+// parseEnvelope reads a flattened JWS (RFC 8555 section 6.2). What is verified later is exactly these three members.
+func parseEnvelope(body []byte) (token, error) {
+	var e envelope
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&e); err != nil {
+		return token{}, malformed("the body is not a JWS in flattened JSON form with protected, payload and signature alone").WithCause(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return token{}, malformed("the body has more than one JSON value")
+	}
+	if strings.Contains(e.Protected+e.Payload+e.Signature, ".") || e.Protected == "" || e.Signature == "" {
+		return token{}, malformed("protected, payload and signature are base64url, and only the payload may be empty")
+	}
+	strict := base64.RawURLEncoding.Strict()
+	for _, part := range []string{e.Protected, e.Payload, e.Signature} {
+		if _, err := strict.DecodeString(part); err != nil {
+			return token{}, malformed("protected, payload and signature are base64url without padding").WithCause(err)
+		}
+	}
+	jws, err := jose.ParseSignedCompact(e.Protected+"."+e.Payload+"."+e.Signature, algorithms)
+	var alg *jose.ErrUnexpectedSignatureAlgorithm
+	switch {
+	case errors.As(err, &alg):
+		return token{}, bulkhead.Faultf(bulkhead.KindBadSignatureAlgorithm, "algorithm %q is not accepted", alg.Got).WithHint("sign with ES256 or another of the algorithms listed")
+	case err != nil:
+		return token{}, malformed("the JWS cannot be read").WithCause(err)
+	case len(jws.Signatures) != 1:
+		return token{}, malformed("the JWS has not exactly one signature")
+	}
+	h := jws.Signatures[0].Protected
+	for _, name := range []jose.HeaderKey{"crit", "b64"} {
+		if _, ok := h.ExtraHeaders[name]; ok {
+			return token{}, malformed("the protected header may not have %q", string(name))
+		}
+	}
+	if (h.JSONWebKey == nil) == (h.KeyID == "") {
+		return token{}, malformed("the protected header has either jwk or kid, and not both (RFC 8555 section 6.2)")
+	}
+	u, _ := h.ExtraHeaders["url"].(string)
+	return token{jws: jws, header: h, url: u}, nil
+}
+
+// verify reads a signed request: content type, envelope, key, signature, nonce and URL, in this order. A nonce is used
+// up only by a request that its owner signed.
+func (s *Server) verify(c *call, by signer) error {
+	if by == unsigned {
+		return nil
+	}
+	body, err := readBody(c)
+	if err != nil {
+		return err
+	}
+	t, err := parseEnvelope(body)
+	if err != nil {
+		return err
+	}
+	key, err := s.keyOf(c, t, by)
+	if err != nil {
+		return err
+	}
+	if c.payload, err = t.jws.Verify(key); err != nil {
+		return malformed("the signature of the request does not verify").WithCause(err)
+	}
+	if err := s.nonces.redeem(t.header.Nonce); err != nil {
+		return err
+	}
+	if want := c.base + c.r.URL.RequestURI(); t.url != want {
+		return bulkhead.Faultf(bulkhead.KindUnauthorized, "the request was signed for %.200q and sent to %.200q", t.url, want)
+	}
+	return nil
+}
+
+func readBody(c *call) ([]byte, error) {
+	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != "application/jose+json" {
+		return nil, errContentType
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, errTooLarge
+	case err != nil:
+		return nil, malformed("the body could not be read").WithCause(err)
+	}
+	return body, nil
+}
+
+// keyOf finds the key that must have signed, and remembers whose it is.
+func (s *Server) keyOf(c *call, t token, by signer) (crypto.PublicKey, error) {
+	if k := t.header.JSONWebKey; k != nil {
+		if by == byAccount {
+			return nil, malformed("this resource wants kid, the address of your account, in place of jwk")
+		}
+		c.jwk = k
+		return k.Key, nil
+	}
+	if by == byKey {
+		return nil, malformed("this resource wants jwk in place of kid")
+	}
+	id, ok := strings.CutPrefix(t.header.KeyID, AccountURL(c.base, ""))
+	if !ok || id == "" || strings.Contains(id, "/") {
+		return nil, bulkhead.NewFault(bulkhead.KindAccountDoesNotExist, "kid is not the address of an account of this server")
+	}
+	a, err := s.svc.Account(c.ctx(), id)
+	if err != nil {
+		return nil, err
+	}
+	var k jose.JSONWebKey
+	if err := json.Unmarshal(a.JWK, &k); err != nil {
+		return nil, bulkhead.NewFault(bulkhead.KindUnauthorized, "this account has no key to sign with").WithCause(err)
+	}
+	c.account = a
+	return k.Key, nil
+}
+
+// decode reads a JSON payload; an empty one is refused.
+func (c *call) decode(v any) error {
+	if len(c.payload) == 0 {
+		return malformed("the payload is empty; a JSON object is expected here")
+	}
+	if err := json.Unmarshal(c.payload, v); err != nil {
+		return malformed("the payload is not the JSON object expected here").WithCause(err)
+	}
+	return nil
+}
+
+// readOnly wants POST-as-GET.
+func (c *call) readOnly() error {
+	if len(c.payload) != 0 {
+		return malformed("this resource is read with an empty payload (RFC 8555 section 6.3)")
+	}
+	return nil
+}
