@@ -1,0 +1,156 @@
+package signer
+
+import (
+	"context"
+	"io"
+	"iter"
+	"slices"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/crl"
+)
+
+// keepMargin keeps an entry on a CRL for one period beyond the certificate's end, so that it stands on at least one
+// CRL issued after it (RFC 5280 section 3.3, BR 4.10.1). CRLs of subscriber certificates are made at least every 7 days
+// (BR 4.9.7).
+const keepMargin = 7 * 24 * time.Hour
+
+// SignCRL implements Door. The DER goes to w only after the outcome is durable; after an error w holds nothing of use.
+// Faults: KindUnavailable for an offline key, KindMalformed for a shard that does not exist, KindConflict for a number
+// that this process has signed before, a change that is not approved, or entries that moved meanwhile.
+func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error) {
+	none := bulkhead.CRLRecord{}
+	leave, err := s.enter()
+	if err != nil {
+		return none, err
+	}
+	defer leave()
+	a, err := s.answering(ctx, req.Authority)
+	if err != nil {
+		return none, err
+	}
+	if a.key == nil {
+		return none, bulkhead.Faultf(bulkhead.KindUnavailable, "the key of authority %s is offline", a.ID).WithHint("its CRLs are signed at a ceremony and imported")
+	}
+	if req.Shard < 0 || req.Shard >= max(a.Shards, 1) {
+		return none, bulkhead.Faultf(bulkhead.KindMalformed, "authority %s has no CRL shard %d", a.ID, req.Shard).WithHint("see: bulkhead hierarchy show")
+	}
+	this, next, err := s.window(req.ThisUpdate, req.NextUpdate, a.cert.NotAfter)
+	if err != nil {
+		return none, err
+	}
+	items, err := s.overlay(ctx, req.Change, a.ID, bulkhead.Serial{}, bulkhead.Serial{})
+	if err != nil {
+		return none, err
+	}
+	extra, err := s.revokedBy(ctx, a.ID, req.Shard, items, this.Add(-keepMargin))
+	if err != nil {
+		return none, err
+	}
+	if err := s.takeNumber(req); err != nil {
+		return none, err
+	}
+	info := crl.Info{Issuer: a.cert, Number: req.Number, ThisUpdate: this, NextUpdate: next, URL: s.cfg.URLs.CRL(a.ID, req.Shard), Scope: crl.ScopeUserCerts}
+	entries := func() iter.Seq2[crl.Entry, error] {
+		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, this.Add(-keepMargin)), extra, items)
+	}
+	res, err := crl.WriteWith(w, info, entries, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) })
+	if err != nil {
+		return none, err
+	}
+	return bulkhead.CRLRecord{Authority: a.ID, Shard: req.Shard, Number: req.Number, ThisUpdate: this, NextUpdate: next, Object: req.Object,
+		Digest: res.Digest, Entries: res.Entries}, nil
+}
+
+// signCRL is called when the whole TBSCertList is known and nothing of it has left: intent, signature, outcome.
+func (s *Signer) signCRL(ctx context.Context, req bulkhead.CRLRequest, a *authority, t crl.ToSign) ([]byte, error) {
+	detail := "crl: " + req.Object
+	if req.Change != "" {
+		detail += ", change " + req.Change
+	}
+	b, err := s.newBatch(a.ID, a.hash, detail)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.announce(ctx, b, []bulkhead.Hash{t.TBSDigest}); err != nil {
+		return nil, err
+	}
+	signature, err := a.key.Sign(s.cfg.Rand, t.Digest, t.Hash)
+	if err != nil {
+		return nil, unavailable("the issuing key did not sign", err)
+	}
+	return signature, s.conclude(ctx, b, []bulkhead.Hash{bulkhead.Digest(signature)})
+}
+
+// takeNumber refuses a CRL number at or below one that this process signed for the shard: two CRLs with one number
+// would contradict each other (RFC 5280 section 5.2.3). Across restarts the record hands out the numbers.
+func (s *Signer) takeNumber(req bulkhead.CRLRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := shardKey{req.Authority, req.Shard}
+	if last, ok := s.crls[key]; ok && req.Number <= last {
+		return bulkhead.Faultf(bulkhead.KindConflict, "CRL number %d is not above %d, which was used for shard %d of %s", req.Number, last, req.Shard, req.Authority).
+			WithHint("take the next number from the record")
+	}
+	s.crls[key] = req.Number
+	return nil
+}
+
+// revokedBy returns the certificates of the shard that the change revokes and the record does not yet, in serial order.
+func (s *Signer) revokedBy(ctx context.Context, issuer bulkhead.AuthorityID, shard int, items map[bulkhead.Serial]bulkhead.ChangeItem, keepFrom time.Time) ([]bulkhead.Status, error) {
+	serials := make([]bulkhead.Serial, 0, len(items))
+	for serial := range items {
+		serials = append(serials, serial)
+	}
+	rows, err := s.statuses(ctx, issuer, serials)
+	if err != nil {
+		return nil, err
+	}
+	var extra []bulkhead.Status
+	for serial, st := range rows {
+		if st.State == bulkhead.Issued && st.Shard == shard && !st.NotAfter.Before(keepFrom) {
+			extra = append(extra, lay(st, items[serial]))
+		}
+	}
+	slices.SortFunc(extra, func(x, y bulkhead.Status) int { return x.Serial.Compare(y.Serial) })
+	return extra, nil
+}
+
+// merged joins the record's entries with those of a change, both in serial order. A row that became revoked between
+// the two reads is in both and stands once.
+func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, items map[bulkhead.Serial]bulkhead.ChangeItem) iter.Seq2[crl.Entry, error] {
+	return func(yield func(crl.Entry, error) bool) {
+		i := 0
+		for st, err := range rows {
+			if err != nil {
+				yield(crl.Entry{}, err)
+				return
+			}
+			for i < len(extra) && extra[i].Serial.Compare(st.Serial) < 0 {
+				if !yield(entry(extra[i]), nil) {
+					return
+				}
+				i++
+			}
+			if i < len(extra) && extra[i].Serial == st.Serial {
+				i++
+			}
+			if it, ok := items[st.Serial]; ok {
+				st = lay(st, it)
+			}
+			if !yield(entry(st), nil) {
+				return
+			}
+		}
+		for ; i < len(extra); i++ {
+			if !yield(entry(extra[i]), nil) {
+				return
+			}
+		}
+	}
+}
+
+func entry(st bulkhead.Status) crl.Entry {
+	return crl.Entry{Serial: st.Serial, RevokedAt: st.RevokedAt, Reason: st.Reason}
+}

@@ -1,0 +1,109 @@
+package signer
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// group is a group commit: one goroutine takes everything that waits, commits it at once and answers each caller. An
+// idle group commits a lone item without delay; while it commits, the next ones gather.
+//
+// The channel has no buffer: an item is either with its caller or in a batch, never in between. A caller whose item was
+// taken always gets that batch's outcome.
+type group[T any] struct {
+	in      chan waiting[T]
+	size    int
+	delay   time.Duration
+	flush   func([]T) []outcome
+	callers atomic.Int64 // callers inside do
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+type waiting[T any] struct {
+	item T
+	done chan outcome // capacity 1
+}
+
+type outcome struct {
+	seq int64
+	err error
+}
+
+func newGroup[T any](size int, delay time.Duration, flush func([]T) []outcome) *group[T] {
+	g := &group[T]{in: make(chan waiting[T]), size: size, delay: delay, flush: flush, stop: make(chan struct{}), stopped: make(chan struct{})}
+	go g.run()
+	return g
+}
+
+// do hands item over and waits for its commit. cancel gives up only while the item is still the caller's; the error is
+// then errNotTaken or errClosed and nothing happened to the item.
+func (g *group[T]) do(cancel <-chan struct{}, item T) (int64, error) {
+	g.callers.Add(1)
+	defer g.callers.Add(-1)
+	w := waiting[T]{item, make(chan outcome, 1)}
+	select {
+	case g.in <- w:
+	case <-cancel:
+		return 0, errNotTaken
+	case <-g.stop:
+		return 0, errClosed()
+	}
+	o := <-w.done
+	return o.seq, o.err
+}
+
+func (g *group[T]) close() {
+	close(g.stop)
+	<-g.stopped
+}
+
+func (g *group[T]) run() {
+	defer close(g.stopped)
+	for {
+		var batch []waiting[T]
+		select {
+		case w := <-g.in:
+			batch = g.gather(w)
+		case <-g.stop:
+			return
+		}
+		items := make([]T, len(batch))
+		for i, w := range batch {
+			items[i] = w.item
+		}
+		for i, o := range g.flush(items) {
+			batch[i].done <- o
+		}
+	}
+}
+
+// gather takes who waits already, and with a delay waits for those who are on their way.
+func (g *group[T]) gather(first waiting[T]) []waiting[T] {
+	batch := []waiting[T]{first}
+	for len(batch) < g.size {
+		select {
+		case w := <-g.in:
+			batch = append(batch, w)
+			continue
+		default:
+		}
+		break
+	}
+	if g.delay <= 0 || g.callers.Load() <= 1 {
+		return batch
+	}
+	timer := time.NewTimer(g.delay)
+	defer timer.Stop()
+	for len(batch) < g.size {
+		select {
+		case w := <-g.in:
+			batch = append(batch, w)
+		case <-timer.C:
+			return batch
+		case <-g.stop:
+			return batch
+		}
+	}
+	return batch
+}

@@ -1,0 +1,287 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/keycheck"
+	"bulkhead/pki/lint"
+	"bulkhead/pki/profile"
+)
+
+// draft is a certificate to be: everything but serial and dates, which the signer chooses.
+type draft struct {
+	authority *authority
+	kind      bulkhead.CertificateKind
+	profile   string
+	names     []bulkhead.Identifier
+	pub       crypto.PublicKey
+	spki      []byte
+	accountID string
+	orderID   string
+	replaces  bulkhead.CertificateRef
+	actor     string
+	set       lint.Set
+	// template is called once per serial; shard is where the certificate's revocation would be listed.
+	template func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error)
+}
+
+// Prepare checks a request against policy, key rules, block list, evidence of validation and CAA, lints a twin, and
+// makes the intent durable. After an error nothing is reserved, unless the commit itself was only reported lost, which
+// Recover finds. Faults: KindForbidden and KindConflict for an authority that may not issue this, KindInvalidProfile,
+// KindBadCSR, KindBadSignatureAlgorithm, KindBadPublicKey, KindRejectedIdentifier, KindUnsupportedIdentifier, KindUnauthorized or KindCAA with
+// a sub-fault per name, KindGate from lint, KindUnavailable.
+func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (*Token, error) {
+	leave, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	p, ok := s.profiles[req.Profile]
+	if !ok {
+		return nil, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", req.Profile).WithHint("use one of: " + strings.Join(s.profileNames(), ", "))
+	}
+	if req.Authority == "" {
+		req.Authority = p.DefaultAuthority
+	}
+	a, err := s.authority(ctx, req.Authority)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mayIssue(bulkhead.IssuingAuthority); err != nil {
+		return nil, err
+	}
+	if err := allowedUsages(a.cert, p.EKUs); err != nil {
+		return nil, err
+	}
+	names := slices.Clone(req.Names)
+	if err := p.CheckNames(names); err != nil {
+		return nil, err
+	}
+	csr, err := parseCSR(req.CSR, names)
+	if err != nil {
+		return nil, err
+	}
+	rules := s.rules
+	rules.Ed25519 = rules.Ed25519 || slices.Contains(p.Keys, profile.Ed25519) // Template allows it for this profile only
+	if err := s.checkKey(ctx, csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
+		return nil, err
+	}
+	if err := s.checkEvidence(ctx, req, names); err != nil {
+		return nil, err
+	}
+	d := &draft{authority: a, kind: bulkhead.LeafCertificate, profile: p.Name, names: names, pub: csr.PublicKey, spki: csr.RawSubjectPublicKeyInfo,
+		accountID: req.AccountID, orderID: req.OrderID, replaces: req.Replaces, actor: "account:" + req.AccountID, set: setOf(p)}
+	d.template = func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error) {
+		return p.Template(profile.Input{Issuer: a.cert, IssuerID: a.ID, Names: names, PublicKey: d.pub, Serial: serial, Now: now, Shard: shard, URLs: s.cfg.URLs})
+	}
+	return s.reserve(ctx, d)
+}
+
+func (s *Signer) profileNames() []string {
+	var names []string
+	for n := range s.profiles {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// shortLived is the longest validity of a short-lived certificate (BR 1.6.1, since 2026-03-15). It only chooses which
+// lint rules apply; lint itself holds the dated limit.
+const shortLived = 7 * 24 * time.Hour
+
+func setOf(p *profile.Profile) lint.Set {
+	switch {
+	case p.Kind == profile.TLSClient:
+		return lint.SetTLSClient
+	case p.Validity <= shortLived:
+		return lint.SetTLSServerShort
+	default:
+		return lint.SetTLSServer
+	}
+}
+
+// allowedUsages refuses a profile whose purposes the issuer's own certificate does not have.
+func allowedUsages(issuer *x509.Certificate, want []x509.ExtKeyUsage) error {
+	if len(issuer.ExtKeyUsage) == 0 && len(issuer.UnknownExtKeyUsage) == 0 || slices.Contains(issuer.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return nil
+	}
+	for _, u := range want {
+		if !slices.Contains(issuer.ExtKeyUsage, u) {
+			return bulkhead.NewFault(bulkhead.KindForbidden, "the authority may not certify a purpose of this profile").WithHint("choose another authority or profile: bulkhead hierarchy show")
+		}
+	}
+	return nil
+}
+
+// parseCSR proves possession of the key and that the request asks for nothing beyond the order. Extensions other than
+// names are ignored: certificates get theirs from the profile. A request to be an authority is refused outright.
+func parseCSR(der []byte, names []bulkhead.Identifier) (*x509.CertificateRequest, error) {
+	bad := func(format string, args ...any) *bulkhead.Fault {
+		return bulkhead.Faultf(bulkhead.KindBadCSR, format, args...).WithHint("make a new CSR for exactly the names of the order")
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, bad("the CSR is not DER PKCS #10").WithCause(err)
+	}
+	switch csr.SignatureAlgorithm {
+	case x509.MD5WithRSA, x509.MD2WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.UnknownSignatureAlgorithm:
+		return nil, bulkhead.Faultf(bulkhead.KindBadSignatureAlgorithm, "the CSR is signed with %v", csr.SignatureAlgorithm).WithHint("sign the CSR with SHA-256")
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, bad("the CSR's signature does not verify").WithCause(err)
+	}
+	for _, n := range requestedNames(csr) {
+		if !slices.Contains(names, n) {
+			return nil, bad("the CSR asks for %q, which the order does not have", n.Value)
+		}
+	}
+	if len(csr.URIs) > 0 {
+		return nil, bad("the CSR asks for a URI")
+	}
+	for _, e := range csr.Extensions {
+		if e.Id.Equal([]int{2, 5, 29, 19}) && bytes.Contains(e.Value, []byte{0x01, 0x01, 0xff}) { // cA TRUE
+			return nil, bad("the CSR asks to become an authority")
+		}
+	}
+	return csr, nil
+}
+
+// requestedNames lists the names of a CSR as the order would hold them; a common name counts.
+func requestedNames(csr *x509.CertificateRequest) []bulkhead.Identifier {
+	var ids []bulkhead.Identifier
+	for _, n := range csr.DNSNames {
+		ids = append(ids, bulkhead.Identifier{Type: bulkhead.DNS, Value: strings.ToLower(n)})
+	}
+	for _, ip := range csr.IPAddresses {
+		ids = append(ids, bulkhead.Identifier{Type: bulkhead.IP, Value: ip.String()})
+	}
+	for _, m := range csr.EmailAddresses {
+		ids = append(ids, bulkhead.Identifier{Type: bulkhead.Email, Value: m})
+	}
+	if cn := csr.Subject.CommonName; cn != "" {
+		id, err := bulkhead.ParseIdentifier(cn)
+		if err != nil {
+			id = bulkhead.Identifier{Type: bulkhead.DNS, Value: cn} // matches no order
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// checkKey refuses weak keys, blocked keys and the issuer's own.
+func (s *Signer) checkKey(ctx context.Context, pub crypto.PublicKey, spki []byte, a *authority, rules keycheck.Rules) error {
+	if err := keycheck.Check(pub, rules); err != nil {
+		return err
+	}
+	again, err := keycheck.SPKI(pub)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, spki) {
+		// Two encodings of one key would have two hashes, and a block of one would miss the other.
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "the key is not in its canonical encoding").WithHint("make the CSR with another tool")
+	}
+	if bytes.Equal(spki, a.SPKI) {
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "this is the issuer's own key").WithHint("make a key pair of your own")
+	}
+	return s.notBlocked(ctx, keycheck.SPKIHash(spki))
+}
+
+// reserve builds and lints the twin and commits the intent, with a new serial when one is taken.
+func (s *Signer) reserve(ctx context.Context, d *draft) (*Token, error) {
+	for try := 1; ; try++ {
+		t, err := s.reserveOnce(ctx, d)
+		if try < reserveTries && errors.Is(err, errTaken) {
+			s.cfg.Log.WarnContext(ctx, "a random serial was taken: check the random source")
+			continue
+		}
+		return t, err
+	}
+}
+
+var errTaken = errors.New("the serial is taken")
+
+func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
+	serial, err := s.randomSerial()
+	if err != nil {
+		return nil, err
+	}
+	now, shard := s.now(), profile.ShardOf(serial, d.authority.Shards)
+	template, err := d.template(serial, now, shard)
+	if err != nil {
+		return nil, err
+	}
+	row := bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: d.authority.ID, Serial: serial}, Kind: d.kind, State: bulkhead.Reserved,
+		Profile: d.profile, Names: d.names, KeyHash: keycheck.SPKIHash(d.spki), AccountID: d.accountID, OrderID: d.orderID,
+		Shard: shard, ReservedAt: now, Replaces: d.replaces}
+	twin, err := s.twin(d.authority, template, d.pub, d.set, s.expect(d, row), now)
+	if err != nil {
+		return nil, err
+	}
+	if err := agrees(twin, d, serial); err != nil {
+		return nil, err
+	}
+	row.Subject, row.NotBefore, row.NotAfter = twin.Subject.String(), twin.NotBefore.UTC(), twin.NotAfter.UTC()
+	t := &ticket{owner: s, authority: d.authority, row: row, tbs: bytes.Clone(twin.RawTBSCertificate), actor: d.actor, expires: now.Add(tokenLife)}
+	t.digest = bulkhead.Digest(t.tbs)
+	intent := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: now, Actor: d.actor, Authority: row.Issuer, Serial: serial, Ref: row.OrderID,
+		KeyHash: row.KeyHash, Signer: d.authority.hash, Digest: t.digest}
+	s.hold(row.CertificateRef)
+	t.row.IntentSeq, err = s.reserves.do(ctx.Done(), bulkhead.Reservation{Certificate: row, Intent: intent})
+	if err != nil {
+		s.release(row.CertificateRef)
+		switch {
+		case errors.Is(err, errNotTaken):
+			return nil, unavailable("the request was given up", ctx.Err())
+		case bulkhead.KindOf(err) == bulkhead.KindConflict:
+			return nil, unavailable("no free serial number was found", errTaken)
+		}
+		return nil, err
+	}
+	if ctx.Err() != nil { // nobody waits for the token
+		s.abandon(ctx, t.row, t.digest, "the request was given up before it was signed")
+		return nil, unavailable("the request was given up", ctx.Err())
+	}
+	return &Token{t}, nil
+}
+
+// expect is what lint is to find in the twin.
+func (s *Signer) expect(d *draft, row bulkhead.Certificate) lint.Expect {
+	want := lint.Expect{KeyHash: row.KeyHash}
+	if d.kind == bulkhead.DelegateCertificate {
+		want.Names = []bulkhead.Identifier{}
+		return want
+	}
+	want.Names = d.names
+	want.CRLURL, want.OCSPURL, want.CAURL = s.cfg.URLs.CRL(d.authority.ID, row.Shard), s.cfg.URLs.OCSP(), s.cfg.URLs.CA(d.authority.ID)
+	return want
+}
+
+// agrees holds whatever the profile did: serial and key are the ones reserved, it is no authority, and it does not
+// outlive its issuer.
+func agrees(twin *x509.Certificate, d *draft, serial bulkhead.Serial) error {
+	got, err := bulkhead.SerialFromBig(twin.SerialNumber)
+	switch {
+	case err != nil || got != serial || !bytes.Equal(twin.RawSubjectPublicKeyInfo, d.spki):
+		return fmt.Errorf("twin has another serial or key than was decided")
+	case twin.IsCA || twin.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
+		return bulkhead.NewFault(bulkhead.KindGate, "the template is one of an authority").WithHint("authorities are made by ceremony")
+	case twin.NotAfter.After(d.authority.cert.NotAfter):
+		return bulkhead.Faultf(bulkhead.KindGate, "the certificate would outlive authority %s", d.authority.ID).WithHint("rotate the authority: bulkhead hierarchy rotate")
+	}
+	if _, ok := d.pub.(ed25519.PublicKey); ok && d.set != lint.SetTLSClient {
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "Ed25519 keys are for TLS clients only (BR 6.1.5)").WithHint("use P-256")
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package signer
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"bulkhead"
+	"bulkhead/keys"
+	"bulkhead/pki/keycheck"
+	"bulkhead/pki/lint"
+	"bulkhead/pki/profile"
+)
+
+const (
+	// tokenLife bounds the time between Prepare and Sign: notBefore, evidence and block list were looked at then.
+	tokenLife = 2 * time.Minute
+	// staleAfter is when a reservation can be nobody's any more: longer than a token's life and every commit's.
+	staleAfter = 10 * time.Minute
+	// commitTimeout bounds one transaction of the group commit.
+	commitTimeout = 15 * time.Second
+	// reserveTries bounds new serials after a conflict. One conflict of 127-bit random serials is already a sign of a
+	// broken random source.
+	reserveTries = 3
+
+	defaultGroupSize        = 64
+	defaultDelegateValidity = 14 * 24 * time.Hour
+	defaultInfraValidity    = 30 * 24 * time.Hour
+)
+
+// Config of a Signer. Store, Keys, Profiles, URLs.Base, Linter and Now are required; HeadKeyURI and HeadName are
+// required for SignHead only.
+type Config struct {
+	Store    Store
+	Keys     keys.Ring
+	Profiles []*profile.Profile
+	URLs     profile.URLs // baked into certificates
+	Linter   *lint.Linter
+	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
+	Methods  []bulkhead.Method // methods of validation that count; nil means all
+
+	HeadKeyURI string // Ed25519 key of the status head
+	HeadName   string // its name in the signed note: the head's origin
+
+	Now  func() time.Time
+	Rand io.Reader    // serials and signatures; nil means crypto/rand
+	Log  *slog.Logger // nil means discard
+
+	Actor            string        // for evidence of what nobody asked for; "" means "role:signer"
+	GroupSize        int           // most certificates in one commit; 0 means 64
+	GroupDelay       time.Duration // wait for company when more callers are under way; 0 means none
+	DelegateValidity time.Duration // of OCSP delegates, renewed at half; 0 means 14 days
+	InfraValidity    time.Duration // of the house's own listeners; 0 means 30 days
+}
+
+// Signer implements Door. Make one with New, call Recover before the first request, and Close it.
+type Signer struct {
+	cfg      Config
+	start    time.Time
+	rules    keycheck.Rules
+	profiles map[string]*profile.Profile
+	twins    twinKeys
+
+	authorities sync.Map // bulkhead.AuthorityID → *authority as parsed last
+
+	reserves  *group[bulkhead.Reservation]
+	completes *group[completion]
+
+	mu     sync.Mutex // guards closed, live, crlNumbers and delegateLocks
+	closed bool
+	active sync.WaitGroup                       // operations under way; only grows while closed is false
+	live   map[bulkhead.CertificateRef]struct{} // reserved by this process and still in somebody's hands
+	crls   map[shardKey]int64                   // highest CRL number signed by this process
+	locks  map[bulkhead.AuthorityID]*sync.Mutex // one maker of delegates per authority
+	heads  sync.Mutex                           // one head at a time
+}
+
+type shardKey struct {
+	authority bulkhead.AuthorityID
+	shard     int
+}
+
+var _ Door = (*Signer)(nil)
+
+// New checks the configuration and starts the commit goroutines. KindUsage names what is missing.
+func New(c Config) (*Signer, error) {
+	missing := ""
+	switch {
+	case c.Store == nil:
+		missing = "Store"
+	case c.Keys == nil:
+		missing = "Keys"
+	case len(c.Profiles) == 0:
+		missing = "Profiles"
+	case c.URLs.Base == "":
+		missing = "URLs.Base"
+	case c.Linter == nil:
+		missing = "Linter"
+	case c.Now == nil:
+		missing = "Now"
+	case (c.HeadKeyURI == "") != (c.HeadName == ""):
+		missing = "HeadKeyURI or HeadName"
+	}
+	if missing != "" {
+		return nil, bulkhead.Faultf(bulkhead.KindUsage, "signer: %s is not set", missing).WithHint("set it in the signer's configuration")
+	}
+	c.defaults()
+	s := &Signer{cfg: c, start: c.Now(), rules: keycheck.DefaultRules(), profiles: map[string]*profile.Profile{},
+		live: map[bulkhead.CertificateRef]struct{}{}, crls: map[shardKey]int64{}, locks: map[bulkhead.AuthorityID]*sync.Mutex{}}
+	if c.KeyRules != nil {
+		s.rules = *c.KeyRules
+	}
+	for _, p := range c.Profiles {
+		if _, twice := s.profiles[p.Name]; twice {
+			return nil, bulkhead.Faultf(bulkhead.KindUsage, "profile %q is defined twice", p.Name).WithHint("give one of them another name")
+		}
+		s.profiles[p.Name] = p
+	}
+	s.reserves = newGroup(c.GroupSize, c.GroupDelay, s.flushReservations)
+	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)
+	return s, nil
+}
+
+func (c *Config) defaults() {
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Methods == nil {
+		c.Methods = []bulkhead.Method{bulkhead.HTTP01, bulkhead.DNS01, bulkhead.TLSALPN01, bulkhead.OperatorApproval}
+	}
+	c.Methods = slices.Clone(c.Methods)
+	if c.Actor == "" {
+		c.Actor = "role:signer"
+	}
+	if c.GroupSize <= 0 {
+		c.GroupSize = defaultGroupSize
+	}
+	if c.DelegateValidity <= 0 {
+		c.DelegateValidity = defaultDelegateValidity
+	}
+	if c.InfraValidity <= 0 {
+		c.InfraValidity = defaultInfraValidity
+	}
+}
+
+// Close refuses new work, waits for what is under way, and stops the commit goroutines. It may be called twice.
+func (s *Signer) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.active.Wait()
+	if !was {
+		s.reserves.close()
+		s.completes.close()
+	}
+	return nil
+}
+
+// enter counts an operation that Close must wait for; call the result when it is over.
+func (s *Signer) enter() (leave func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed()
+	}
+	s.active.Add(1)
+	return s.active.Done, nil
+}
+
+func errClosed() error {
+	return bulkhead.NewFault(bulkhead.KindUnavailable, "the signer is shutting down").WithHint("try again when it is back").WithRetry(5 * time.Second)
+}
+
+// now is the signer's time: UTC, milliseconds, as evidence keeps it.
+func (s *Signer) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+// Issue implements Door: Prepare and Sign. The certificate is durable in store and evidence when it returns.
+func (s *Signer) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	t, err := s.Prepare(ctx, req)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return s.Sign(ctx, t)
+}
+
+// randomSerial draws 16 octets: positive, never zero in the first octet, so 127 bits less a little (BR 7.1 asks for 64).
+func (s *Signer) randomSerial() (bulkhead.Serial, error) {
+	var b [16]byte
+	for {
+		if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
+			return bulkhead.Serial{}, fmt.Errorf("random source: %w", err)
+		}
+		if b[0] &= 0x7f; b[0] != 0 {
+			return bulkhead.SerialFromBytes(b[:])
+		}
+	}
+}
+
+// detached is for steps that must not stop half-way because the caller went away.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+}

@@ -1,0 +1,96 @@
+package signer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"bulkhead"
+)
+
+// checkEvidence requires for each name a validation by this account that still counts, and a look at CAA for this
+// order that permits. The signer reads them from the record itself: a caller cannot vouch.
+func (s *Signer) checkEvidence(ctx context.Context, req bulkhead.CertificateRequest, names []bulkhead.Identifier) error {
+	if req.AccountID == "" || req.OrderID == "" {
+		return bulkhead.NewFault(bulkhead.KindMalformed, "a certificate needs an account and an order").WithHint("place an order first")
+	}
+	validations, checks, err := s.cfg.Store.OrderEvidence(ctx, req.OrderID)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	var subs []bulkhead.SubFault
+	for _, n := range names {
+		if kind, detail := s.validated(validations, req.AccountID, n, now); kind != "" {
+			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
+		} else if kind, detail := caaPermits(checks, req.OrderID, n, now); kind != "" {
+			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
+		}
+	}
+	if len(subs) == 0 {
+		return nil
+	}
+	f := bulkhead.Faultf(subs[0].Kind, "%s: %s", subs[0].Identifier.Value, subs[0].Detail).WithHint("validate the names again with a new order")
+	if subs[0].Kind == bulkhead.KindCAA {
+		f.WithHint("let the domain's CAA records permit this authority, then order again")
+	}
+	f.Subs = subs
+	return f
+}
+
+// validated looks for one validation on which a certificate for n may rest.
+func (s *Signer) validated(all []bulkhead.Validation, accountID string, n bulkhead.Identifier, now time.Time) (bulkhead.Kind, string) {
+	detail := "no validation of this name by this account"
+	for _, v := range all {
+		switch {
+		case v.AccountID != accountID || v.Identifier != n.Base():
+		case !slices.Contains(s.cfg.Methods, v.Method) || !methodServes(v.Method, n):
+			detail = "validated by a method that does not serve for this name"
+		case n.Wildcard() && !v.Wildcard:
+			detail = "the validation does not cover the wildcard"
+		case v.At.After(now.Add(time.Second)) || !now.Before(v.ReuseUntil):
+			detail = "the validation is too old"
+		default:
+			return "", ""
+		}
+	}
+	return bulkhead.KindUnauthorized, detail
+}
+
+// methodServes says for which names a method shows control: http-01 and tls-alpn-01 say nothing of a wildcard (BR
+// 3.2.2.4.19, 3.2.2.4.20), dns-01 nothing of an address (RFC 8738 section 7), and only a person can vouch for mail.
+func methodServes(m bulkhead.Method, n bulkhead.Identifier) bool {
+	switch m {
+	case bulkhead.OperatorApproval:
+		return true
+	case bulkhead.DNS01:
+		return n.Type == bulkhead.DNS
+	case bulkhead.HTTP01, bulkhead.TLSALPN01:
+		return n.Type == bulkhead.DNS && !n.Wildcard() || n.Type == bulkhead.IP
+	default:
+		return false
+	}
+}
+
+// caaPermits judges by the newest look at CAA for the name in this order. CAA speaks of domain names (RFC 8659): other
+// names need no look, but one that was denied is heeded.
+func caaPermits(all []bulkhead.CAACheck, orderID string, n bulkhead.Identifier, now time.Time) (bulkhead.Kind, string) {
+	var newest *bulkhead.CAACheck
+	for i := range all {
+		c := &all[i]
+		if c.OrderID == orderID && c.Identifier == n && (newest == nil || c.At.After(newest.At) || c.At.Equal(newest.At) && c.Result == bulkhead.CAADenied) {
+			newest = c
+		}
+	}
+	switch {
+	case newest == nil && n.Type == bulkhead.DNS:
+		return bulkhead.KindCAA, "CAA was not checked for this order"
+	case newest == nil:
+		return "", ""
+	case newest.Result != bulkhead.CAAPermitted && newest.Result != bulkhead.CAAExempt:
+		return bulkhead.KindCAA, "CAA does not permit it"
+	case newest.At.After(now.Add(time.Second)) || !now.Before(newest.ValidUntil):
+		return bulkhead.KindCAA, "the CAA check is too old"
+	}
+	return "", ""
+}
