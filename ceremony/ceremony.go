@@ -21,24 +21,21 @@ import (
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
 )
 
-// Config is what a ceremony needs besides its plan. All fields but Lint and PreviousTranscript are required.
+// Config is what a ceremony needs besides its plan. All fields but PreviousTranscript are required.
 type Config struct {
 	Ring keys.Ring        // holds the root keys, and no other
 	Now  func() time.Time // read once for the dates of everything signed, and once per step for the transcript
 	Rand io.Reader        // serials, throw-away keys
 	Who  []string         // the people in the room, for the transcript
-	// Lint looks at the twin of every certificate; any error refuses it. Nil leaves the gates alone.
-	Lint LintFunc
+	Lint *lint.Linter     // looks at the twin of every certificate and CRL; an error refuses it
 	// PreviousTranscript is the signed transcript of the ceremony before this one under the same root; nil for the
 	// first. CRL numbers must be above those in it.
 	PreviousTranscript []byte
 }
-
-// LintFunc judges the DER of a twin.
-type LintFunc func(der []byte, role Role, at time.Time) error
 
 // Result is what leaves the room.
 type Result struct {
@@ -53,8 +50,8 @@ const backdate = time.Hour
 
 // Execute carries out a plan. A plan that cannot be carried out is refused as a whole, with the step in the detail.
 func Execute(ctx context.Context, c Config, plan Plan) (*Result, error) {
-	if c.Ring == nil || c.Now == nil || c.Rand == nil || len(c.Who) == 0 {
-		return nil, bulkhead.NewFault(bulkhead.KindUsage, "a ceremony needs a key ring, a clock, a random source and the names of those present").
+	if c.Ring == nil || c.Now == nil || c.Rand == nil || c.Lint == nil || len(c.Who) == 0 {
+		return nil, bulkhead.NewFault(bulkhead.KindUsage, "a ceremony needs a key ring, a clock, a random source, a linter and the names of those present").
 			WithHint("name the people in the room: they stand in the transcript")
 	}
 	if err := plan.Check(); err != nil {

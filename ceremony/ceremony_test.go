@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/lint"
 )
 
 var testNow = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -62,8 +64,17 @@ func firstPlan(t testing.TB, online keys.Ring, rootAlg keys.Algorithm) Plan {
 	}
 }
 
+// linter is made once: filtering the rules takes a moment, and it never changes.
+var linter = sync.OnceValue(func() *lint.Linter {
+	l, err := lint.New(lint.Config{PrivateNames: true})
+	if err != nil {
+		panic(err)
+	}
+	return l
+})
+
 func config(ring keys.Ring) Config {
-	return Config{Ring: ring, Now: func() time.Time { return testNow }, Rand: rand.Reader, Who: []string{"Ada", "Grace"}}
+	return Config{Ring: ring, Now: func() time.Time { return testNow }, Rand: rand.Reader, Who: []string{"Ada", "Grace"}, Lint: linter()}
 }
 
 func execute(t testing.TB, c Config, p Plan) *Result {

@@ -10,7 +10,12 @@ import (
 	"fmt"
 
 	"bulkhead"
+	"bulkhead/pki/lint"
 )
+
+var lintSets = map[Role]lint.Set{
+	RoleRoot: lint.SetRoot, RoleIssuing: lint.SetIssuing, RoleCross: lint.SetCross, RoleDelegate: lint.SetDelegate,
+}
 
 // twinBits is the size of a throw-away RSA key. It signs nothing that anybody keeps, and its size is not in the bytes
 // that are compared.
@@ -35,10 +40,12 @@ func (e *execution) sign(tmpl, issuer *x509.Certificate, signer crypto.Signer, r
 	if err := gate(twin, issuer, role, e.start); err != nil {
 		return nil, err
 	}
-	if e.Lint != nil {
-		if err := e.Lint(twin.Raw, role, e.start); err != nil {
-			return nil, fmt.Errorf("lint: %w", err)
-		}
+	findings, err := e.Lint.Expected(twin.Raw, lintSets[role], e.start, lint.Expect{Issuer: issuer})
+	if err != nil {
+		return nil, err
+	}
+	if err := lint.Blocking(findings); err != nil {
+		return nil, err
 	}
 	der, err := x509.CreateCertificate(e.Rand, tmpl, parent, tmpl.PublicKey, signer)
 	if err != nil {
@@ -49,7 +56,7 @@ func (e *execution) sign(tmpl, issuer *x509.Certificate, signer crypto.Signer, r
 		return nil, fmt.Errorf("read back: %w", err)
 	}
 	if !bytes.Equal(cert.RawTBSCertificate, twin.RawTBSCertificate) {
-		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the signed bytes are not those that were checked").WithHint("do not use this machine for the ceremony")
+		return nil, errOtherBytes()
 	}
 	if issuer == nil {
 		issuer = cert
@@ -58,6 +65,10 @@ func (e *execution) sign(tmpl, issuer *x509.Certificate, signer crypto.Signer, r
 		return nil, fmt.Errorf("verify after signing: %w", err)
 	}
 	return cert, nil
+}
+
+func errOtherBytes() error {
+	return bulkhead.NewFault(bulkhead.KindInternal, "the signed bytes are not those that were checked").WithHint("do not use this machine for the ceremony")
 }
 
 // twin signs the template with a throw-away key of the parent's kind: the same bytes to be signed, and of no use.

@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"iter"
@@ -11,6 +12,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/pki/crl"
+	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
 )
 
@@ -183,8 +185,8 @@ func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
 			break // the authority has ended before this successor begins
 		}
 		number++
-		info := crl.Info{Issuer: parent.cert, Number: number, ThisUpdate: thisUpdate, NextUpdate: nextUpdate}
-		der, err := e.writeCRL(parent, info, entries)
+		info := crl.Info{Number: number, ThisUpdate: thisUpdate, NextUpdate: nextUpdate}
+		der, err := e.makeCRL(parent, info, entries)
 		if err != nil {
 			return Entry{}, err
 		}
@@ -196,9 +198,39 @@ func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
 	return entry, nil
 }
 
-// writeCRL makes a full CRL without issuing distribution point: an authority of a ceremony has one shard.
-func (e *execution) writeCRL(parent *house, info crl.Info, entries []crl.Entry) ([]byte, error) {
-	var out bytes.Buffer
+// makeCRL signs one list as certificates are signed: twin, lint, the same bytes. It is full and has no issuing
+// distribution point: an authority of a ceremony has one shard.
+func (e *execution) makeCRL(parent *house, info crl.Info, entries []crl.Entry) ([]byte, error) {
+	key, err := e.throwAway(parent.cert.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	stand := *parent.cert
+	stand.PublicKey = key.Public()
+	twin, err := e.writeCRL(&stand, key, info, entries)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := e.Lint.ExpectedCRL(twin.Raw, lint.SetRootCRL, info.ThisUpdate, lint.Expect{Issuer: parent.cert})
+	if err != nil {
+		return nil, err
+	}
+	if err := lint.Blocking(findings); err != nil {
+		return nil, err
+	}
+	list, err := e.writeCRL(parent.cert, parent.signer, info, entries)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(list.RawTBSRevocationList, twin.RawTBSRevocationList) {
+		return nil, errOtherBytes()
+	}
+	return list.Raw, nil
+}
+
+// writeCRL encodes, signs and verifies.
+func (e *execution) writeCRL(issuer *x509.Certificate, signer crypto.Signer, info crl.Info, entries []crl.Entry) (*x509.RevocationList, error) {
+	info.Issuer = issuer
 	all := func() iter.Seq2[crl.Entry, error] {
 		return func(yield func(crl.Entry, error) bool) {
 			for _, x := range entries {
@@ -208,9 +240,8 @@ func (e *execution) writeCRL(parent *house, info crl.Info, entries []crl.Entry) 
 			}
 		}
 	}
-	_, err := crl.WriteWith(&out, info, all, func(t crl.ToSign) ([]byte, error) {
-		return parent.signer.Sign(e.Rand, t.Digest, t.Hash)
-	})
+	var out bytes.Buffer
+	_, err := crl.WriteWith(&out, info, all, func(t crl.ToSign) ([]byte, error) { return signer.Sign(e.Rand, t.Digest, t.Hash) })
 	if err != nil {
 		return nil, err
 	}
@@ -218,10 +249,10 @@ func (e *execution) writeCRL(parent *house, info crl.Info, entries []crl.Entry) 
 	if err != nil {
 		return nil, fmt.Errorf("read CRL back: %w", err)
 	}
-	if err := list.CheckSignatureFrom(parent.cert); err != nil {
+	if err := list.CheckSignatureFrom(issuer); err != nil {
 		return nil, fmt.Errorf("verify CRL after signing: %w", err)
 	}
-	return out.Bytes(), nil
+	return list, nil
 }
 
 // crlEntries sorts and checks; every entry of an authority's CRL has a reason (BR 7.2.2).
