@@ -42,15 +42,52 @@ type Exclusion struct {
 	Reason string
 }
 
-// Exclusions lists every zlint rule that is left out. With private it includes those of Config.PrivateNames.
-func Exclusions(private bool) []Exclusion {
-	list := slices.Clone(always)
-	if private {
-		list = append(list, privateNames...)
+// Exclusions lists every zlint rule that is left out. With privateNames it includes those of Config.PrivateNames.
+func Exclusions(privateNames bool) []Exclusion {
+	list := always()
+	if privateNames {
+		list = append(list, private()...)
 	}
 	return list
 }
 
-var always = []Exclusion{}
+var (
+	certSets    = []Set{SetRoot, SetIssuing, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
+	caSets      = []Set{SetRoot, SetIssuing, SetCross}
+	subCASets   = []Set{SetIssuing, SetCross}
+	serverSets  = []Set{SetTLSServer, SetTLSServerShort}
+	leafSets    = []Set{SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
+	childSets   = []Set{SetIssuing, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
+	pointerSets = []Set{SetIssuing, SetCross, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
+	crlSets     = []Set{SetCRL, SetRootCRL}
+)
 
-var privateNames = []Exclusion{}
+// always are left out whatever the configuration.
+func always() []Exclusion {
+	return []Exclusion{
+		{"w_sub_cert_aia_contains_internal_names", certSets,
+			"it reads the clock, so the same bytes could lint differently tomorrow; bulkhead_pointer_host asks the same with a date"},
+		{"e_cert_issued_by_compromised_emudhra_ca", certSets,
+			"it looks at the signature value, which on a twin is a throw-away key's, and for the keys of another company's CA"},
+		{"n_ct_sct_policy_count_unsatisfied", certSets,
+			"timestamps come from logs after linting; certificates are not submitted to logs"},
+		{"n_ca_digital_signature_not_set", caSets,
+			"authorities never sign OCSP answers themselves: delegates do, so the bit must stay unset"},
+		{"w_ext_subject_key_identifier_missing_sub_cert", leafSets,
+			"RFC 5280 section 4.2.1.2 says SHOULD, BR 7.1.2.7.6 says NOT RECOMMENDED for server certificates: the profile decides"},
+		{"e_crl_next_update_invalid", []Set{SetRootCRL},
+			"it takes every CRL for one of subscriber certificates; bulkhead_crl_window has the limits of both kinds, by date"},
+	}
+}
+
+// private are left out with Config.PrivateNames, from the sets that hold names or pointers.
+func private() []Exclusion {
+	const names = "BR 3.2.2.4 and 7.1.4.2.1 forbid names and addresses that are not globally unique; serving them is what the operator asked for"
+	return []Exclusion{
+		{"e_dnsname_not_valid_tld", serverSets, names},
+		{"e_ext_san_contains_reserved_ip", serverSets, names},
+		{"e_subject_contains_reserved_ip", serverSets, names},
+		{"e_ext_nc_intersects_reserved_ip", subCASets, names},
+		{"n_san_iana_pub_suffix_empty", leafSets, "localhost and other single labels count as bare public suffixes here"},
+	}
+}

@@ -98,7 +98,9 @@ type Config struct {
 
 // Linter runs the rules. Make one with New.
 type Linter struct {
-	byset map[Set]rules
+	byset        map[Set]rules
+	privateNames bool
+	zconfig      zlint.Configuration // empty: defaults of the rules
 }
 
 type rules struct {
@@ -110,7 +112,7 @@ type rules struct {
 // New filters the rules once for every set. It fails with KindInternal when an exclusion names a rule that zlint does
 // not have.
 func New(c Config) (*Linter, error) {
-	l := &Linter{byset: make(map[Set]rules)}
+	l := &Linter{byset: make(map[Set]rules), privateNames: c.PrivateNames, zconfig: zlint.NewEmptyConfig()}
 	for _, set := range Sets() {
 		r, err := foreign(set, c.PrivateNames)
 		if err != nil {
@@ -163,9 +165,9 @@ func (l *Linter) Expected(der []byte, set Set, at time.Time, want Expect) ([]Fin
 	}
 	var found []Finding
 	for _, lint := range r.certificate {
-		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcert, zlint.NewEmptyConfig()))
+		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcert, l.zconfig))
 	}
-	s := &subject{set: set, at: at, cert: cert, want: want}
+	s := &subject{set: set, at: at, cert: cert, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {
 		found = o.run(found, s)
 	}
@@ -194,9 +196,9 @@ func (l *Linter) ExpectedCRL(der []byte, set Set, at time.Time, want Expect) ([]
 	}
 	var found []Finding
 	for _, lint := range r.crl {
-		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcrl, zlint.NewEmptyConfig()))
+		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcrl, l.zconfig))
 	}
-	s := &subject{set: set, at: at, crl: crl, want: want}
+	s := &subject{set: set, at: at, crl: crl, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {
 		found = o.run(found, s)
 	}

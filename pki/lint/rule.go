@@ -26,6 +26,8 @@ type subject struct {
 	cert *x509.Certificate    // nil for a CRL
 	crl  *x509.RevocationList // nil for a certificate
 	want Expect
+
+	privateNames bool
 }
 
 func (r rule) run(found []Finding, s *subject) []Finding {
@@ -55,4 +57,14 @@ func OwnRules() []OwnRule {
 	return list
 }
 
-func ownRules() []rule { return nil }
+func ownRules() []rule {
+	return []rule{
+		caOCSPSigning(), caAnyUsage(), caShape(), caUsageMissing(), rootValidity(),
+		delegateProfile(), delegateSubject(), delegateFuture(),
+		serialSize(), validityLimit(), notBeforeWindow(),
+		pointersPresent(), pointersAbsent(), pointerHost(),
+		namesExpected(), leafUsage(), keyReuse(), keyExpected(),
+		signatureAlgorithm(), parentEnd(), parentLink(),
+		crlWindow(), crlReason(), crlScope(), crlParent(),
+	}
+}

@@ -13,6 +13,8 @@ const (
 	CAACorroboration  = "CAA-CORR"
 	NotBeforeWindow   = "NB-LEAF"
 	NotBeforeWindowCA = "NB-CA"
+	RootValidityMin   = "ROOT-MIN"
+	RootValidityMax   = "ROOT-MAX"
 	SerialMinBits     = "SER-MIN"
 	SerialMaxBits     = "SER-MAX"
 
@@ -72,7 +74,8 @@ var (
 	sc081a  = date(2026, time.March, 15) // first step of the shortening (SC-081)
 	sc081b  = date(2027, time.March, 15)
 	sc081c  = date(2029, time.March, 15)
-	sc063   = date(2024, time.March, 15) // OCSP optional, short-lived certificates defined
+	br200   = date(2023, time.September, 15) // certificate profiles (SC-062)
+	sc063   = date(2024, time.March, 15)     // OCSP optional, short-lived certificates defined
 	mpic1   = date(2025, time.March, 15)
 	mpic2   = date(2025, time.September, 15)
 	mpic3   = date(2026, time.March, 15)
@@ -114,8 +117,10 @@ func lifeRows() []Row {
 		{IdentityReuseMax, ident, days(398), sc081a, forever, "BR 4.2.1 (SC-081)", tlsLeaf},
 		{CAAReuseMin, "a CAA answer may be relied on for its TTL, or if that is shorter for", hours(8), forever, forever, "BR 3.2.2.8", tlsLeaf},
 		{CAACorroboration, "a corroborated CAA check is reused for at most", days(398), mpic1, forever, "BR 3.2.2.9", tlsLeaf},
-		{NotBeforeWindow, "notBefore lies this near to the time of signing", hours(48), date(2023, time.September, 15), forever, "BR 7.1.2.7", tlsLeaf},
-		{NotBeforeWindowCA, "notBefore lies before the time of signing by at most", hours(24), date(2023, time.September, 15), forever, "BR 7.1.2.1.1, 7.1.2.6.1, 7.1.2.8.1", "CA and OCSP responder certificates"},
+		{NotBeforeWindow, "notBefore lies this near to the time of signing", hours(48), br200, forever, "BR 7.1.2.7", tlsLeaf},
+		{NotBeforeWindowCA, "notBefore lies before the time of signing by at most", hours(24), br200, forever, "BR 7.1.2.1.1, 7.1.2.6.1, 7.1.2.8.1", "CA and OCSP responder certificates"},
+		{RootValidityMin, "a root is valid for at least", days(2922), br200, forever, "BR 7.1.2.1.1", "root certificates"},
+		{RootValidityMax, "a root is valid for at most", days(9132), br200, forever, "BR 7.1.2.1.1", "root certificates"},
 		{SerialMinBits, "bits of a serial number from a secure random source, at least", count(64), date(2016, time.September, 30), forever, "BR 7.1.2.7", "all certificates"},
 		{SerialMaxBits, "a serial number is positive and below 2 to the power of", count(159), forever, forever, "BR 7.1.2.7, RFC 5280 4.1.2.2", "all certificates"},
 	}
