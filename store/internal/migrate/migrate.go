@@ -1,0 +1,37 @@
+// Package migrate brings a database to the schema of this program: numbered SQL files, forward only.
+//
+// Refuses: a database that a newer release has migrated; running an older program on it would lose what the newer one
+// keeps.
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io/fs"
+
+	"bulkhead"
+
+	"github.com/pressly/goose/v3"
+)
+
+// Up applies the files of fsys that the database has not seen, in order, each in a transaction.
+func Up(ctx context.Context, dialect goose.Dialect, db *sql.DB, fsys fs.FS, options ...goose.ProviderOption) error {
+	options = append(options, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(dialect, db, fsys, options...)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if current > target {
+		return bulkhead.Faultf(bulkhead.KindConflict, "the database has schema %d, this program knows %d", current, target).
+			WithHint("run the release that migrated it, or a newer one")
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate from schema %d to %d: %w", current, target, err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package rel
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+// RaiseAlarm inserts the alarm, or moves LastAt and adds to Count of the one with the same detector and key; fresh
+// tells which. Evidence is appended only for a fresh one. A Count of 0 counts as 1.
+func (s *Store) RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error) {
+	leaves, err := marshal([]bulkhead.Evidence{ev})
+	if err != nil {
+		return false, s.fault("RaiseAlarm", err)
+	}
+	a.Count = max(a.Count, 1)
+	err = s.write(ctx, "RaiseAlarm", nil, func(t *tx) error {
+		fresh = false
+		if known, err := t.repeatAlarm(ctx, a); err != nil || known {
+			return err
+		}
+		// The first time: one raiser at a time, so look again.
+		if err := t.lockEvidence(ctx); err != nil {
+			return err
+		}
+		if known, err := t.repeatAlarm(ctx, a); err != nil || known {
+			return err
+		}
+		_, err := exec(ctx, t, `INSERT INTO alarms (detector, key, severity, message, runbook, first_at, last_at, count)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, a.Detector, a.Key, string(a.Severity), a.Message, a.Runbook,
+			unix(a.FirstAt), unix(a.LastAt), a.Count)
+		if err != nil {
+			return err
+		}
+		fresh = true
+		_, err = t.append(ctx, leaves)
+		return err
+	})
+	return fresh && err == nil, err
+}
+
+// repeatAlarm counts an alarm that stands already.
+func (t *tx) repeatAlarm(ctx context.Context, a bulkhead.Alarm) (known bool, err error) {
+	n, err := exec(ctx, t, `UPDATE alarms SET count = count + $3, last_at = CASE WHEN last_at < $4 THEN $4 ELSE last_at END
+		WHERE detector = $1 AND key = $2`, a.Detector, a.Key, a.Count, unix(a.LastAt))
+	return n > 0, err
+}
+
+// Alarms returns the alarms, the last seen first.
+func (s *Store) Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (a bulkhead.Alarm, err error) {
+		err = r.Scan(&a.Detector, &a.Key, &a.Severity, &a.Message, &a.Runbook, timeCol{&a.FirstAt}, timeCol{&a.LastAt}, &a.Count)
+		return a, err
+	}, `SELECT detector, key, severity, message, runbook, first_at, last_at, count FROM alarms
+		ORDER BY last_at DESC, seq DESC LIMIT $1`, atMost(limit))
+	return rows, s.fault("Alarms", err)
+}

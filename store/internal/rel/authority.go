@@ -1,0 +1,148 @@
+package rel
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+const authorityFields = `id, kind, state, parent, subject, spki, certificate, chain, csr, key_uri, shards, successor, created_at`
+
+func scanAuthority(r scanner) (bulkhead.Authority, error) {
+	var a bulkhead.Authority
+	err := r.Scan(&a.ID, &a.Kind, &a.State, &a.Parent, bytesCol{&a.Subject}, bytesCol{&a.SPKI}, bytesCol{&a.Certificate},
+		jsonCol{&a.Chain}, bytesCol{&a.CSR}, &a.KeyURI, &a.Shards, &a.Successor, timeCol{&a.CreatedAt})
+	return a, err
+}
+
+// Authority returns one authority; KindNotFound when there is none.
+func (s *Store) Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error) {
+	a, err := one(ctx, s.reader, scanAuthority, `SELECT `+authorityFields+` FROM authorities WHERE id = $1`, string(id))
+	return a, s.fault("Authority", absent(err, "authority", string(id)))
+}
+
+// Authorities returns all authorities, by id.
+func (s *Store) Authorities(ctx context.Context) ([]bulkhead.Authority, error) {
+	rows, err := list(ctx, s.reader, scanAuthority, `SELECT `+authorityFields+` FROM authorities ORDER BY id`)
+	return rows, s.fault("Authorities", err)
+}
+
+// PutAuthority inserts or replaces the authority with its evidence.
+func (s *Store) PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "PutAuthority", ev, func(t *tx) error {
+		_, err := exec(ctx, t, `INSERT INTO authorities (`+authorityFields+`)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+			ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, state = excluded.state, parent = excluded.parent,
+			subject = excluded.subject, spki = excluded.spki, certificate = excluded.certificate, chain = excluded.chain,
+			csr = excluded.csr, key_uri = excluded.key_uri, shards = excluded.shards, successor = excluded.successor,
+			created_at = excluded.created_at`,
+			string(a.ID), string(a.Kind), string(a.State), string(a.Parent), blob(a.Subject), blob(a.SPKI), blob(a.Certificate),
+			jsonArg(a.Chain), blob(a.CSR), a.KeyURI, int64(a.Shards), string(a.Successor), unix(a.CreatedAt))
+		return err
+	})
+}
+
+// BlockedKeys returns those of the given hashes that are blocked.
+func (s *Store) BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
+	rows, err := blockedKeys(ctx, s.reader, hashes)
+	return rows, s.fault("BlockedKeys", err)
+}
+
+func blockedKeys(ctx context.Context, q querier, hashes []bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
+	var out []bulkhead.BlockedKey
+	seen := map[bulkhead.Hash]bool{}
+	err := inChunks(hashes, 1, func(h bulkhead.Hash) any { return hashArg(h) }, func(_ []bulkhead.Hash, in string, args []any) error {
+		rows, err := list(ctx, q, func(r scanner) (k bulkhead.BlockedKey, err error) {
+			err = r.Scan(hashCol{&k.KeyHash}, timeCol{&k.BlockedAt}, &k.Reason, &k.Actor)
+			return k, err
+		}, `SELECT key_hash, blocked_at, reason, actor FROM blocked_keys WHERE key_hash IN `+in, args...)
+		for _, k := range rows {
+			if !seen[k.KeyHash] {
+				seen[k.KeyHash] = true
+				out = append(out, k)
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// BlockKey blocks a key for ever. The first block stays: blocking twice is no error and appends no second evidence.
+func (s *Store) BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error {
+	if k.KeyHash.IsZero() {
+		return bulkhead.NewFault(bulkhead.KindMalformed, "a block needs the hash of a key")
+	}
+	leaves, err := marshal(ev)
+	if err != nil {
+		return s.fault("BlockKey", err)
+	}
+	return s.write(ctx, "BlockKey", nil, func(t *tx) error {
+		// Held even without evidence: Reserve decides under it that a key is not blocked.
+		if err := t.lockEvidence(ctx); err != nil {
+			return err
+		}
+		n, err := exec(ctx, t, `INSERT INTO blocked_keys (key_hash, blocked_at, reason, actor) VALUES ($1, $2, $3, $4)
+			ON CONFLICT DO NOTHING`, hashArg(k.KeyHash), unix(k.BlockedAt), k.Reason, k.Actor)
+		if err != nil || n == 0 {
+			return err
+		}
+		_, err = t.append(ctx, leaves)
+		return err
+	})
+}
+
+// Delegates returns the OCSP delegates of an authority, newest first.
+func (s *Store) Delegates(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Delegate, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (d bulkhead.Delegate, err error) {
+		err = r.Scan(&d.Authority, bytesCol{&d.Certificate}, &d.KeyURI, timeCol{&d.NotBefore}, timeCol{&d.NotAfter})
+		return d, err
+	}, `SELECT authority, certificate, key_uri, not_before, not_after FROM delegates WHERE authority = $1
+		ORDER BY not_before DESC, seq DESC`, string(issuer))
+	return rows, s.fault("Delegates", err)
+}
+
+// PutDelegate records a delegate; a certificate for the same key replaces the one before.
+func (s *Store) PutDelegate(ctx context.Context, d bulkhead.Delegate, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "PutDelegate", ev, func(t *tx) error {
+		_, err := exec(ctx, t, `INSERT INTO delegates (authority, key_uri, certificate, not_before, not_after)
+			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (authority, key_uri) DO UPDATE SET certificate = excluded.certificate,
+			not_before = excluded.not_before, not_after = excluded.not_after`,
+			string(d.Authority), d.KeyURI, blob(d.Certificate), unix(d.NotBefore), unix(d.NotAfter))
+		return err
+	})
+}
+
+// DropDelegate forgets a delegate whose key was destroyed. Forgetting twice is no error.
+func (s *Store) DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, keyURI string) error {
+	return s.write(ctx, "DropDelegate", nil, func(t *tx) error {
+		_, err := exec(ctx, t, `DELETE FROM delegates WHERE authority = $1 AND key_uri = $2`, string(issuer), keyURI)
+		return err
+	})
+}
+
+// Prepared returns objects that a ceremony signed in advance, by NotBefore.
+func (s *Store) Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (p bulkhead.Prepared, err error) {
+		err = r.Scan(&p.Authority, &p.Kind, timeCol{&p.NotBefore}, timeCol{&p.NotAfter}, bytesCol{&p.DER}, &p.KeyURI,
+			&p.CRLNumber, timeCol{&p.ImportedAt})
+		return p, err
+	}, `SELECT authority, kind, not_before, not_after, der, key_uri, crl_number, imported_at FROM prepared
+		WHERE authority = $1 ORDER BY not_before, kind, crl_number, digest`, string(issuer))
+	return rows, s.fault("Prepared", err)
+}
+
+// PutPrepared keeps objects that a ceremony signed in advance. An object that is there already is left as it is.
+func (s *Store) PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "PutPrepared", ev, func(t *tx) error {
+		for _, p := range items {
+			_, err := exec(ctx, t, `INSERT INTO prepared (authority, kind, not_before, digest, not_after, der, key_uri,
+				crl_number, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
+				string(p.Authority), string(p.Kind), unix(p.NotBefore), hashArg(bulkhead.Digest(p.DER)), unix(p.NotAfter),
+				blob(p.DER), p.KeyURI, p.CRLNumber, unix(p.ImportedAt))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

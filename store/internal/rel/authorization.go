@@ -1,0 +1,124 @@
+package rel
+
+import (
+	"context"
+	"time"
+
+	"bulkhead"
+)
+
+const authorizationFields = `id, account_id, name_type, name, wildcard, state, challenges, expires_at, created_at`
+
+// challenge is a challenge as the database keeps it.
+type challenge struct {
+	ID          string                  `json:"id"`
+	Method      bulkhead.Method         `json:"method"`
+	Token       string                  `json:"token"`
+	State       bulkhead.ChallengeState `json:"state"`
+	ValidatedAt int64                   `json:"validatedAt,omitempty"`
+	Problem     *problem                `json:"problem,omitempty"`
+}
+
+func challengesArg(list []bulkhead.Challenge) string {
+	kept := make([]challenge, len(list))
+	for i, c := range list {
+		kept[i] = challenge{c.ID, c.Method, c.Token, c.State, unix(c.ValidatedAt), keepFault(c.Problem)}
+	}
+	return jsonArg(kept)
+}
+
+func scanAuthorization(r scanner) (bulkhead.Authorization, error) {
+	var a bulkhead.Authorization
+	var kept []challenge
+	err := r.Scan(&a.ID, &a.AccountID, &a.Identifier.Type, &a.Identifier.Value, &a.Wildcard, &a.State, jsonCol{&kept},
+		timeCol{&a.ExpiresAt}, timeCol{&a.CreatedAt})
+	for _, c := range kept {
+		v := bulkhead.Challenge{ID: c.ID, Method: c.Method, Token: c.Token, State: c.State, Problem: c.Problem.fault()}
+		if c.ValidatedAt != 0 {
+			v.ValidatedAt = time.Unix(c.ValidatedAt, 0).UTC()
+		}
+		a.Challenges = append(a.Challenges, v)
+	}
+	return a, err
+}
+
+func (t *tx) insertAuthorization(ctx context.Context, a bulkhead.Authorization) error {
+	n, err := exec(ctx, t, `INSERT INTO authorizations (`+authorizationFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT DO NOTHING`, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value, a.Wildcard,
+		string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), unix(a.CreatedAt))
+	if err == nil && n == 0 {
+		return conflict("authorisation %s exists", a.ID)
+	}
+	return err
+}
+
+// Authorization returns an authorisation; KindNotFound when there is none.
+func (s *Store) Authorization(ctx context.Context, id string) (bulkhead.Authorization, error) {
+	a, err := one(ctx, s.reader, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
+	return a, s.fault("Authorization", absent(err, "authorisation", id))
+}
+
+// UpdateAuthorization stores state, challenges and expiry if the state is still expect; v, when not nil, is inserted
+// as evidence of validation in the same transaction.
+func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "UpdateAuthorization", ev, func(t *tx) error {
+		n, err := exec(ctx, t, `UPDATE authorizations SET state = $3, challenges = $4, expires_at = $5 WHERE id = $1 AND state = $2`,
+			a.ID, string(expect), string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt))
+		if err := t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect)); err != nil || v == nil {
+			return err
+		}
+		_, err = exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
+			at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
+			string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), v.Detail)
+		return err
+	})
+}
+
+// claim is what an authorisation is for.
+type claim struct {
+	id       bulkhead.Identifier // without the wildcard label
+	wildcard bool
+}
+
+func claims(ids []bulkhead.Identifier) map[claim]bool {
+	out := map[claim]bool{}
+	for _, id := range ids {
+		out[claim{id.Base(), id.Wildcard()}] = true
+	}
+	return out
+}
+
+// ReusableAuthorizations returns valid authorisations of the account for the identifiers that do not expire before t,
+// at most one per (identifier, wildcard): the one that lasts longest. A wildcard identifier is served by a wildcard
+// authorisation only, a plain one by a plain one.
+func (s *Store) ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error) {
+	wanted := claims(ids)
+	names := make([]string, 0, len(wanted))
+	seen := map[string]bool{}
+	for c := range wanted {
+		if !seen[c.id.Value] {
+			seen[c.id.Value] = true
+			names = append(names, c.id.Value)
+		}
+	}
+	var out []bulkhead.Authorization
+	err := inChunks(names, 3, func(n string) any { return n }, func(_ []string, in string, args []any) error {
+		rows, err := list(ctx, s.reader, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations
+			WHERE account_id = $1 AND state = 'valid' AND expires_at >= $2 AND name IN `+in+` ORDER BY expires_at DESC, seq DESC`,
+			append([]any{accountID, unix(t)}, args...)...)
+		for _, a := range rows {
+			if c := (claim{a.Identifier, a.Wildcard}); wanted[c] {
+				delete(wanted, c)
+				out = append(out, a)
+			}
+		}
+		return err
+	})
+	return out, s.fault("ReusableAuthorizations", err)
+}
+
+// HoldsAuthorizations reports whether the account has a valid authorisation, not expired at t, for every identifier.
+func (s *Store) HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error) {
+	found, err := s.ReusableAuthorizations(ctx, accountID, ids, t)
+	return err == nil && len(ids) > 0 && len(found) == len(claims(ids)), err
+}

@@ -1,0 +1,237 @@
+package rel
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bulkhead"
+)
+
+// certificateFields are the columns that scanCertificate reads.
+const certificateFields = `intent_seq, issuer, serial, kind, state, profile, names, subject, key_hash, fingerprint,
+	account_id, order_id, not_before, not_after, shard, revoked_at, reason, reserved_at,
+	replaces_issuer, replaces_serial, replaced_by_issuer, replaced_by_serial, outcome_seq`
+
+func scanCertificate(r scanner, more ...any) (bulkhead.Certificate, error) {
+	var c bulkhead.Certificate
+	err := r.Scan(append([]any{&c.IntentSeq, &c.Issuer, serialCol{&c.Serial}, &c.Kind, &c.State, &c.Profile,
+		jsonCol{&c.Names}, &c.Subject, hashCol{&c.KeyHash}, hashCol{&c.Fingerprint}, &c.AccountID, &c.OrderID,
+		timeCol{&c.NotBefore}, timeCol{&c.NotAfter}, &c.Shard, timeCol{&c.RevokedAt}, &c.Reason, timeCol{&c.ReservedAt},
+		&c.Replaces.Issuer, serialCol{&c.Replaces.Serial}, &c.ReplacedBy.Issuer, serialCol{&c.ReplacedBy.Serial},
+		&c.OutcomeSeq}, more...)...)
+	return c, err
+}
+
+func scanPlainCertificate(r scanner) (bulkhead.Certificate, error) { return scanCertificate(r) }
+
+// certificateWithDER is a row and its certificate; DER is nil until it is issued.
+type certificateWithDER struct {
+	row bulkhead.Certificate
+	der []byte
+}
+
+func scanCertificateWithDER(r scanner) (certificateWithDER, error) {
+	var c certificateWithDER
+	var err error
+	c.row, err = scanCertificate(r, bytesCol{&c.der})
+	return c, err
+}
+
+const selectWithDER = `SELECT ` + certificateFields + `, der FROM certificates LEFT JOIN certificate_ders USING (intent_seq) `
+
+// Certificate returns a row and its DER, which is nil while nothing is issued; KindNotFound when there is no row.
+func (s *Store) Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error) {
+	c, err := one(ctx, s.reader, scanCertificateWithDER, selectWithDER+`WHERE issuer = $1 AND serial = $2`,
+		string(ref.Issuer), serialArg(ref.Serial))
+	return c.row, c.der, s.fault("Certificate", absent(err, "certificate", ref.String()))
+}
+
+// CertificateDER returns the DER of an issued certificate; KindNotFound when there is none.
+func (s *Store) CertificateDER(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error) {
+	var der []byte
+	err := s.reader.QueryRowContext(ctx, `SELECT der FROM certificates JOIN certificate_ders USING (intent_seq)
+		WHERE issuer = $1 AND serial = $2`, string(ref.Issuer), serialArg(ref.Serial)).Scan(bytesCol{&der})
+	return der, s.fault("CertificateDER", absent(err, "certificate", ref.String()))
+}
+
+// CertificateByOrder returns the durable certificate of an order, the newest if there are several; KindNotFound when
+// there is none.
+func (s *Store) CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error) {
+	c, err := one(ctx, s.reader, scanCertificateWithDER, selectWithDER+`
+		WHERE order_id = $1 AND order_id <> '' AND state IN ('issued', 'revoked') ORDER BY outcome_seq DESC LIMIT 1`, orderID)
+	return c.row, c.der, s.fault("CertificateByOrder", absent(err, "certificate of order", orderID))
+}
+
+// CertificatesByKey returns the certificates (issued or revoked, not expired at t) that hold a key.
+func (s *Store) CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error) {
+	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates
+		WHERE key_hash = $1 AND state IN ('issued', 'revoked') AND not_after >= $2 ORDER BY intent_seq`, hashArg(key), unix(t))
+	return rows, s.fault("CertificatesByKey", err)
+}
+
+// Certificates returns a page of the inventory, newest reservation first, and the cursor of the next page, "" after
+// the last. KindMalformed for a cursor that we did not hand out.
+func (s *Store) Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error) {
+	var where []string
+	var args []any
+	match := func(condition string, arg any) {
+		args = append(args, arg)
+		where = append(where, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
+	}
+	for _, m := range []struct{ column, value string }{{"issuer", string(f.Issuer)}, {"kind", string(f.Kind)},
+		{"state", string(f.State)}, {"account_id", f.AccountID}, {"order_id", f.OrderID}} {
+		if m.value != "" {
+			match(m.column+" = ? AND "+m.column+" <> ''", m.value)
+		}
+	}
+	if !f.Serial.IsZero() {
+		match("serial = ?", serialArg(f.Serial))
+	}
+	if !f.KeyHash.IsZero() {
+		match("key_hash = ?", hashArg(f.KeyHash))
+	}
+	if !f.ExpiresBy.IsZero() {
+		match("not_after <= ?", unix(f.ExpiresBy))
+	}
+	if strings.HasPrefix(f.Name, ".") {
+		lower := reverse(f.Name)
+		match("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed >= ?", lower)
+		match("reversed < ?)", lower[:len(lower)-1]+"/") // '/' follows '.'
+	} else if f.Name != "" {
+		match("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed = ?)", reverse(f.Name))
+	}
+	if f.After != "" {
+		after, err := strconv.ParseInt(f.After, 10, 64)
+		if err != nil || after <= 0 {
+			return nil, "", bulkhead.Faultf(bulkhead.KindMalformed, "%q is not a cursor", f.After).WithHint("begin without a cursor")
+		}
+		match("intent_seq < ?", after)
+	}
+	if len(where) == 0 {
+		where = []string{"1 = 1"}
+	}
+	limit := atMost(f.Limit)
+	args = append(args, limit+1)
+	rows, err = list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates WHERE `+
+		strings.Join(where, " AND ")+` ORDER BY intent_seq DESC LIMIT $`+strconv.Itoa(len(args)), args...)
+	if err != nil {
+		return nil, "", s.fault("Certificates", err)
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = strconv.FormatInt(rows[limit-1].IntentSeq, 10)
+	}
+	return rows, next, nil
+}
+
+// reverse turns a name round, so that a suffix becomes a prefix.
+func reverse(name string) string {
+	r := []rune(name)
+	slices.Reverse(r)
+	return string(r)
+}
+
+// Counts returns the number of certificates of each authority in each state. It reads the whole table.
+func (s *Store) Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error) {
+	type count struct {
+		issuer bulkhead.AuthorityID
+		state  bulkhead.CertificateState
+		n      int64
+	}
+	rows, err := list(ctx, s.reader, func(r scanner) (c count, err error) {
+		err = r.Scan(&c.issuer, &c.state, &c.n)
+		return c, err
+	}, `SELECT issuer, state, COUNT(*) FROM certificates GROUP BY issuer, state`)
+	if err != nil {
+		return nil, s.fault("Counts", err)
+	}
+	out := map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64{}
+	for _, c := range rows {
+		if out[c.issuer] == nil {
+			out[c.issuer] = map[bulkhead.CertificateState]int64{}
+		}
+		out[c.issuer][c.state] = c.n
+	}
+	return out, nil
+}
+
+// IsEmpty reports whether nothing was ever recorded: no authority and no evidence.
+func (s *Store) IsEmpty(ctx context.Context) (bool, error) {
+	var authorities, seq int64
+	err := s.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM authorities), seq FROM evidence_head WHERE id = 1`).
+		Scan(&authorities, &seq)
+	return err == nil && authorities == 0 && seq == 0, s.fault("IsEmpty", err)
+}
+
+const statusFields = `issuer, serial, state, revoked_at, reason, not_after, shard, outcome_seq`
+
+func scanStatus(r scanner) (bulkhead.Status, error) {
+	var v bulkhead.Status
+	err := r.Scan(&v.Issuer, serialCol{&v.Serial}, &v.State, timeCol{&v.RevokedAt}, &v.Reason, timeCol{&v.NotAfter}, &v.Shard, &v.Seq)
+	return v, err
+}
+
+// Statuses returns the status rows that exist among the serials, in any state and any order.
+func (s *Store) Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error) {
+	serials = slices.Clone(serials)
+	slices.SortFunc(serials, bulkhead.Serial.Compare)
+	serials = slices.Compact(serials)
+	out := make([]bulkhead.Status, 0, len(serials))
+	err := inChunks(serials, 2, func(n bulkhead.Serial) any { return serialArg(n) },
+		func(_ []bulkhead.Serial, in string, args []any) error {
+			rows, err := list(ctx, s.reader, scanStatus, `SELECT `+statusFields+` FROM certificates
+				WHERE issuer = $1 AND serial IN `+in, append([]any{string(issuer)}, args...)...)
+			out = append(out, rows...)
+			return err
+		})
+	return out, s.fault("Statuses", err)
+}
+
+// StatusPage returns issued and revoked rows of an issuer whose notAfter is not before from, in serial order after a
+// serial.
+func (s *Store) StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error) {
+	rows, err := list(ctx, s.reader, scanStatus, `SELECT `+statusFields+` FROM certificates
+		WHERE issuer = $1 AND serial > $2 AND state IN ('issued', 'revoked') AND not_after >= $3 ORDER BY serial LIMIT $4`,
+		string(issuer), cursorSerial(after), unix(from), atMost(limit))
+	return rows, s.fault("StatusPage", err)
+}
+
+// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
+func (s *Store) StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error) {
+	rows, err := list(ctx, s.reader, scanStatus, `SELECT `+statusFields+` FROM certificates
+		WHERE issuer = $1 AND outcome_seq > 0 AND outcome_seq > $2 ORDER BY outcome_seq LIMIT $3`, string(issuer), seq, atMost(limit))
+	return rows, s.fault("StatusSince", err)
+}
+
+// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order. It is
+// one statement, so what it yields is one moment of the record; memory does not grow. It holds a reading connection
+// until the loop ends.
+func (s *Store) Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error] {
+	return func(yield func(bulkhead.Status, error) bool) {
+		rows, err := s.reader.QueryContext(ctx, `SELECT `+statusFields+` FROM certificates
+			WHERE issuer = $1 AND shard = $2 AND state = 'revoked' AND not_after >= $3 ORDER BY serial`,
+			string(issuer), shard, unix(keepFrom))
+		if err != nil {
+			yield(bulkhead.Status{}, s.fault("Revoked", err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			v, err := scanStatus(rows)
+			if err != nil {
+				yield(v, s.fault("Revoked", err))
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(bulkhead.Status{}, s.fault("Revoked", err))
+		}
+	}
+}

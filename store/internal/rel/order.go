@@ -1,0 +1,170 @@
+package rel
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"bulkhead"
+)
+
+const orderFields = `id, account_id, state, identifiers, authorizations, profile, authority, csr, issuer, serial,
+	replaces_issuer, replaces_serial, problem, expires_at, created_at, processing_since`
+
+func scanOrder(r scanner) (bulkhead.Order, error) {
+	var o bulkhead.Order
+	var p *problem
+	err := r.Scan(&o.ID, &o.AccountID, &o.State, jsonCol{&o.Identifiers}, jsonCol{&o.Authorizations}, &o.Profile,
+		&o.Authority, bytesCol{&o.CSR}, &o.Certificate.Issuer, serialCol{&o.Certificate.Serial},
+		&o.Replaces.Issuer, serialCol{&o.Replaces.Serial}, jsonCol{&p}, timeCol{&o.ExpiresAt}, timeCol{&o.CreatedAt},
+		timeCol{&o.ProcessingSince})
+	o.Problem = p.fault()
+	return o, err
+}
+
+// problemArg is the text of a fault, "" for none.
+func problemArg(f *bulkhead.Fault) string {
+	if f == nil {
+		return ""
+	}
+	return jsonArg(keepFault(f))
+}
+
+// CreateOrder inserts the order and those of its authorisations that are new, in one transaction. KindAlreadyReplaced
+// when o.Replaces is claimed by another order that is not invalid (RFC 9773 section 5); KindConflict when the id exists
+// or an authorisation that it names does not.
+func (s *Store) CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
+	return s.write(ctx, "CreateOrder", nil, func(t *tx) error {
+		for _, a := range fresh {
+			if err := t.insertAuthorization(ctx, a); err != nil {
+				return err
+			}
+		}
+		n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
+			o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
+			string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer), serialArg(o.Certificate.Serial),
+			string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), problemArg(o.Problem), unix(o.ExpiresAt),
+			unix(o.CreatedAt), unix(o.ProcessingSince))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return t.whyNoOrder(ctx, o)
+		}
+		for _, id := range o.Authorizations {
+			_, err := exec(ctx, t, `INSERT INTO order_authorizations (order_id, authorization_id) VALUES ($1, $2)
+				ON CONFLICT DO NOTHING`, o.ID, id)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// whyNoOrder says which of its two unique keys kept an order out.
+func (t *tx) whyNoOrder(ctx context.Context, o bulkhead.Order) error {
+	var id string
+	err := t.QueryRowContext(ctx, `SELECT id FROM orders WHERE replaces_issuer = $1 AND replaces_serial = $2
+		AND replaces_issuer <> '' AND state <> 'invalid'`, string(o.Replaces.Issuer), serialArg(o.Replaces.Serial)).Scan(&id)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return conflict("order %s exists", o.ID)
+	case err != nil:
+		return err
+	default:
+		return bulkhead.Faultf(bulkhead.KindAlreadyReplaced, "certificate %s is being replaced, or was replaced, by another order", o.Replaces).
+			WithHint("order again without \"replaces\"")
+	}
+}
+
+// Order returns an order; KindNotFound when there is none.
+func (s *Store) Order(ctx context.Context, id string) (bulkhead.Order, error) {
+	o, err := one(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
+	return o, s.fault("Order", absent(err, "order", id))
+}
+
+// OrdersByAccount returns ids, newest first, after the cursor id. KindNotFound for a cursor that is no order of the
+// account.
+func (s *Store) OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error) {
+	var below int64 = 1<<63 - 1
+	if after != "" {
+		err := s.reader.QueryRowContext(ctx, `SELECT seq FROM orders WHERE id = $1 AND account_id = $2`, after, accountID).Scan(&below)
+		if err != nil {
+			return nil, s.fault("OrdersByAccount", absent(err, "order", after))
+		}
+	}
+	ids, err := list(ctx, s.reader, func(r scanner) (id string, err error) {
+		err = r.Scan(&id)
+		return id, err
+	}, `SELECT id FROM orders WHERE account_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3`, accountID, below, atMost(limit))
+	return ids, s.fault("OrdersByAccount", err)
+}
+
+// UpdateOrder stores state, CSR, authority, profile, certificate, problem and times if the state is still expect.
+func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "UpdateOrder", ev, func(t *tx) error {
+		n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
+			serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state = $2`,
+			o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
+			serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
+		return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
+	})
+}
+
+// OrdersInState returns orders in a state, oldest first.
+func (s *Store) OrdersInState(ctx context.Context, state bulkhead.OrderState, limit int) ([]bulkhead.Order, error) {
+	rows, err := list(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders WHERE state = $1 ORDER BY seq LIMIT $2`,
+		string(state), atMost(limit))
+	return rows, s.fault("OrdersInState", err)
+}
+
+// OrdersByAuthorization returns the pending orders that rest on an authorisation, oldest first.
+func (s *Store) OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error) {
+	rows, err := list(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders
+		WHERE id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1) AND state = 'pending' ORDER BY seq`,
+		authorizationID)
+	return rows, s.fault("OrdersByAuthorization", err)
+}
+
+// OrderEvidence returns the validations and CAA checks on which an order rests, oldest first: every validation of its
+// authorisations, every CAA check made for it. KindNotFound when there is no such order.
+func (s *Store) OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error) {
+	var seq int64
+	err := s.reader.QueryRowContext(ctx, `SELECT seq FROM orders WHERE id = $1`, orderID).Scan(&seq)
+	if err != nil {
+		return nil, nil, s.fault("OrderEvidence", absent(err, "order", orderID))
+	}
+	validations, err := list(ctx, s.reader, func(r scanner) (v bulkhead.Validation, err error) {
+		err = r.Scan(&v.ID, &v.AuthorizationID, &v.AccountID, &v.Identifier.Type, &v.Identifier.Value, &v.Wildcard,
+			&v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}, &v.Detail)
+		return v, err
+	}, `SELECT id, authorization_id, account_id, name_type, name, wildcard, method, at, reuse_until, detail FROM validations
+		WHERE authorization_id IN (SELECT authorization_id FROM order_authorizations WHERE order_id = $1) ORDER BY seq`, orderID)
+	if err != nil {
+		return nil, nil, s.fault("OrderEvidence", err)
+	}
+	checks, err := list(ctx, s.reader, func(r scanner) (c bulkhead.CAACheck, err error) {
+		err = r.Scan(&c.OrderID, &c.Identifier.Type, &c.Identifier.Value, timeCol{&c.At}, timeCol{&c.ValidUntil}, &c.Result, &c.Detail)
+		return c, err
+	}, `SELECT order_id, name_type, name, at, valid_until, result, detail FROM caa_checks WHERE order_id = $1 ORDER BY seq`, orderID)
+	return validations, checks, s.fault("OrderEvidence", err)
+}
+
+// PutCAAChecks records looks at CAA.
+func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "PutCAAChecks", ev, func(t *tx) error {
+		var order, kind, name, result, detail column[string]
+		var at, until column[int64]
+		for _, c := range checks {
+			order, kind, name = append(order, c.OrderID), append(kind, string(c.Identifier.Type)), append(name, c.Identifier.Value)
+			at, until = append(at, unix(c.At)), append(until, unix(c.ValidUntil))
+			result, detail = append(result, string(c.Result)), append(detail, c.Detail)
+		}
+		return t.batch(ctx, insertCAA, order, kind, name, at, until, result, detail)
+	})
+}
+
+var insertCAA = insert("caa_checks", "order_id text", "name_type text", "name text", "at bigint", "valid_until bigint",
+	"result text", "detail text")

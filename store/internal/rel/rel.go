@@ -1,0 +1,133 @@
+// Package rel is the durable record in the SQL that SQLite and PostgreSQL both understand. store/sqlite and
+// store/postgres open, configure and migrate a database; every method of the ports stands here once.
+//
+// Invariant: evidence is appended in the transaction of what it speaks of, with a sequence that has no gaps and a hash
+// chain; a row is changed only when its state is the expected one. Whoever appends evidence holds the one row
+// evidence_head until commit, and takes it before any other row: so appenders never wait for each other in a circle,
+// sequence order is commit order, and what was read under it cannot move.
+//
+// Refuses: business rules; unsequenced evidence; errors that only a driver's reader understands (every error is a
+// *bulkhead.Fault: notFound, conflict, unavailable, malformed or internal).
+package rel
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"bulkhead"
+)
+
+// Dialect holds what differs between the engines.
+type Dialect struct {
+	// Name is "sqlite" or "postgres".
+	Name string
+	// ForUpdate ends a SELECT that locks its rows until commit; "" where the transaction itself excludes writers.
+	ForUpdate string
+	// Arrays says that a column of values can be bound to one parameter, so that one statement writes many rows.
+	Arrays bool
+	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, unavailable for a
+	// database that is away or busy, internal for the rest.
+	Classify func(error) bulkhead.Kind
+}
+
+// Config is what New needs.
+type Config struct {
+	Writer  *sql.DB // write transactions
+	Reader  *sql.DB // reads outside them; may be the same pool
+	Dialect Dialect
+	// CommitHook is called in place of the commit of each write transaction, with the name of the operation (the
+	// method); nil commits. It exists so that a test can lose a commit (return an error without calling commit) or
+	// its acknowledgement (call commit, then return an error).
+	CommitHook func(op string, commit func() error) error
+}
+
+// Store implements the ports of the compartments over one database. Safe for concurrent use.
+type Store struct {
+	writer, reader *sql.DB
+	dialect        Dialect
+	commit         func(op string, commit func() error) error
+}
+
+// New makes a store over open, migrated databases. Close closes them.
+func New(cfg Config) (*Store, error) {
+	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
+		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
+	}
+	s := &Store{writer: cfg.Writer, reader: cfg.Reader, dialect: cfg.Dialect, commit: cfg.CommitHook}
+	if s.commit == nil {
+		s.commit = func(_ string, commit func() error) error { return commit() }
+	}
+	return s, nil
+}
+
+// Close closes the databases.
+func (s *Store) Close() error {
+	err := s.reader.Close()
+	if s.writer != s.reader {
+		err = errors.Join(err, s.writer.Close())
+	}
+	return err
+}
+
+// Ping reports whether the database answers: nil, or KindUnavailable.
+func (s *Store) Ping(ctx context.Context) error {
+	for _, db := range []*sql.DB{s.reader, s.writer} {
+		if err := db.PingContext(ctx); err != nil {
+			return s.fault("Ping", err)
+		}
+	}
+	return nil
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// scanner is a row.
+type scanner interface{ Scan(dest ...any) error }
+
+// one reads one row; sql.ErrNoRows when there is none.
+func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	return scan(q.QueryRowContext(ctx, query, args...))
+}
+
+// list reads all rows.
+func list[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// exec runs a statement and returns how many rows it touched.
+func exec(ctx context.Context, q querier, query string, args ...any) (int64, error) {
+	res, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// defaultLimit stands in for a limit of 0 or less.
+const defaultLimit = 100
+
+func atMost(limit int) int {
+	if limit <= 0 {
+		return defaultLimit
+	}
+	return limit
+}

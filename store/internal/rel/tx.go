@@ -1,0 +1,181 @@
+package rel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"bulkhead"
+	"bulkhead/pki/tlog"
+)
+
+// tx is one write transaction.
+type tx struct {
+	*sql.Tx
+	dialect *Dialect
+	head    *evidenceHead // set once this transaction holds the evidence head
+}
+
+// evidenceHead is the newest evidence row.
+type evidenceHead struct {
+	seq   int64
+	chain bulkhead.Hash
+}
+
+// write runs fn in a transaction and appends ev to it. The evidence head is held from the start when there is
+// evidence. An error of fn, or of the append, undoes everything.
+func (s *Store) write(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) error {
+	_, err := s.writeSeq(ctx, op, ev, fn)
+	return err
+}
+
+// writeSeq is write, and returns the sequence numbers of ev.
+func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) ([]int64, error) {
+	leaves, err := marshal(ev)
+	if err != nil {
+		return nil, s.fault(op, err)
+	}
+	raw, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, s.fault(op, err)
+	}
+	defer raw.Rollback() // after a commit this does nothing
+	t := &tx{Tx: raw, dialect: &s.dialect}
+	if len(leaves) > 0 {
+		if err := t.lockEvidence(ctx); err != nil {
+			return nil, s.fault(op, err)
+		}
+	}
+	if err := fn(t); err != nil {
+		return nil, s.fault(op, err)
+	}
+	seqs, err := t.append(ctx, leaves)
+	if err != nil {
+		return nil, s.fault(op, err)
+	}
+	if err := s.commit(op, raw.Commit); err != nil {
+		return nil, s.fault(op, fmt.Errorf("commit: %w", err))
+	}
+	return seqs, nil
+}
+
+// marshal encodes leaves before a transaction is begun, so that malformed evidence changes nothing.
+func marshal(ev []bulkhead.Evidence) ([][]byte, error) {
+	var leaves [][]byte
+	for _, e := range ev {
+		leaf, err := tlog.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		leaves = append(leaves, leaf)
+	}
+	return leaves, nil
+}
+
+// lockEvidence reads the evidence head and holds it until commit: until then nobody else appends evidence. What is
+// read after it is therefore settled with respect to every writer that appends evidence.
+func (t *tx) lockEvidence(ctx context.Context) error {
+	if t.head != nil {
+		return nil
+	}
+	var h evidenceHead
+	err := t.QueryRowContext(ctx, `SELECT seq, chain FROM evidence_head WHERE id = 1`+t.dialect.ForUpdate).
+		Scan(&h.seq, hashCol{&h.chain})
+	if err != nil {
+		return err
+	}
+	t.head = &h
+	return nil
+}
+
+var insertEvidence = insert("evidence", "seq bigint", "leaf bytea", "chain bytea")
+
+// append sequences and chains leaves at the head, which must be held when there are any, and returns their numbers.
+func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
+	if len(leaves) == 0 {
+		return nil, nil
+	}
+	h := *t.head
+	seqs := make(column[int64], len(leaves))
+	chains := make(column[[]byte], len(leaves))
+	for i, leaf := range leaves {
+		h.seq++
+		h.chain = tlog.Chain(h.chain, leaf)
+		seqs[i], chains[i] = h.seq, append([]byte(nil), h.chain[:]...)
+	}
+	if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
+		return nil, err
+	}
+	if _, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, h.seq, h.chain[:]); err != nil {
+		return nil, err
+	}
+	t.head = &h
+	return seqs, nil
+}
+
+// statement is one write for many rows.
+type statement struct {
+	each string // for one row: a parameter is a value
+	many string // for all rows: a parameter is an array, where the dialect has arrays
+}
+
+// insert makes the statement that inserts rows; columns are "name type" with the type as PostgreSQL calls it.
+func insert(table string, columns ...string) statement {
+	names, params, arrays := "", "", ""
+	for i, c := range columns {
+		var name, kind string
+		fmt.Sscanf(c, "%s %s", &name, &kind)
+		sep := ", "
+		if i == 0 {
+			sep = ""
+		}
+		names += sep + name
+		params += fmt.Sprintf("%s$%d", sep, i+1)
+		arrays += fmt.Sprintf("%s$%d::%s[]", sep, i+1, kind)
+	}
+	into := "INSERT INTO " + table + " (" + names + ") "
+	return statement{each: into + "VALUES (" + params + ")", many: into + "SELECT * FROM unnest(" + arrays + ")"}
+}
+
+// values is one parameter of a statement for all rows.
+type values interface {
+	len() int
+	at(i int) any
+	all() any
+}
+
+type column[T any] []T
+
+func (c column[T]) len() int     { return len(c) }
+func (c column[T]) at(i int) any { return c[i] }
+func (c column[T]) all() any     { return []T(c) }
+
+// batch runs a statement for all rows: in one round trip with arrays, else by a prepared statement.
+func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
+	n := columns[0].len()
+	if n == 0 {
+		return nil
+	}
+	args := make([]any, len(columns))
+	if t.dialect.Arrays {
+		for i, c := range columns {
+			args[i] = c.all()
+		}
+		_, err := t.ExecContext(ctx, s.many, args...)
+		return err
+	}
+	st, err := t.PrepareContext(ctx, s.each)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for row := range n {
+		for i, c := range columns {
+			args[i] = c.at(row)
+		}
+		if _, err := st.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

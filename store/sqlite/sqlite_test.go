@@ -1,0 +1,25 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"bulkhead/store/sqlite"
+	"bulkhead/store/storetest"
+)
+
+// fresh names a file that does not exist yet, with characters that a URI must escape.
+func fresh(t testing.TB) storetest.Open {
+	path := filepath.Join(t.TempDir(), "a 100%20? #1.db")
+	return func(t testing.TB, hook storetest.Hook) storetest.Store {
+		t.Helper()
+		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, CommitHook: hook})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+}
+
+func TestStore(t *testing.T) { storetest.Run(t, fresh) }

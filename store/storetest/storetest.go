@@ -1,0 +1,316 @@
+// Package storetest is the conformance suite of the durable record: every engine passes it, and what it does not say
+// of a port is not promised.
+//
+// Invariant: it knows the ports and nothing of an engine. Refuses: to skip.
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"iter"
+	"reflect"
+	"testing"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/tlog"
+)
+
+// Store is every port of the compartments in one, and the inventory.
+type Store interface {
+	Close() error
+	Ping(ctx context.Context) error
+	IsEmpty(ctx context.Context) (bool, error)
+
+	Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error)
+	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error
+	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
+	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
+	Delegates(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Delegate, error)
+	PutDelegate(ctx context.Context, d bulkhead.Delegate, ev ...bulkhead.Evidence) error
+	DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, keyURI string) error
+	Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error)
+	PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error
+
+	Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error)
+	Complete(ctx context.Context, items []bulkhead.Completion) (seqs []int64, errs []error, err error)
+	Abandon(ctx context.Context, items []bulkhead.CertificateRef, ev []bulkhead.Evidence) error
+	OpenReservations(ctx context.Context, before time.Time, limit int) ([]bulkhead.Certificate, error)
+	MarkReplaced(ctx context.Context, old, new bulkhead.CertificateRef) error
+
+	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	CertificateDER(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
+	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
+	CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error)
+	Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error)
+	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
+	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
+	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
+	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
+
+	CreateAccount(ctx context.Context, a bulkhead.Account, ev ...bulkhead.Evidence) error
+	Account(ctx context.Context, id string) (bulkhead.Account, error)
+	AccountByThumbprint(ctx context.Context, thumbprint string) (bulkhead.Account, error)
+	AccountByToken(ctx context.Context, tokenHash bulkhead.Hash) (bulkhead.Account, error)
+	UpdateAccount(ctx context.Context, a bulkhead.Account, expect bulkhead.AccountState, ev ...bulkhead.Evidence) error
+	CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error
+	Order(ctx context.Context, id string) (bulkhead.Order, error)
+	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
+	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
+	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
+	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
+	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
+	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
+	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
+	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
+	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
+	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
+
+	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
+	Change(ctx context.Context, id string) (bulkhead.Change, error)
+	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
+	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
+	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
+	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
+	Head(ctx context.Context) (bulkhead.HeadRecord, error)
+	PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error
+	NextCRLNumber(ctx context.Context, issuer bulkhead.AuthorityID, shard int) (int64, error)
+	CRLs(ctx context.Context) ([]bulkhead.CRLRecord, error)
+
+	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
+	Operators(ctx context.Context) ([]bulkhead.Operator, error)
+	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
+	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
+	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
+	AddApproval(ctx context.Context, a bulkhead.Approval, ev ...bulkhead.Evidence) error
+	MoveRequest(ctx context.Context, id string, expect, to bulkhead.RequestState, ev ...bulkhead.Evidence) error
+
+	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)
+	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+
+	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
+	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
+}
+
+// Hook stands in for the commit of a write transaction; nil commits.
+type Hook func(op string, commit func() error) error
+
+// Open opens a handle on one database, as a process of its own would. It fails the test when it cannot.
+type Open func(t testing.TB, hook Hook) Store
+
+// Fresh makes an empty database and returns how to open it. It removes the database at the end of the test.
+type Fresh func(t testing.TB) Open
+
+// Run runs the suite over an engine.
+func Run(t *testing.T, fresh Fresh) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, open Open)
+	}{
+		{"Evidence", testEvidence},
+		{"Authorities", testAuthorities},
+		{"Issue", testIssue},
+		{"IssueRefusals", testIssueRefusals},
+		{"IssueTwice", testIssueTwice},
+		{"Abandon", testAbandon},
+		{"LargeBatch", testLargeBatch},
+		{"Inventory", testInventory},
+		{"Names", testNames},
+		{"Status", testStatus},
+		{"Accounts", testAccounts},
+		{"Orders", testOrders},
+		{"Replaces", testReplaces},
+		{"Authorizations", testAuthorizations},
+		{"OrderEvidence", testOrderEvidence},
+		{"Changes", testChanges},
+		{"Activate", testActivate},
+		{"ActivateRefusals", testActivateRefusals},
+		{"Heads", testHeads},
+		{"Quorum", testQuorum},
+		{"Alarms", testAlarms},
+		{"RaceReserve", testRaceReserve},
+		{"RaceBlock", testRaceBlock},
+		{"RaceActivate", testRaceActivate},
+		{"RaceCRLNumber", testRaceCRLNumber},
+		{"RaceEvidence", testRaceEvidence},
+		{"Reopen", testReopen},
+		{"CommitLost", testCommitLost},
+		{"AcknowledgementLost", testAcknowledgementLost},
+		{"Closed", testClosed},
+		{"Cancelled", testCancelled},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
+	}
+}
+
+// start is the time of the suite's world.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
+
+const issuer bulkhead.AuthorityID = "issuing-p256"
+
+// serial is a 16-octet serial that n determines and that does not lie in the order of n.
+func serial(n int) bulkhead.Serial {
+	h := digest("serial", n)
+	h[0] = h[0]&0x7f | 1
+	s, err := bulkhead.SerialFromBytes(h[:16])
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func digest(what string, n int) bulkhead.Hash {
+	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(what), uint64(n)))
+}
+
+func ref(n int) bulkhead.CertificateRef {
+	return bulkhead.CertificateRef{Issuer: issuer, Serial: serial(n)}
+}
+
+// der stands for a certificate; the record does not parse it.
+func der(n int) []byte { h := digest("der", n); return append([]byte("certificate "), h[:]...) }
+
+func event(detail string) bulkhead.Evidence {
+	return bulkhead.Evidence{Kind: bulkhead.EvStart, At: start, Actor: "role:test", Detail: detail}
+}
+
+func reservation(n int) bulkhead.Reservation {
+	d := digest("tbs", n)
+	return bulkhead.Reservation{
+		Certificate: bulkhead.Certificate{
+			CertificateRef: ref(n), Kind: bulkhead.LeafCertificate, State: bulkhead.Reserved, Profile: "tls-server",
+			Names:   []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "www.example.com"}},
+			Subject: "CN=www.example.com", KeyHash: digest("key", n), NotBefore: at(0), NotAfter: at(1000), Shard: n % 4,
+			ReservedAt: at(n % 60),
+		},
+		Intent: bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: start, Actor: "role:signer", Authority: issuer,
+			Serial: serial(n), KeyHash: digest("key", n), Signer: digest("signer", 0), Digest: d},
+	}
+}
+
+func completion(n int) bulkhead.Completion {
+	return bulkhead.Completion{CertificateRef: ref(n), DER: der(n), Outcome: bulkhead.Evidence{
+		Kind: bulkhead.EvCertificateOutcome, At: start, Actor: "role:signer", Authority: issuer, Serial: serial(n),
+		Signer: digest("signer", 0), Digest: bulkhead.Digest(der(n)), Link: digest("tbs", n)}}
+}
+
+func numbers(from, to int) []int {
+	var out []int
+	for n := from; n < to; n++ {
+		out = append(out, n)
+	}
+	return out
+}
+
+func each[T any](ns []int, f func(int) T) []T {
+	out := make([]T, len(ns))
+	for i, n := range ns {
+		out[i] = f(n)
+	}
+	return out
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func value[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		ok(t, err)
+		return v
+	}
+}
+
+func wantKind(t testing.TB, err error, kind bulkhead.Kind) {
+	t.Helper()
+	if got := bulkhead.KindOf(err); got != kind {
+		t.Fatalf("error of kind %q, want %q: %v", got, kind, err)
+	}
+}
+
+func equal[T any](t testing.TB, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// reserve and complete fail the test when any item fails.
+func reserve(t testing.TB, s Store, ns ...int) []int64 {
+	t.Helper()
+	seqs, errs, err := s.Reserve(t.Context(), each(ns, reservation))
+	return settled(t, seqs, errs, err, len(ns))
+}
+
+func complete(t testing.TB, s Store, ns ...int) []int64 {
+	t.Helper()
+	seqs, errs, err := s.Complete(t.Context(), each(ns, completion))
+	return settled(t, seqs, errs, err, len(ns))
+}
+
+func settled(t testing.TB, seqs []int64, errs []error, err error, n int) []int64 {
+	t.Helper()
+	ok(t, err)
+	if len(seqs) != n || len(errs) != n {
+		t.Fatalf("%d seqs and %d errors for %d items", len(seqs), len(errs), n)
+	}
+	for _, e := range errs {
+		ok(t, e)
+	}
+	return seqs
+}
+
+func issue(t testing.TB, s Store, ns ...int) {
+	t.Helper()
+	reserve(t, s, ns...)
+	complete(t, s, ns...)
+}
+
+func state(t testing.TB, s Store, n int) bulkhead.CertificateState {
+	t.Helper()
+	c, _, err := s.Certificate(t.Context(), ref(n))
+	ok(t, err)
+	return c.State
+}
+
+// checkEvidence reads the whole record of evidence, proves that it has no gaps and that its chain holds, and returns
+// it decoded.
+func checkEvidence(t testing.TB, s Store) []bulkhead.Evidence {
+	t.Helper()
+	var out []bulkhead.Evidence
+	var chain bulkhead.Hash
+	var seq int64
+	for {
+		rows, err := s.EvidenceAfter(t.Context(), seq, 7)
+		ok(t, err)
+		if len(rows) == 0 {
+			break
+		}
+		for _, r := range rows {
+			seq++
+			chain = tlog.Chain(chain, r.Leaf)
+			if r.Seq != seq || r.Chain != chain {
+				t.Fatalf("evidence row %d with chain %s, want %d with %s", r.Seq, r.Chain, seq, chain)
+			}
+			e, err := tlog.Parse(r.Leaf)
+			ok(t, err)
+			out = append(out, e)
+		}
+	}
+	head, headChain, err := s.EvidenceHead(t.Context())
+	ok(t, err)
+	if head != seq || headChain != chain {
+		t.Fatalf("evidence head %d %s, want %d %s", head, headChain, seq, chain)
+	}
+	return out
+}
