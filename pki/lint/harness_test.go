@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -208,3 +209,21 @@ func show(found []Finding) string {
 }
 
 func bigBits(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
+
+func ed25519Key(t testing.TB) crypto.Signer {
+	t.Helper()
+	_, k, err := ed25519.GenerateKey(rand.Reader)
+	return must(t, k, err)
+}
+
+// sha1Signed renames the signature algorithm of an RSA certificate to sha1WithRSAEncryption, inside and outside; no
+// rule looks at the signature.
+func sha1Signed(t testing.TB, der []byte) []byte {
+	t.Helper()
+	sha256WithRSA := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b}
+	sha1WithRSA := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05}
+	if bytes.Count(der, sha256WithRSA) != 2 {
+		t.Fatal("not signed with RSA and SHA-256")
+	}
+	return bytes.ReplaceAll(der, sha256WithRSA, sha1WithRSA)
+}
