@@ -141,19 +141,27 @@ func readNonce(value cryptobyte.String, out *[]byte) defect {
 
 // signatureAlgorithm maps an AlgorithmIdentifier to its name; UnknownSignatureAlgorithm for what we do not know.
 func signatureAlgorithm(oid, params cryptobyte.String) x509.SignatureAlgorithm {
-	rsa := map[string]x509.SignatureAlgorithm{
-		oidRSA256: x509.SHA256WithRSA, oidRSA384: x509.SHA384WithRSA, oidRSA512: x509.SHA512WithRSA, oidRSASHA1: x509.SHA1WithRSA,
+	rsa, ec := nullOrAbsent(params), len(params) == 0
+	switch {
+	case rsa && string(oid) == oidRSA256:
+		return x509.SHA256WithRSA
+	case rsa && string(oid) == oidRSA384:
+		return x509.SHA384WithRSA
+	case rsa && string(oid) == oidRSA512:
+		return x509.SHA512WithRSA
+	case rsa && string(oid) == oidRSASHA1:
+		return x509.SHA1WithRSA
+	case ec && string(oid) == oidP256Sig:
+		return x509.ECDSAWithSHA256
+	case ec && string(oid) == oidP384Sig:
+		return x509.ECDSAWithSHA384
+	case ec && string(oid) == oidP521Sig:
+		return x509.ECDSAWithSHA512
+	case ec && string(oid) == oidECSHA1:
+		return x509.ECDSAWithSHA1
+	default:
+		return x509.UnknownSignatureAlgorithm
 	}
-	ec := map[string]x509.SignatureAlgorithm{
-		oidP256Sig: x509.ECDSAWithSHA256, oidP384Sig: x509.ECDSAWithSHA384, oidP521Sig: x509.ECDSAWithSHA512, oidECSHA1: x509.ECDSAWithSHA1,
-	}
-	if a, ok := rsa[string(oid)]; ok && nullOrAbsent(params) {
-		return a
-	}
-	if a, ok := ec[string(oid)]; ok && len(params) == 0 {
-		return a
-	}
-	return x509.UnknownSignatureAlgorithm
 }
 
 // readTime reads a GeneralizedTime in the one form that DER and RFC 5280 allow: YYYYMMDDHHMMSSZ.

@@ -80,17 +80,36 @@ func (s ResponseStatus) String() string {
 // BuildTBS encodes the ResponseData to be signed: responder by key hash, and the same statement for the SHA-1 and the
 // SHA-256 CertID, in that order. It fails with KindMalformed when s contradicts itself: no serial or state, nextUpdate not after
 // thisUpdate, producedAt before thisUpdate, a revocation without a time, or a reason that may not stand here.
+//
+// One response serves clients that search by CertID (OpenSSL, GnuTLS, Firefox) or by serial (Go's ParseResponseForCert). Go's
+// ParseResponse, which is given no certificate, refuses any response with more than one statement; stapling servers on it
+// (CertMagic, lego) need BuildTBSFor with one hash.
 func BuildTBS(issuer Issuer, responderKeyHash [20]byte, producedAt time.Time, s Single) ([]byte, error) {
+	return BuildTBSFor(issuer, responderKeyHash, producedAt, s, SHA1, SHA256)
+}
+
+// BuildTBSFor is BuildTBS with one statement for each of the hashes, in order. With one hash it is the response that
+// every client reads, provided it asked with that hash (RFC 9919 section 3.2.1).
+func BuildTBSFor(issuer Issuer, responderKeyHash [20]byte, producedAt time.Time, s Single, hashes ...HashAlgorithm) ([]byte, error) {
 	if err := checkSingle(issuer, producedAt, s); err != nil {
 		return nil, err
+	}
+	if len(hashes) == 0 {
+		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "an OCSP answer needs a CertID hash")
+	}
+	for _, h := range hashes {
+		if h.Size() == 0 {
+			return nil, bulkhead.Faultf(bulkhead.KindMalformed, "CertID hash %d does not exist", h)
+		}
 	}
 	b := cryptobyte.NewBuilder(make([]byte, 0, 384))
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1(cons2, func(b *cryptobyte.Builder) { b.AddASN1OctetString(responderKeyHash[:]) })
 		b.AddASN1GeneralizedTime(producedAt.UTC())
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			addSingle(b, issuer.CertID(SHA1, s.Serial), s)
-			addSingle(b, issuer.CertID(SHA256, s.Serial), s)
+			for _, h := range hashes {
+				addSingle(b, issuer.CertID(h, s.Serial), s)
+			}
 		})
 	})
 	der, err := b.Bytes()
