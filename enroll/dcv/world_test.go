@@ -1,0 +1,134 @@
+package dcv
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"bulkhead"
+	"bulkhead/enroll"
+)
+
+var testNow = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// zone is an in-test DNS server on loopback: records in zone-file text by "name type", and names that fail.
+type zone struct {
+	addr string
+
+	mu      sync.Mutex
+	records map[string][]string
+	rcodes  map[string]int
+	asked   map[string]int
+	rotate  map[string][]string // one record a question, in turn
+}
+
+func newZone(t *testing.T, records ...string) *zone {
+	t.Helper()
+	z := &zone{records: map[string][]string{}, rcodes: map[string]int{}, asked: map[string]int{}, rotate: map[string][]string{}}
+	for _, text := range records {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := key(rr.Header().Name, rr.Header().Rrtype)
+		z.records[k] = append(z.records[k], text)
+	}
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.addr = pc.LocalAddr().String()
+	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: ln, Handler: z}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go func() { _ = s.ActivateAndServe() }()
+		<-started
+		t.Cleanup(func() { _ = s.Shutdown() })
+	}
+	return z
+}
+
+func key(name string, qtype uint16) string {
+	return strings.ToLower(dns.Fqdn(name)) + " " + dns.TypeToString[qtype]
+}
+
+func (z *zone) fail(name string, qtype uint16, rcode int) { z.rcodes[key(name, qtype)] = rcode }
+
+func (z *zone) count(name string, qtype uint16) int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked[key(name, qtype)]
+}
+
+func (z *zone) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	q := r.Question[0]
+	k := key(q.Name, q.Qtype)
+	n := z.asked[k]
+	z.asked[k]++
+	m := new(dns.Msg)
+	m.SetReply(r)
+	m.Rcode = z.rcodes[k]
+	texts := z.records[k]
+	if len(texts) == 0 {
+		texts = z.records[key(q.Name, dns.TypeCNAME)]
+	}
+	if turn := z.rotate[k]; len(turn) > 0 {
+		texts = turn[n%len(turn) : n%len(turn)+1]
+	}
+	for _, text := range texts {
+		rr, err := dns.NewRR(text)
+		if err == nil {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
+		m.Truncate(udpSize)
+	}
+	_ = w.WriteMsg(m)
+}
+
+// validator makes one that may dial loopback, with short times.
+func validator(t *testing.T, change func(*Config)) *Validator {
+	t.Helper()
+	cfg := Config{AllowPrivate: true, CAAIdentities: []string{"ca.bulkhead.test"}, Timeout: 400 * time.Millisecond, Total: 3 * time.Second,
+		Now: func() time.Time { return testNow }}
+	if change != nil {
+		change(&cfg)
+	}
+	v, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func dnsName(name string) bulkhead.Identifier {
+	return bulkhead.Identifier{Type: bulkhead.DNS, Value: name}
+}
+
+// wantFault checks kind and a part of the detail.
+func wantFault(t *testing.T, err error, kind bulkhead.Kind, part string) {
+	t.Helper()
+	if bulkhead.KindOf(err) != kind || err != nil && !strings.Contains(err.Error(), part) {
+		t.Fatalf("got %v, want %s with %q", err, kind, part)
+	}
+}
+
+func mustSet(t *testing.T, entries ...string) enroll.NameSet {
+	t.Helper()
+	s, err := enroll.ParseNameSet(entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
