@@ -109,7 +109,7 @@ type CRLStep struct {
 type RevokedChild struct {
 	Serial bulkhead.Serial `json:"serial" yaml:"serial"`
 	At     time.Time       `json:"at" yaml:"at"`
-	Reason string          `json:"reason" yaml:"reason"` // RFC 5280 name; required for authorities (BR 7.2.2)
+	Reason string          `json:"reason" yaml:"reason"` // RFC 5280 name of one that BR 7.2.2 allows; required for authorities
 }
 
 // Name is the subject of one of the house's certificates (BR 7.1.2.10.2).

@@ -171,9 +171,9 @@ func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
 		return Entry{}, err
 	}
 	entry := Entry{Kind: "crl", Authority: s.Authority, Signer: parent.ID, Inputs: []Item{revokedItem(s.Revoked)}}
-	base := e.start.Add(-backdate)
-	if base.Before(parent.cert.NotBefore) {
-		base = parent.cert.NotBefore
+	base, err := e.firstUpdate(parent, entries)
+	if err != nil {
+		return Entry{}, err
 	}
 	for k := range s.count() {
 		thisUpdate := base.Add(time.Duration(k*s.TurnoverDays) * day)
@@ -196,6 +196,24 @@ func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
 		entry.Outputs = append(entry.Outputs, Item{"crl", bulkhead.Digest(der), strconv.FormatInt(number, 10)})
 	}
 	return entry, nil
+}
+
+// firstUpdate is thisUpdate of the first CRL of a series: backdated for clocks that are behind, and before neither the
+// authority nor the newest revocation (RFC 5280 section 5.1.2.4).
+func (e *execution) firstUpdate(parent *house, entries []crl.Entry) (time.Time, error) {
+	base := e.start.Add(-backdate)
+	if base.Before(parent.cert.NotBefore) {
+		base = parent.cert.NotBefore
+	}
+	for _, x := range entries {
+		if x.RevokedAt.After(e.start) {
+			return base, refused("certificate %s would be revoked in the future, at %s", x.Serial, x.RevokedAt.Format(time.RFC3339)).WithHint("at: a time before the ceremony")
+		}
+		if x.RevokedAt.After(base) {
+			base = x.RevokedAt
+		}
+	}
+	return base, nil
 }
 
 // makeCRL signs one list as certificates are signed: twin, lint, the same bytes. It is full and has no issuing
@@ -263,8 +281,9 @@ func crlEntries(revoked []RevokedChild) ([]crl.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.Serial.IsZero() || r.At.IsZero() || reason == bulkhead.Unspecified {
-			return nil, refused("a revoked authority needs serial, time and a reason other than unspecified (BR 7.2.2)").WithHint("revoked: [{serial, at, reason: cACompromise}]")
+		if r.Serial.IsZero() || r.At.IsZero() || reason == bulkhead.Unspecified || !reason.AllowedForLeaf() {
+			return nil, refused("a revoked authority needs serial, time and one of the reasons of BR 7.2.2, not %s", reason).
+				WithHint("revoked: [{serial, at, reason: keyCompromise}]; or superseded, cessationOfOperation, affiliationChanged, privilegeWithdrawn")
 		}
 		list = append(list, crl.Entry{Serial: r.Serial, RevokedAt: r.At.UTC().Truncate(time.Second), Reason: reason})
 	}
