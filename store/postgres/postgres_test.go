@@ -1,0 +1,25 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"bulkhead/store/postgres"
+	"bulkhead/store/storetest"
+	"bulkhead/store/storetest/pgtest"
+)
+
+func opener(dsn string) storetest.Open {
+	return func(t testing.TB, hook storetest.Hook) storetest.Store {
+		t.Helper()
+		s, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn, CommitHook: hook})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Open { return opener(pgtest.New(t)) })
+}
