@@ -80,7 +80,7 @@ func (l *Log) session(ctx context.Context, w *tiles.Writer) error {
 		return err
 	}
 	for {
-		if err := s.look(ctx); err != nil {
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 		l.watchLag(ctx)
