@@ -48,9 +48,9 @@ type file struct {
 }
 
 // find looks the newest pack up first: a delta speaks before the base that it corrects.
-func (i *issuer) find(serial *[bulkhead.MaxSerialOctets]byte, out *pack.Found) bool {
+func (i *issuer) find(serial *[bulkhead.MaxSerialOctets]byte, hash ocsp.HashAlgorithm, out *pack.Found) bool {
 	for _, p := range i.packs {
-		if p.Find(serial, out) {
+		if p.FindHash(serial, hash, out) {
 			return true
 		}
 	}

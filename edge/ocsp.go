@@ -121,7 +121,7 @@ func (e *Edge) ask(ep *epoch, s *scratch, der []byte, now time.Time, observe boo
 		return outForeign
 	}
 	serial := s.one.Serial.Fixed()
-	if !i.find(&serial, &s.found) {
+	if !i.find(&serial, s.one.Hash, &s.found) {
 		if observe {
 			select {
 			case e.observed <- Unassigned{Issuer: i.id, Serial: s.one.Serial, At: now}:

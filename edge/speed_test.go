@@ -266,3 +266,38 @@ func median(v []float64) float64 {
 	slices.Sort(v)
 	return v[len(v)/2]
 }
+
+// BenchmarkHandler is what a request costs between net/http's call and its return.
+func BenchmarkHandler(b *testing.B) {
+	w := newWorld(b)
+	a := newAuthority(b, "a", "A", newKey(b))
+	serials := bigPack(b, w, a, 200_000)
+	w.publish()
+	e := w.refreshed()
+	var gets []*http.Request
+	var bodies [][]byte
+	for i := range 20_000 {
+		der := must(ocsp.EncodeRequest([]ocsp.CertID{a.issuer.CertID(ocsp.SHA1, serials[i*10%len(serials)])}, nil))(b)
+		bodies = append(bodies, der)
+		gets = append(gets, httptest.NewRequest(http.MethodGet, getPath(der), nil))
+	}
+	s := &sink{h: http.Header{}}
+	b.Run("GET", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			clear(s.h)
+			e.serve(s, gets[i%len(gets)])
+		}
+	})
+	b.Run("POST", func(b *testing.B) {
+		post := httptest.NewRequest(http.MethodPost, "/ocsp/", nil)
+		rd := body{bytes.NewReader(nil)}
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			clear(s.h)
+			rd.Reset(bodies[i%len(bodies)])
+			post.Body, post.ContentLength = rd, int64(len(bodies[i%len(bodies)]))
+			e.serve(s, post)
+		}
+	})
+}

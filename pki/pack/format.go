@@ -20,8 +20,10 @@ import (
 //
 //	header     magic "BHPACK\x00\x01" · SHA-1 of issuer name, key · SHA-256 of issuer name, key
 //	entries    one after the other, in serial order:
-//	             ETag 16 · thisUpdate int64 · nextUpdate int64 · status uint8 · zero uint8 · responder uint16 ·
+//	             ETag 16 · thisUpdate int64 · nextUpdate int64 · status uint8 · extra uint8 · responder uint16 ·
 //	             length of TBS uint16 · length of signature uint16 · TBS · signature
+//	           and when extra is 1, an answer of its own for the SHA-256 CertID:
+//	             ETag 16 · length of TBS uint16 · length of signature uint16 · TBS · signature
 //	responders each: length uint32 · DER certificate (length 0: the issuer signed for itself, nothing is embedded)
 //	index      one record per entry: serial, left-padded to 20 octets · offset of the entry uint64
 //	trailer    offset of responders uint64 · offset of index uint64 · entries uint64 · responders uint64 ·
@@ -33,6 +35,7 @@ const (
 
 	headerSize  = len(magic) + 2*20 + 2*32
 	entrySize   = 16 + 8 + 8 + 1 + 1 + 2 + 2 + 2
+	extraSize   = 16 + 2 + 2
 	indexSize   = bulkhead.MaxSerialOctets + 8
 	trailerSize = 6*8 + len(magic) + 32
 
@@ -42,9 +45,6 @@ const (
 	MaxResponderSize = 64 << 10
 	// MaxPart bounds TBS and signature of one answer in octets.
 	MaxPart = 1<<16 - 1
-
-	statusGood    = 0
-	statusRevoked = 1
 )
 
 // Identity is how OCSP requests name an issuer (RFC 6960 section 4.1.1): hashes of its DER name and of the octets of

@@ -73,14 +73,14 @@ func (h *Head) Issuer(id bulkhead.AuthorityID) *IssuerHead {
 // Body checks the head and encodes it: times in UTC and whole seconds, empty lists as [], one trailing newline.
 func (h *Head) Body() ([]byte, error) {
 	n := *h
-	n.At = second(h.At)
+	n.At = wholeSecond(h.At)
 	n.Issuers = append([]IssuerHead{}, h.Issuers...)
 	for i := range n.Issuers {
 		x := &n.Issuers[i]
 		x.Packs = append([]ObjectRef{}, x.Packs...)
 		x.CRLs = append([]CRLRef{}, x.CRLs...)
 		for j := range x.CRLs {
-			x.CRLs[j].ThisUpdate, x.CRLs[j].NextUpdate = second(x.CRLs[j].ThisUpdate), second(x.CRLs[j].NextUpdate)
+			x.CRLs[j].ThisUpdate, x.CRLs[j].NextUpdate = wholeSecond(x.CRLs[j].ThisUpdate), wholeSecond(x.CRLs[j].NextUpdate)
 		}
 	}
 	if err := n.check(); err != nil {
@@ -98,7 +98,7 @@ func (h *Head) Body() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+func wholeSecond(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // ParseHeadBody reads a body and refuses any other encoding of the same head.
 func ParseHeadBody(body []byte) (*Head, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/ocsp"
 )
 
 const keySize = bulkhead.MaxSerialOctets
@@ -89,13 +90,13 @@ func (p *Pack) Verify() error {
 // Check reads the whole pack but its digest, for those who know the object's digest already: order of the index,
 // every entry's bounds, the earliest and latest nextUpdate.
 func (p *Pack) Check() error {
-	var f Found
+	var f raw
 	var early, late int64
 	for i := range p.n {
 		if i > 0 && bytes.Compare(p.key(i - 1)[:], p.key(i)[:]) >= 0 {
 			return fmt.Errorf("pack: index is not sorted at %d", i)
 		}
-		if !p.entry(i, &f) {
+		if !p.whole(i, &f) {
 			return fmt.Errorf("pack: entry %d is damaged", i)
 		}
 		if i == 0 {
@@ -130,30 +131,83 @@ func (p *Pack) key(i int) *[keySize]byte {
 	return (*[keySize]byte)(p.index[i*indexSize:])
 }
 
-// entry decodes entry i; false when it does not lie where entries lie.
-func (p *Pack) entry(i int, out *Found) bool {
+// raw is an entry with both of its answers.
+type raw struct {
+	Found
+	extra          bool
+	tbs256, sig256 []byte
+	etag256        [ETagSize]byte
+}
+
+// bytesOf are the bytes from the beginning of entry i to the end of entries; nil when it does not lie there.
+func (p *Pack) bytesOf(i int) []byte {
 	at := u64(p.index[i*indexSize+keySize:])
 	if at < uint64(headerSize) || at > uint64(len(p.entries)) || uint64(len(p.entries))-at < entrySize {
-		return false
+		return nil
 	}
-	e := p.entries[at:]
+	return p.entries[at:]
+}
+
+// entry decodes entry i and leaves its second answer undecoded in rest; false when it is damaged.
+func (p *Pack) entry(i int, out *Found) (rest []byte, extra, ok bool) {
+	e := p.bytesOf(i)
+	if e == nil {
+		return nil, false, false
+	}
 	responder, tbs, sig := u16(e[34:]), u16(e[36:]), u16(e[38:])
-	if responder >= len(p.responders) || tbs == 0 || sig == 0 || tbs+sig > len(e)-entrySize || e[32] > statusRevoked || e[33] != 0 {
-		return false
+	if responder >= len(p.responders) || tbs == 0 || sig == 0 || tbs+sig > len(e)-entrySize || e[32] > 1 || e[33] > 1 {
+		return nil, false, false
 	}
 	out.ETag = [ETagSize]byte(e)
 	out.ThisUpdate, out.NextUpdate = int64(u64(e[16:])), int64(u64(e[24:]))
-	out.Revoked = e[32] == statusRevoked
+	out.Revoked, extra = e[32] == 1, e[33] == 1
 	out.ResponderIndex, out.Responder = responder, p.responders[responder]
 	e = e[entrySize:]
 	out.TBS, out.Signature = e[:tbs:tbs], e[tbs:tbs+sig:tbs+sig]
-	return out.NextUpdate > out.ThisUpdate
+	return e[tbs+sig:], extra, out.NextUpdate > out.ThisUpdate
 }
 
-// Find looks a serial up (left-padded, as bulkhead.Serial.Fixed gives it) and fills out. It does not allocate.
+// second decodes what entry left.
+func second(rest []byte) (etag [ETagSize]byte, tbs, sig []byte, ok bool) {
+	if len(rest) < extraSize {
+		return etag, nil, nil, false
+	}
+	n, m := u16(rest[16:]), u16(rest[18:])
+	if n == 0 || m == 0 || n+m > len(rest)-extraSize {
+		return etag, nil, nil, false
+	}
+	etag = [ETagSize]byte(rest)
+	rest = rest[extraSize:]
+	return etag, rest[:n:n], rest[n : n+m : n+m], true
+}
+
+// whole decodes all of entry i.
+func (p *Pack) whole(i int, out *raw) bool {
+	rest, extra, ok := p.entry(i, &out.Found)
+	out.extra, out.tbs256, out.sig256 = extra, nil, nil
+	if ok && extra {
+		out.etag256, out.tbs256, out.sig256, ok = second(rest)
+	}
+	return ok
+}
+
+// Find looks a serial up (left-padded, as bulkhead.Serial.Fixed gives it) and fills out with the answer for SHA-1
+// CertIDs. It does not allocate.
 func (p *Pack) Find(serial *[keySize]byte, out *Found) bool {
+	return p.FindHash(serial, ocsp.SHA1, out)
+}
+
+// FindHash is Find for a CertID of the given hash: ocsp.SHA256 takes the second answer where there is one.
+func (p *Pack) FindHash(serial *[keySize]byte, hash ocsp.HashAlgorithm, out *Found) bool {
 	i := p.search(serial)
-	return i >= 0 && p.entry(i, out)
+	if i < 0 {
+		return false
+	}
+	rest, extra, ok := p.entry(i, out)
+	if ok && extra && hash == ocsp.SHA256 {
+		out.ETag, out.TBS, out.Signature, ok = second(rest)
+	}
+	return ok
 }
 
 // search interpolates a few times, which lands within a handful of records because serials are random, and halves
@@ -188,13 +242,13 @@ func (p *Pack) search(serial *[keySize]byte) int {
 
 // Each calls f for every answer in serial order and stops at its first error. The slices point into the pack.
 func (p *Pack) Each(f func(Entry) error) error {
-	var x Found
+	var x raw
 	for i := range p.n {
 		serial, err := bulkhead.SerialFromBytes(p.key(i)[:])
-		if err != nil || !p.entry(i, &x) {
+		if err != nil || !p.whole(i, &x) {
 			return fmt.Errorf("pack: entry %d is damaged", i)
 		}
-		e := Entry{Serial: serial, TBS: x.TBS, Signature: x.Signature, Responder: x.ResponderIndex, Revoked: x.Revoked,
+		e := Entry{Serial: serial, TBS: x.TBS, Signature: x.Signature, TBS256: x.tbs256, Signature256: x.sig256, Responder: x.ResponderIndex, Revoked: x.Revoked,
 			ThisUpdate: time.Unix(x.ThisUpdate, 0).UTC(), NextUpdate: time.Unix(x.NextUpdate, 0).UTC()}
 		if err := f(e); err != nil {
 			return err
@@ -213,7 +267,7 @@ func Merge(w *Writer, skip func(serial *[bulkhead.MaxSerialOctets]byte) bool, pa
 		}
 	}
 	at := make([]int, len(packs))
-	var f Found
+	var f raw
 	for {
 		best := -1
 		for i, p := range packs {
@@ -225,7 +279,7 @@ func Merge(w *Writer, skip func(serial *[bulkhead.MaxSerialOctets]byte) bool, pa
 			return nil
 		}
 		key := *packs[best].key(at[best])
-		if !packs[best].entry(at[best], &f) {
+		if !packs[best].whole(at[best], &f) {
 			return fmt.Errorf("pack: entry %x is damaged", key[:])
 		}
 		for i, p := range packs {

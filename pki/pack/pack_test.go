@@ -166,6 +166,7 @@ func TestWriterRefuses(t *testing.T) {
 		"empty answer":      {edit(func(e *Entry) { e.TBS = nil })},
 		"no signature":      {edit(func(e *Entry) { e.Signature = nil })},
 		"oversized":         {edit(func(e *Entry) { e.TBS = make([]byte, MaxPart+1) })},
+		"half an extra":     {edit(func(e *Entry) { e.TBS256 = []byte("x") })},
 		"window":            {edit(func(e *Entry) { e.NextUpdate = e.ThisUpdate })},
 	} {
 		var b bytes.Buffer
@@ -255,6 +256,47 @@ func TestVerifySeesEveryFlippedBit(t *testing.T) {
 	}
 }
 
+// TestTwoAnswers: a SHA-256 CertID gets the second answer where there is one, and keeps it through a merge.
+func TestTwoAnswers(t *testing.T) {
+	two := entryFor(serialOf(t, []byte{1}), 0)
+	two.TBS256, two.Signature256 = []byte("tbs for SHA-256"), []byte("another signature")
+	one := entryFor(serialOf(t, []byte{2}), 1)
+	p := build(t, issuerOf(1), []byte("cert"), two, one)
+	var b bytes.Buffer
+	w, err := NewWriter(&b, issuerOf(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Merge(w, nil, p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	merged, err := Open(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*Pack{p, merged} {
+		if err := p.Verify(); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			e    Entry
+			hash ocsp.HashAlgorithm
+			tbs  []byte
+			sig  []byte
+		}{{two, ocsp.SHA1, two.TBS, two.Signature}, {two, ocsp.SHA256, two.TBS256, two.Signature256}, {one, ocsp.SHA1, one.TBS, one.Signature}, {one, ocsp.SHA256, one.TBS, one.Signature}} {
+			var f Found
+			k := c.e.Serial.Fixed()
+			sum := sha256.Sum256(ocsp.Assemble(c.tbs, c.sig, []byte("cert")))
+			if !p.FindHash(&k, c.hash, &f) || !bytes.Equal(f.TBS, c.tbs) || !bytes.Equal(f.Signature, c.sig) || f.ETag != [16]byte(sum[:16]) {
+				t.Errorf("serial %s hash %d: %s", c.e.Serial, c.hash, f.TBS)
+			}
+		}
+	}
+}
+
 func TestEmptyPack(t *testing.T) {
 	p := build(t, issuerOf(1), nil)
 	var f Found
@@ -272,6 +314,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:len(good)-1])
 	f.Add(buildBytes(f, issuerOf(1), nil))
+	two := entryFor(serialOf(f, []byte{1}), 0)
+	two.TBS256, two.Signature256 = []byte("tbs for SHA-256"), []byte("another signature")
+	f.Add(buildBytes(f, issuerOf(1), nil, two))
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Open(b)
@@ -280,7 +325,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		var x Found
 		p.Find(&p.first, &x)
-		p.Find(&[20]byte{19: 1}, &x)
+		p.FindHash(&[20]byte{19: 1}, ocsp.SHA256, &x)
 		valid := p.Verify() == nil
 		n := 0
 		err = p.Each(func(e Entry) error { n++; return nil })
@@ -308,7 +353,7 @@ func BenchmarkFind(b *testing.B) {
 	w.AddResponder(nil)
 	tbs, sig := make([]byte, 200), make([]byte, 71)
 	for _, k := range sorted {
-		if err := w.add(&k, &Found{TBS: tbs, Signature: sig, ThisUpdate: 1, NextUpdate: 2}); err != nil {
+		if err := w.add(&k, &raw{Found: Found{TBS: tbs, Signature: sig, ThisUpdate: 1, NextUpdate: 2}}); err != nil {
 			b.Fatal(err)
 		}
 	}

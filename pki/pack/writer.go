@@ -14,11 +14,14 @@ import (
 	"bulkhead/pki/ocsp"
 )
 
-// Entry is one answer as a pack keeps it.
+// Entry is what a pack says of one serial. One answer may hold a statement for each CertID hash. Readers that take
+// only answers with a single statement are served by two: then TBS is for SHA-1 and TBS256 for SHA-256 CertIDs.
 type Entry struct {
 	Serial         bulkhead.Serial
 	TBS, Signature []byte // DER ResponseData, DER signature value
-	Responder      int    // index from AddResponder
+	TBS256         []byte // nil when TBS is for both hashes
+	Signature256   []byte
+	Responder      int // index from AddResponder
 	ThisUpdate     time.Time
 	NextUpdate     time.Time // seconds; both as in the TBS
 	Revoked        bool
@@ -85,19 +88,29 @@ func (w *Writer) Add(e Entry) error {
 	if e.Responder < 0 || e.Responder >= len(w.certs) {
 		return fmt.Errorf("pack: entry %s names responder %d, which was not added", e.Serial, e.Responder)
 	}
-	w.scratch = ocsp.AppendAssembled(w.scratch[:0], e.TBS, e.Signature, w.certs[e.Responder])
-	sum := sha256.Sum256(w.scratch)
+	r := raw{Found: Found{TBS: e.TBS, Signature: e.Signature, ResponderIndex: e.Responder, ThisUpdate: e.ThisUpdate.Unix(),
+		NextUpdate: e.NextUpdate.Unix(), Revoked: e.Revoked, ETag: w.etag(e.TBS, e.Signature, e.Responder)}}
+	if len(e.TBS256)+len(e.Signature256) > 0 {
+		r.extra, r.tbs256, r.sig256, r.etag256 = true, e.TBS256, e.Signature256, w.etag(e.TBS256, e.Signature256, e.Responder)
+	}
 	key := e.Serial.Fixed()
-	return w.add(&key, &Found{TBS: e.TBS, Signature: e.Signature, ResponderIndex: e.Responder,
-		ThisUpdate: e.ThisUpdate.Unix(), NextUpdate: e.NextUpdate.Unix(), Revoked: e.Revoked, ETag: [ETagSize]byte(sum[:ETagSize])})
+	return w.add(&key, &r)
 }
 
-// add writes one entry whose ETag is known.
-func (w *Writer) add(key *[bulkhead.MaxSerialOctets]byte, f *Found) error {
+func (w *Writer) etag(tbs, signature []byte, responder int) [ETagSize]byte {
+	w.scratch = ocsp.AppendAssembled(w.scratch[:0], tbs, signature, w.certs[responder])
+	sum := sha256.Sum256(w.scratch)
+	return [ETagSize]byte(sum[:ETagSize])
+}
+
+func fits(part []byte) bool { return len(part) > 0 && len(part) <= MaxPart }
+
+// add writes one entry whose ETags are known.
+func (w *Writer) add(key *[bulkhead.MaxSerialOctets]byte, f *raw) error {
 	if w.err != nil {
 		return w.err
 	}
-	if *key == ([bulkhead.MaxSerialOctets]byte{}) || len(f.TBS) == 0 || len(f.TBS) > MaxPart || len(f.Signature) == 0 || len(f.Signature) > MaxPart {
+	if *key == ([bulkhead.MaxSerialOctets]byte{}) || !fits(f.TBS) || !fits(f.Signature) || f.extra && !(fits(f.tbs256) && fits(f.sig256)) {
 		return fmt.Errorf("pack: entry without serial, or an answer of %d and %d octets", len(f.TBS), len(f.Signature))
 	}
 	if f.NextUpdate <= f.ThisUpdate {
@@ -112,20 +125,30 @@ func (w *Writer) add(key *[bulkhead.MaxSerialOctets]byte, f *Found) error {
 	b := append(w.scratch[:0], f.ETag[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(f.ThisUpdate))
 	b = binary.BigEndian.AppendUint64(b, uint64(f.NextUpdate))
-	status := byte(statusGood)
-	if f.Revoked {
-		status = statusRevoked
-	}
-	b = append(b, status, 0)
+	b = append(b, flag(f.Revoked), flag(f.extra))
 	b = binary.BigEndian.AppendUint16(b, uint16(f.ResponderIndex))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.TBS)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.Signature)))
 	b = append(b, f.TBS...)
 	b = append(b, f.Signature...)
+	if f.extra {
+		b = append(b, f.etag256[:]...)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(f.tbs256)))
+		b = binary.BigEndian.AppendUint16(b, uint16(len(f.sig256)))
+		b = append(b, f.tbs256...)
+		b = append(b, f.sig256...)
+	}
 	w.scratch = b
 	w.early, w.late = min(w.early, f.NextUpdate), max(w.late, f.NextUpdate)
 	w.write(b)
 	return w.err
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Finish writes responders, index and trailer. The reference it returns has digest and size of the object, no name.
