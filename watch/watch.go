@@ -89,7 +89,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			w.judge(ctx, s)
 		case <-w.drops:
 			now := w.cfg.Now().UTC()
-			w.raise(ctx, bulkhead.Alarm{Detector: "watch", Key: "dropped", Severity: bulkhead.Warning, FirstAt: now, LastAt: now, Count: 1,
+			w.Raise(ctx, bulkhead.Alarm{Detector: "watch", Key: "dropped", Severity: bulkhead.Warning, FirstAt: now, LastAt: now, Count: 1,
 				Message: "sightings arrive faster than they can be judged; some were dropped", Runbook: "watch.md"})
 		}
 	}
@@ -108,12 +108,12 @@ func (w *Watch) judge(ctx context.Context, s Sighting) {
 			w.cfg.Log.ErrorContext(ctx, "detector could not look", slog.String("detector", d.ID()), slog.String("error", err.Error()))
 		}
 		if a != nil {
-			w.raise(ctx, *a)
+			w.Raise(ctx, *a)
 		}
 	}
 }
 
-func (w *Watch) raise(ctx context.Context, a bulkhead.Alarm) {
+func (w *Watch) Raise(ctx context.Context, a bulkhead.Alarm) {
 	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:watch", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
 	fresh, err := w.cfg.Store.RaiseAlarm(ctx, a, ev)
 	if err != nil {

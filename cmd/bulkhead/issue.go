@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"crypto"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/run/client"
+)
+
+// issued is what issue and renew print.
+type issued struct {
+	Certificate console.CertificateView `json:"certificate"`
+	Files       files                   `json:"files"`
+}
+
+// files are absolute paths.
+type files struct {
+	Key       string `json:"key,omitempty"`
+	Cert      string `json:"cert"`
+	Chain     string `json:"chain"`
+	FullChain string `json:"fullchain"`
+	Root      string `json:"root"`
+}
+
+// order is the flags of issue and renew.
+type order struct {
+	out, profile, authority, keyType, csr string
+	force                                 bool
+}
+
+func (o *order) flags(c *cobra.Command) {
+	c.Flags().StringVar(&o.out, "out", ".", "directory for the files")
+	c.Flags().StringVar(&o.keyType, "key-type", "p256", "p256, p384, rsa2048, rsa3072 or rsa4096")
+	c.Flags().BoolVar(&o.force, "force", false, "overwrite files that exist")
+}
+
+func (a *app) issue() *cobra.Command {
+	var o order
+	c := &cobra.Command{
+		Use: "issue NAME…", Short: "key, CSR, order, certificate and chain on disk",
+		Long: "Makes a key and a CSR, orders a certificate on the operator's word for the house's own names, and writes NAME.key,\nNAME.crt, NAME.chain.crt, NAME.fullchain.crt and root.crt.",
+		RunE: func(c *cobra.Command, args []string) error {
+			got, err := a.obtain(c.Context(), o, args)
+			if err != nil {
+				return err
+			}
+			return a.showIssued(got)
+		},
+	}
+	o.flags(c)
+	c.Flags().StringVar(&o.profile, "profile", "", "certificate profile (default: the house's)")
+	c.Flags().StringVar(&o.authority, "issuer", "", "issuing authority (default: the profile's)")
+	c.Flags().StringVar(&o.csr, "csr", "", "use this CSR instead of a new key; NAMEs are then those in it")
+	return c
+}
+
+func (a *app) showIssued(got issued) error {
+	return a.show(got, "certificate  %s\nkey          %s\nchain        %s\nserial       %s (%s)\nvalid until  %s", got.Files.Cert, got.Files.Key, got.Files.FullChain,
+		got.Certificate.Serial, got.Certificate.Issuer, got.Certificate.NotAfter.Format("2006-01-02 15:04:05 UTC"))
+}
+
+// obtain gets one certificate. The key is on disk before the certificate is asked for: nobody is issued a certificate
+// whose key was lost.
+func (a *app) obtain(ctx context.Context, o order, names []string) (issued, error) {
+	var none issued
+	if len(names) == 0 && o.csr == "" {
+		return none, bulkhead.NewFault(bulkhead.KindUsage, "issue takes at least one name").WithHint("bulkhead issue www.example.test")
+	}
+	ids := make([]bulkhead.Identifier, len(names))
+	for i, n := range names {
+		id, err := bulkhead.ParseIdentifier(n)
+		if err != nil {
+			return none, err
+		}
+		ids[i] = id
+	}
+	cl, err := client.New(a.opts)
+	if err != nil {
+		return none, err
+	}
+	csrPEM, key, first, err := o.request(ids)
+	if err != nil {
+		return none, err
+	}
+	dir, err := filepath.Abs(o.out)
+	if err != nil {
+		return none, err
+	}
+	base := filepath.Join(dir, fileName(first))
+	f := files{Cert: base + ".crt", Chain: base + ".chain.crt", FullChain: base + ".fullchain.crt", Root: filepath.Join(dir, "root.crt")}
+	if key != nil {
+		f.Key = base + ".key"
+	}
+	if err := o.place(dir, f, key); err != nil {
+		return none, err
+	}
+	var res console.IssueResponse
+	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
+	if err := cl.Do(ctx, http.MethodPost, "/api/v1/certificates", in, &res); err != nil {
+		if key != nil {
+			os.Remove(f.Key) // useless without its certificate
+		}
+		return none, err
+	}
+	for path, body := range map[string]string{f.Cert: res.PEM, f.Chain: res.ChainPEM, f.FullChain: res.PEM + res.ChainPEM, f.Root: res.RootPEM} {
+		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
+			return none, fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	return issued{Certificate: res.Certificate, Files: f}, nil
+}
+
+// place checks that nothing is in the way and writes the key.
+func (o order) place(dir string, f files, key []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making %s: %w", dir, err)
+	}
+	for _, path := range []string{f.Key, f.Cert} {
+		if _, err := os.Stat(path); path != "" && err == nil && !o.force {
+			return bulkhead.Faultf(bulkhead.KindUsage, "%s exists", path).WithHint("--force, or --out DIR")
+		}
+	}
+	if key == nil {
+		return nil
+	}
+	os.Remove(f.Key)
+	return os.WriteFile(f.Key, key, 0o600)
+}
+
+// request makes the CSR, or reads the one given. key is nil then.
+func (o order) request(ids []bulkhead.Identifier) (csrPEM string, keyPEM []byte, first string, err error) {
+	if o.csr != "" {
+		body, err := os.ReadFile(o.csr)
+		if err != nil {
+			return "", nil, "", bulkhead.Faultf(bulkhead.KindUsage, "the CSR %s cannot be read", o.csr).WithCause(err)
+		}
+		block, _ := pem.Decode(body)
+		if block == nil {
+			return "", nil, "", bulkhead.Faultf(bulkhead.KindBadCSR, "%s is not PEM", o.csr).WithHint("openssl req -new -key KEY -subj / -addext subjectAltName=DNS:NAME")
+		}
+		return string(body), nil, strings.TrimSuffix(filepath.Base(o.csr), filepath.Ext(o.csr)), nil
+	}
+	key, err := newKey(o.keyType)
+	if err != nil {
+		return "", nil, "", err
+	}
+	t := &x509.CertificateRequest{}
+	for _, id := range ids {
+		switch id.Type {
+		case bulkhead.IP:
+			t.IPAddresses = append(t.IPAddresses, net.ParseIP(id.Value))
+		case bulkhead.Email:
+			t.EmailAddresses = append(t.EmailAddresses, id.Value)
+		default:
+			t.DNSNames = append(t.DNSNames, id.Value)
+		}
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, t, key)
+	if err != nil {
+		return "", nil, "", fmt.Errorf("making the CSR: %w", err)
+	}
+	p8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", nil, "", fmt.Errorf("encoding the key: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: p8}), ids[0].Value, nil
+}
+
+func newKey(kind string) (crypto.Signer, error) {
+	switch kind {
+	case "p256":
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "p384":
+		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case "rsa2048":
+		return rsa.GenerateKey(rand.Reader, 2048)
+	case "rsa3072":
+		return rsa.GenerateKey(rand.Reader, 3072)
+	case "rsa4096":
+		return rsa.GenerateKey(rand.Reader, 4096)
+	default:
+		return nil, bulkhead.Faultf(bulkhead.KindUsage, "%q is not a key type", kind).WithHint("--key-type p256, p384, rsa2048, rsa3072 or rsa4096")
+	}
+}
+
+// fileName is the first name as a file: "*" becomes "_wildcard", ":" of an address "_".
+func fileName(name string) string {
+	return strings.NewReplacer("*", "_wildcard", ":", "_", "/", "_").Replace(name)
+}

@@ -1,0 +1,262 @@
+package run
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bulkhead"
+	"bulkhead/ceremony"
+	"bulkhead/console"
+	"bulkhead/enroll"
+	"bulkhead/keys"
+	"bulkhead/pki/profile"
+	"bulkhead/quorum"
+)
+
+// actionActivate is the quorum action that carries through a change above the one-person threshold.
+const actionActivate = "change.activate"
+
+// activation is its payload: the change and the preview that people saw.
+type activation struct {
+	Change  string        `json:"change"`
+	Preview bulkhead.Hash `json:"preview"`
+}
+
+// activateApproved runs when the quorum stands. It is idempotent: a change already public is left alone.
+func (h *House) activateApproved(ctx context.Context, r bulkhead.ApprovalRequest) error {
+	var p activation
+	if err := json.Unmarshal(r.Payload, &p); err != nil {
+		return bulkhead.NewFault(bulkhead.KindMalformed, "the payload of the request cannot be read").WithCause(err)
+	}
+	c, err := h.status.Change(ctx, p.Change)
+	if err != nil {
+		return err
+	}
+	if c.State == bulkhead.ChangePreviewed {
+		if err := h.status.Approve(ctx, p.Change, p.Preview, "request:"+r.ID); err != nil {
+			return err
+		}
+	}
+	return h.status.Activate(ctx, p.Change)
+}
+
+// operators adapts quorum and gatekeeper to the console.
+type operators struct {
+	*quorum.Quorum
+	gate *quorum.Gatekeeper
+}
+
+func (o operators) Authenticate(ctx context.Context, header, method, path string, body []byte) (bulkhead.Operator, error) {
+	return o.gate.Authenticate(ctx, header, method, path, body)
+}
+
+func (o operators) ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte) (bulkhead.ApprovalRequest, error) {
+	return o.Propose(ctx, quorum.ActionAddOperator, quorum.OperatorPayload{Name: name, PublicKey: publicKey, Roles: []string{"admin"}}, actor, reason)
+}
+
+func (o operators) ProposeRemoveOperator(ctx context.Context, actor, reason, name string) (bulkhead.ApprovalRequest, error) {
+	return o.Propose(ctx, quorum.ActionRemoveOperator, quorum.OperatorPayload{Name: name}, actor, reason)
+}
+
+func (o operators) ProposeActivation(ctx context.Context, actor, reason string, c bulkhead.Change) (bulkhead.ApprovalRequest, error) {
+	if c.State != bulkhead.ChangePreviewed {
+		return bulkhead.ApprovalRequest{}, bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s, only a previewed change can be approved", c.ID, c.State)
+	}
+	return o.Propose(ctx, actionActivate, activation{c.ID, c.PreviewHash}, actor, reason)
+}
+
+// orders adapts enrolment to the console.
+type orders struct {
+	*enroll.Service
+	mu    sync.Mutex // guards house
+	house bulkhead.Account
+}
+
+// IssueForOperator orders in the name of the house's own account, made when it is first needed.
+func (o *orders) IssueForOperator(ctx context.Context, operator string, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	acct, err := o.houseAccount(ctx, operator)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return o.OperatorOrder(ctx, "operator:"+operator, acct, upload(req))
+}
+
+func (o *orders) houseAccount(ctx context.Context, operator string) (bulkhead.Account, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.house.ID != "" {
+		return o.house, nil
+	}
+	// The token is thrown away: nobody but this process orders as the house.
+	acct, _, err := o.NewTokenAccount(ctx, "operator:"+operator, true)
+	if err == nil {
+		o.house = acct
+	}
+	return acct, err
+}
+
+func (o *orders) IssueForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	return o.SubmitCSR(ctx, acct, upload(req))
+}
+
+func upload(req bulkhead.CertificateRequest) enroll.Upload {
+	return enroll.Upload{CSR: req.CSR, Profile: req.Profile, Authority: req.Authority, Replaces: req.Replaces}
+}
+
+// hierarchy grows the tree with keys of the signer's ring and certificates from elsewhere.
+type hierarchy struct{ h *House }
+
+// AddAuthority implements console.Hierarchy.
+func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error) {
+	if err := id.Check(); err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if _, err := x.h.store.Authority(ctx, id); err == nil {
+		return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "there is an authority %s already", id).WithHint("bulkhead hierarchy show")
+	} else if bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		return bulkhead.Authority{}, err
+	}
+	for _, p := range x.h.profiles {
+		if p.Name == string(id) {
+			return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "%s is the name of a profile", id).WithHint("choose another name: both are names of ACME directories")
+		}
+	}
+	shards := 8
+	if predecessor != "" {
+		old, err := x.h.store.Authority(ctx, predecessor)
+		if err != nil {
+			return bulkhead.Authority{}, err
+		}
+		if old.State != bulkhead.AuthorityActive || old.Kind != bulkhead.IssuingAuthority {
+			return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "%s is a %s authority and %s; only an active issuing authority is rotated", predecessor, old.Kind, old.State)
+		}
+		shards = old.Shards
+	}
+	alg, err := keys.ParseAlgorithm(algorithm)
+	if err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if commonName == "" {
+		commonName = x.h.cfg.Organization + " " + string(id) + " " + x.h.cfg.House
+	}
+	req, err := ceremony.NewCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: "JP"}, alg)
+	if err != nil {
+		return bulkhead.Authority{}, err
+	}
+	a, err := ceremony.Pending(id, req, shards, time.Now().UTC())
+	if err != nil {
+		return bulkhead.Authority{}, err
+	}
+	a.Successor = ""
+	detail := "key made, certificate request out"
+	if predecessor != "" {
+		a.Parent = predecessor // while pending: whom it will succeed
+		detail += ", to succeed " + string(predecessor)
+	}
+	return a, x.h.store.PutAuthority(ctx, a, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: time.Now().UTC(), Actor: actor, Authority: id,
+		KeyHash: bulkhead.Digest(a.SPKI), Digest: bulkhead.Digest(a.CSR), Detail: detail})
+}
+
+// AcceptAuthority implements console.Hierarchy. The predecessor of a rotation retires in the same breath: it issues no
+// more, and goes on answering for what it issued.
+func (x hierarchy) AcceptAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, certificate []byte, chain [][]byte) (bulkhead.Authority, error) {
+	pending, err := x.h.store.Authority(ctx, id)
+	if err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if pending.State != bulkhead.AuthorityPending {
+		return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "authority %s is %s and waits for no certificate", id, pending.State).WithHint("bulkhead hierarchy show")
+	}
+	now := time.Now().UTC()
+	predecessor := pending.Parent
+	pending.Parent = ""
+	a, err := ceremony.AcceptCertificate(pending, certificate, chain, now)
+	if err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if a.Parent, err = x.parentOf(ctx, a); err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if a.Parent != "" {
+		if err := x.recordChild(ctx, actor, a, now); err != nil {
+			return bulkhead.Authority{}, err
+		}
+	}
+	ev := bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: now, Actor: actor, Authority: id, KeyHash: bulkhead.Digest(a.SPKI), Digest: bulkhead.Digest(a.Certificate), Detail: "certificate accepted, authority active"}
+	if err := x.h.store.PutAuthority(ctx, a, ev); err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if predecessor != "" {
+		if err := x.retire(ctx, actor, predecessor, id, now); err != nil {
+			return bulkhead.Authority{}, err
+		}
+	}
+	if err := x.h.status.Tick(ctx); err != nil {
+		x.h.log.WarnContext(ctx, "the new authority's first CRLs follow with the next look", slog.String("error", err.Error()))
+	}
+	return a, nil
+}
+
+// parentOf finds our authority that signed a's certificate; "" when it is a foreign one.
+func (x hierarchy) parentOf(ctx context.Context, a bulkhead.Authority) (bulkhead.AuthorityID, error) {
+	cert, err := x509.ParseCertificate(a.Certificate)
+	if err != nil {
+		return "", err
+	}
+	all, err := x.h.store.Authorities(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range all {
+		if len(p.Certificate) == 0 || string(p.Subject) != string(cert.RawIssuer) {
+			continue
+		}
+		if pc, err := x509.ParseCertificate(p.Certificate); err == nil && cert.CheckSignatureFrom(pc) == nil {
+			return p.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// recordChild puts the authority's certificate among what its parent issued, so that its status is answered.
+func (x hierarchy) recordChild(ctx context.Context, actor string, a bulkhead.Authority, now time.Time) error {
+	cert, err := x509.ParseCertificate(a.Certificate)
+	if err != nil {
+		return err
+	}
+	serial, err := bulkhead.SerialFromBig(cert.SerialNumber)
+	if err != nil {
+		return err
+	}
+	return x.h.plantCertificate(ctx, bulkhead.IssuedCertificate{DER: a.Certificate, Chain: a.Chain, Certificate: bulkhead.Certificate{
+		CertificateRef: bulkhead.CertificateRef{Issuer: a.Parent, Serial: serial}, Kind: bulkhead.CACertificate, Profile: "issuing", Subject: cert.Subject.String(),
+		KeyHash: bulkhead.Digest(a.SPKI), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}}, bulkhead.Digest([]byte(actor)), now)
+}
+
+func (x hierarchy) retire(ctx context.Context, actor string, id, successor bulkhead.AuthorityID, now time.Time) error {
+	old, err := x.h.store.Authority(ctx, id)
+	if err != nil {
+		return err
+	}
+	if old.State != bulkhead.AuthorityActive {
+		return nil
+	}
+	old.State, old.Successor = bulkhead.AuthorityRetired, successor
+	return x.h.store.PutAuthority(ctx, old, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: now, Actor: actor, Authority: id, KeyHash: bulkhead.Digest(old.SPKI),
+		Detail: fmt.Sprintf("retired: issues no more, answers for what it issued; successor %s", successor)})
+}
+
+func (h *House) openAPI(context.Context, seed) error {
+	var err error
+	h.api, err = console.New(console.Config{Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
+		Hierarchy: hierarchy{h}, Doctor: h, Version: h.version, Now: time.Now, Log: h.log.With(slog.String("role", "console"))})
+	return err
+}
+
+// urls are the addresses baked into certificates.
+func (h *House) urls() profile.URLs { return profile.URLs{Base: h.cfg.StatusURL} }

@@ -1,0 +1,277 @@
+// Package run composes the compartments into roles and runs them: all of them in one process for `bulkhead up`.
+//
+// Purpose: one documented configuration, one first start, one way to open a house, its listeners, its self-diagnosis.
+//
+// Invariant: a first start is staged and renamed, so a data directory is either absent or whole; every later start
+// takes the same path; ready.json exists only while every role answers.
+//
+// Refuses: a data directory that is not ours, a second process on it, flags that contradict what is stored, unknown
+// keys in the configuration, a status URL that no relying party could dial.
+package run
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"bulkhead"
+	"bulkhead/enroll"
+)
+
+// ConfigFile is the configuration's name inside the data directory.
+const ConfigFile = "bulkhead.yaml"
+
+// Config is bulkhead.yaml. Every key has a default; unknown keys are errors.
+type Config struct {
+	// House names this house in the evidence log and the status heads. Made at first start; never change it.
+	House string `yaml:"house"`
+	// Organization is the O of the authorities' names, chosen at first start.
+	Organization string `yaml:"organization"`
+
+	// Listen is the HTTPS listener: ACME, API.
+	Listen string `yaml:"listen"`
+	// StatusListen is the plain HTTP listener: OCSP, CRL, authority certificates.
+	StatusListen string `yaml:"status_listen"`
+	// MetricsListen is the listener for /metrics and health.
+	MetricsListen string `yaml:"metrics_listen"`
+	// StatusURL is baked into every certificate (CDP and AIA). A change touches new certificates only.
+	StatusURL string `yaml:"status_url"`
+	// ExternalURL is how clients reach the HTTPS listener, when that is not its own address.
+	ExternalURL string `yaml:"external_url,omitempty"`
+
+	// Store is "sqlite:FILE", relative to the data directory, or "postgres:FILE" where FILE holds the connection
+	// string, so that a password is in no argument and not in this file.
+	Store string `yaml:"store"`
+	// KeyPassphraseFile replaces keys.identity as what opens the key files; empty uses the identity file.
+	KeyPassphraseFile string `yaml:"key_passphrase_file,omitempty"`
+
+	// ValidateHTTPPort and ValidateTLSPort are dialled by http-01 and tls-alpn-01; other than 80 and 443 only for tests
+	// and private networks (RFC 8555 section 8.3, RFC 8737 section 3).
+	ValidateHTTPPort int `yaml:"validate_http_port"`
+	ValidateTLSPort  int `yaml:"validate_tls_port"`
+	// Resolver is HOST:PORT of a DNS server; empty uses the system's.
+	Resolver string `yaml:"resolver,omitempty"`
+	// PrivateTargets lets validation dial loopback and private addresses. The embedded default allows it and says so.
+	PrivateTargets bool `yaml:"private_targets"`
+	// OwnNames are served on an operator's word: names, suffixes as "*.test", address ranges.
+	OwnNames []string `yaml:"own_names"`
+
+	// DefaultProfile serves orders that name none.
+	DefaultProfile string `yaml:"default_profile"`
+	// DefaultAuthority issues profiles that name none.
+	DefaultAuthority bulkhead.AuthorityID `yaml:"default_authority"`
+
+	ACME   ACME   `yaml:"acme"`
+	Status Status `yaml:"status"`
+	Log    Log    `yaml:"log"`
+}
+
+// ACME is the directory's meta object (RFC 8555 section 7.1.1).
+type ACME struct {
+	TermsOfService string   `yaml:"terms_of_service,omitempty"`
+	Website        string   `yaml:"website,omitempty"`
+	CAAIdentities  []string `yaml:"caa_identities"`
+}
+
+// Status sets what the status service promises.
+type Status struct {
+	// AnswerValidity of OCSP answers: 8 h to 10 d (BR 4.9.9).
+	AnswerValidity Duration `yaml:"answer_validity"`
+	// CRLValidity: at most 10 d (BR 7.2).
+	CRLValidity Duration `yaml:"crl_validity"`
+	// OnePerson is the largest change that one person may make public.
+	OnePerson int `yaml:"one_person"`
+}
+
+// Log says how the diagnostic log is written. Evidence is elsewhere.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // text, json
+}
+
+// Duration is time.Duration with a YAML form like "36h" or "7d".
+type Duration time.Duration
+
+// UnmarshalYAML reads "36h", "90m" or "7d".
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := ParseDuration(n.Value)
+	*d = Duration(v)
+	return err
+}
+
+// MarshalYAML writes whole days as days.
+func (d Duration) MarshalYAML() (any, error) {
+	if t := time.Duration(d); t%(24*time.Hour) == 0 && t > 0 {
+		return strconv.Itoa(int(t/(24*time.Hour))) + "d", nil
+	}
+	return time.Duration(d).String(), nil
+}
+
+// ParseDuration is time.ParseDuration with whole days.
+func ParseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= 36500 {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	t, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, bulkhead.Faultf(bulkhead.KindUsage, "%q is not a duration", text).WithHint("write 36h, 90m or 7d")
+	}
+	return t, nil
+}
+
+// DefaultConfig is what `bulkhead up` starts with.
+func DefaultConfig() Config {
+	return Config{
+		Organization: "Bulkhead",
+		Listen:       "127.0.0.1:14000", StatusListen: "127.0.0.1:14080", MetricsListen: "127.0.0.1:14090",
+		StatusURL:        "http://127.0.0.1:14080",
+		Store:            "sqlite:bulkhead.db",
+		ValidateHTTPPort: 80, ValidateTLSPort: 443, PrivateTargets: true,
+		OwnNames:       []string{"localhost", "*.localhost", "*.test", "*.internal", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
+		DefaultProfile: "tls-server", DefaultAuthority: "issuing-p256",
+		ACME:   ACME{CAAIdentities: []string{"bulkhead.internal"}},
+		Status: Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10},
+		Log:    Log{Level: "info", Format: "text"},
+	}
+}
+
+// ParseConfig reads bulkhead.yaml over the defaults, strictly.
+func ParseConfig(text []byte) (Config, error) {
+	c := DefaultConfig()
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return c, bulkhead.NewFault(bulkhead.KindUsage, ConfigFile+": "+strings.TrimPrefix(err.Error(), "yaml: ")).WithHint("bulkhead config check").WithCause(err)
+	}
+	return c, c.Check()
+}
+
+// LoadConfig reads the configuration of a data directory; KindNotFound when there is none.
+func LoadConfig(dir string) (Config, error) {
+	text, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, bulkhead.Faultf(bulkhead.KindNotFound, "%s is not a data directory of bulkhead", dir).WithHint("bulkhead up --data " + dir)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return ParseConfig(text)
+}
+
+func wrong(key, format string, args ...any) error {
+	return bulkhead.Faultf(bulkhead.KindUsage, key+": "+format, args...).WithHint("set " + key + " in " + ConfigFile + " or by its flag, then: bulkhead config check")
+}
+
+// Check verifies every value in one place.
+func (c Config) Check() error {
+	for key, addr := range map[string]string{"listen": c.Listen, "status_listen": c.StatusListen, "metrics_listen": c.MetricsListen} {
+		if _, _, err := splitListen(addr); err != nil {
+			return wrong(key, "%s", err)
+		}
+	}
+	if err := checkStatusURL(c.StatusURL); err != nil {
+		return err
+	}
+	if c.ExternalURL != "" {
+		if u, err := url.Parse(c.ExternalURL); err != nil || u.Scheme != "https" || u.Host == "" {
+			return wrong("external_url", "%q is not an https URL", c.ExternalURL)
+		}
+	}
+	if kind, rest, _ := strings.Cut(c.Store, ":"); kind != "sqlite" && kind != "postgres" || rest == "" {
+		return wrong("store", "%q is neither sqlite:FILE nor postgres:FILE", c.Store)
+	}
+	for key, p := range map[string]int{"validate_http_port": c.ValidateHTTPPort, "validate_tls_port": c.ValidateTLSPort} {
+		if p < 1 || p > 65535 {
+			return wrong(key, "%d is not a port", p)
+		}
+	}
+	if c.Resolver != "" {
+		if _, _, err := net.SplitHostPort(c.Resolver); err != nil {
+			return wrong("resolver", "%q is not HOST:PORT", c.Resolver)
+		}
+	}
+	if _, err := enroll.ParseNameSet(c.OwnNames...); err != nil {
+		return wrong("own_names", "%s", bulkhead.AsFault(err).Detail)
+	}
+	if err := c.DefaultAuthority.Check(); err != nil {
+		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
+	}
+	return errors.Join(c.checkStatus(), c.checkLog())
+}
+
+func (c Config) checkStatus() error {
+	if v := time.Duration(c.Status.AnswerValidity); v < 8*time.Hour || v > 10*24*time.Hour {
+		return wrong("status.answer_validity", "%s is not within 8h and 10d (BR 4.9.9)", v)
+	}
+	if v := time.Duration(c.Status.CRLValidity); v < time.Hour || v > 10*24*time.Hour {
+		return wrong("status.crl_validity", "%s is not within 1h and 10d (BR 7.2)", v)
+	}
+	if c.Status.OnePerson < 1 || c.Status.OnePerson > 100_000 {
+		return wrong("status.one_person", "%d is not within 1 and 100000", c.Status.OnePerson)
+	}
+	return nil
+}
+
+func (c Config) checkLog() error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return wrong("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return wrong("log.format", "%q is neither text nor json", c.Log.Format)
+	}
+	return nil
+}
+
+func splitListen(addr string) (netip.Addr, uint16, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("%q is not HOST:PORT", addr)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("%q has no port number", addr)
+	}
+	switch host {
+	case "localhost":
+		host = "127.0.0.1"
+	case "":
+		host = "0.0.0.0"
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("%q is not an IP address with a port", addr)
+	}
+	return a, uint16(n), nil
+}
+
+// checkStatusURL holds the URL against what relying parties can use: plain HTTP (BR 7.1.2.7.7), a host, a real port.
+func checkStatusURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return wrong("status_url", "%q is not a plain http URL", text)
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil && a.IsUnspecified() || u.Port() == "0" {
+		return wrong("status_url", "%q cannot be dialled by a relying party", text)
+	}
+	return nil
+}
+
+// Marshal is bulkhead.yaml as written at first start.
+func (c Config) Marshal() ([]byte, error) {
+	body, err := yaml.Marshal(c)
+	return append([]byte("# bulkhead.yaml: written at first start; every key and its default: bulkhead config check --explain\n"), body...), err
+}

@@ -1,0 +1,158 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/evidence"
+	"bulkhead/pki/tlog"
+	"bulkhead/publish"
+	"bulkhead/status"
+)
+
+// Fsck checks the whole state of a data directory: evidence rows against tiles, certificates against evidence, and
+// what is published against the record. It opens no key and may run beside the house; what is on its way between the
+// parts for less than a few seconds is then no finding.
+func Fsck(ctx context.Context, dir string) ([]console.Finding, error) {
+	cfg, err := LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	store, err := OpenStore(ctx, dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	f := &fsck{store: store}
+	for _, check := range []func(context.Context, string, Config) error{f.evidence, f.certificates, f.status} {
+		if err := check(ctx, dir, cfg); err != nil {
+			return f.out, err
+		}
+	}
+	return f.out, nil
+}
+
+type fsck struct {
+	store Store
+	out   []console.Finding
+}
+
+func (f *fsck) add(check, level, format string, args ...any) {
+	x := console.Finding{Check: check, Level: level, Detail: fmt.Sprintf(format, args...)}
+	if level != levelOK {
+		x.Next = "keep the data directory as it is and open an incident; do not repair by hand"
+	}
+	f.out = append(f.out, x)
+}
+
+func (f *fsck) evidence(ctx context.Context, dir string, _ Config) error {
+	v, err := readVerifier(filepath.Join(dir, evidenceKey+".pub"))
+	if err != nil {
+		return err
+	}
+	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: f.store, Dir: filepath.Join(dir, evidenceDir), Verifier: v})
+	if err != nil {
+		return err
+	}
+	for _, x := range r.Findings {
+		f.add("evidence/"+x.Rule, levelFailure, "row %d: %s", x.Seq, x.Message)
+	}
+	if len(r.Findings) == 0 {
+		f.add("evidence", levelOK, "%d rows chain, %d are covered by the checkpoint, intents stand before outcomes", r.Rows, r.Checkpoint.Size)
+	}
+	return nil
+}
+
+// certificates holds every row against its leaves: a certificate that anybody may have received is in evidence.
+func (f *fsck) certificates(ctx context.Context, _ string, _ Config) error {
+	filter := bulkhead.CertificateFilter{Limit: 1000}
+	n, bad := 0, 0
+	for {
+		page, next, err := f.store.Certificates(ctx, filter)
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			n++
+			if err := f.certificate(ctx, c); err != nil {
+				bad++
+				f.add("certificate", levelFailure, "%s: %s", c.CertificateRef, err)
+			}
+		}
+		if next == "" {
+			break
+		}
+		filter.After = next
+	}
+	if bad == 0 {
+		f.add("certificate", levelOK, "%d rows agree with their evidence", n)
+	}
+	return nil
+}
+
+func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
+	intent, err := f.leaf(ctx, c.IntentSeq)
+	if err != nil {
+		return fmt.Errorf("intent: %w", err)
+	}
+	if intent.Kind != bulkhead.EvCertificateIntent || intent.Authority != c.Issuer || intent.Serial != c.Serial || intent.KeyHash != c.KeyHash {
+		return fmt.Errorf("leaf %d is not its intent", c.IntentSeq-1)
+	}
+	if c.State != bulkhead.Issued && c.State != bulkhead.Revoked {
+		return nil
+	}
+	outcome, err := f.leaf(ctx, c.OutcomeSeq)
+	if err != nil {
+		return fmt.Errorf("outcome: %w", err)
+	}
+	_, der, err := f.store.Certificate(ctx, c.CertificateRef)
+	if err != nil {
+		return err
+	}
+	switch {
+	case outcome.Kind != bulkhead.EvCertificateOutcome || outcome.Serial != c.Serial || outcome.Authority != c.Issuer:
+		return fmt.Errorf("leaf %d is not its outcome", c.OutcomeSeq-1)
+	case outcome.Link != intent.Digest:
+		return fmt.Errorf("its outcome does not follow its intent")
+	case bulkhead.Digest(der) != outcome.Digest || c.Fingerprint != outcome.Digest:
+		return fmt.Errorf("the stored certificate is not the one in evidence")
+	}
+	return nil
+}
+
+func (f *fsck) leaf(ctx context.Context, seq int64) (bulkhead.Evidence, error) {
+	rows, err := f.store.EvidenceAfter(ctx, seq-1, 1)
+	if err != nil {
+		return bulkhead.Evidence{}, err
+	}
+	if len(rows) == 0 || rows[0].Seq != seq {
+		return bulkhead.Evidence{}, fmt.Errorf("there is no row %d", seq)
+	}
+	return tlog.Parse(rows[0].Leaf)
+}
+
+func (f *fsck) status(ctx context.Context, dir string, _ Config) error {
+	v, err := readVerifier(filepath.Join(dir, headPub))
+	if err != nil {
+		return err
+	}
+	objects, err := publish.NewDir(filepath.Join(dir, objectsDir))
+	if err != nil {
+		return err
+	}
+	found, n, err := status.Check(ctx, status.CheckConfig{Store: f.store, Objects: objects, HeadVerifier: v, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	for _, d := range found {
+		f.add("status/"+d.Rule, levelFailure, "%s: %s", d.Ref, d.Message)
+	}
+	if len(found) == 0 {
+		f.add("status", levelOK, "%d answers and every CRL agree with the record", n)
+	}
+	return nil
+}

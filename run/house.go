@@ -1,0 +1,367 @@
+package run
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/edge"
+	"bulkhead/enroll"
+	"bulkhead/enroll/dcv"
+	"bulkhead/evidence"
+	"bulkhead/keys"
+	"bulkhead/pki/lint"
+	"bulkhead/pki/profile"
+	"bulkhead/publish"
+	"bulkhead/quorum"
+	"bulkhead/signer"
+	"bulkhead/status"
+	"bulkhead/store/postgres"
+	"bulkhead/store/sqlite"
+	"bulkhead/watch"
+)
+
+// Store is everything that the compartments ask of the record, in one value.
+type Store interface {
+	signer.Store
+	enroll.Store
+	status.Store
+	evidence.Rows
+	quorum.Store
+	watch.Store
+	console.Inventory
+	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
+	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// House is a composed house on one data directory.
+type House struct {
+	dir     string
+	cfg     Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	version string
+
+	store    Store
+	ring     keys.Ring
+	objects  *publish.Dir
+	signer   *signer.Signer
+	status   *status.Service
+	evidence *evidence.Log
+	quorum   *quorum.Quorum
+	gate     *quorum.Gatekeeper
+	watch    *watch.Watch
+	edge     *edge.Edge
+	enroll   *enroll.Service
+	profiles []*profile.Profile
+	api      *console.API
+
+	closers []func() error // run in reverse order by Close
+}
+
+// OpenStore opens the record that the configuration names.
+func OpenStore(ctx context.Context, dir string, cfg Config) (Store, error) {
+	kind, rest, _ := strings.Cut(cfg.Store, ":")
+	if kind == "sqlite" {
+		return sqlite.Open(ctx, sqlite.Config{Path: inDir(dir, rest)})
+	}
+	dsn, err := ReadSecret(inDir(dir, rest))
+	if err != nil {
+		return nil, err
+	}
+	return postgres.Open(ctx, postgres.Config{DSN: string(dsn)})
+}
+
+func inDir(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// Open composes a house. Close must be called.
+func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version string) (_ *House, err error) {
+	h := &House{dir: dir, cfg: cfg, log: log, version: version, metrics: prometheus.NewRegistry()}
+	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	if h.store, err = OpenStore(ctx, dir, cfg); err != nil {
+		return h, err
+	}
+	h.closers = append(h.closers, h.store.Close)
+	s, err := loadSeed(dir)
+	if err != nil {
+		return h, err
+	}
+	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openEdge, h.openEnroll, h.openAPI} {
+		if err := step(ctx, s); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
+
+// Close ends what Open began, last things first.
+func (h *House) Close() error {
+	var errs []error
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		errs = append(errs, h.closers[i]())
+	}
+	h.closers = nil
+	return errors.Join(errs...)
+}
+
+func (h *House) openKeys(context.Context, seed) error {
+	c := keys.Config{Dir: filepath.Join(h.dir, keysDir), IdentityFile: filepath.Join(h.dir, identityFile)}
+	if h.cfg.KeyPassphraseFile != "" {
+		p, err := ReadSecret(h.cfg.KeyPassphraseFile)
+		if err != nil {
+			return err
+		}
+		c.IdentityFile, c.Passphrase = "", p
+	}
+	ring, err := keys.OpenFileRing(c)
+	h.ring = ring
+	return err
+}
+
+// loadProfiles reads every profile of the data directory.
+func loadProfiles(dir string) ([]*profile.Profile, error) {
+	files, err := filepath.Glob(filepath.Join(dir, profilesDir, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return nil, bulkhead.Faultf(bulkhead.KindUsage, "there is no profile in %s", filepath.Join(dir, profilesDir)).WithHint("bulkhead config check")
+	}
+	var out []*profile.Profile
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
+		}
+		p, err := profile.Parse(text)
+		if err != nil {
+			fault := *bulkhead.AsFault(err)
+			fault.Detail = filepath.Base(f) + ": " + fault.Detail
+			return nil, &fault
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (h *House) openSigner(ctx context.Context, s seed) error {
+	var err error
+	if h.profiles, err = loadProfiles(h.dir); err != nil {
+		return err
+	}
+	authorities, err := h.store.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range h.profiles {
+		for _, a := range authorities {
+			if p.Name == string(a.ID) {
+				return bulkhead.Faultf(bulkhead.KindUsage, "profile %s bears the name of an authority", p.Name).WithHint("rename the profile: both are names of ACME directories")
+			}
+		}
+	}
+	linter, err := lint.New(lint.Config{PrivateNames: true})
+	if err != nil {
+		return err
+	}
+	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter,
+		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, h.signer.Close)
+	n, err := h.signer.Recover(ctx)
+	if n > 0 {
+		h.log.WarnContext(ctx, "reservations of an earlier process were abandoned; nobody received them", slog.Int("count", n))
+	}
+	return err
+}
+
+func (h *House) headName() string { return h.cfg.House + "/status" }
+
+func (h *House) openStatus(context.Context, seed) error {
+	var err error
+	if h.objects, err = publish.NewDir(filepath.Join(h.dir, objectsDir)); err != nil {
+		return err
+	}
+	verifier, err := readVerifier(filepath.Join(h.dir, headPub))
+	if err != nil {
+		return err
+	}
+	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: verifier,
+		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
+		Now:    time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
+	return err
+}
+
+func (h *House) openQuorum(context.Context, seed) error {
+	var err error
+	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
+		Execute: map[string]quorum.Executor{actionActivate: h.activateApproved}})
+	if err != nil {
+		return err
+	}
+	h.gate = quorum.NewGatekeeper(h.quorum)
+	h.watch, err = watch.New(watch.Config{Store: h.store, Detectors: []watch.Detector{watch.UnassignedSerial{Store: h.store}}, Now: time.Now, Log: h.log.With(slog.String("role", "watch"))})
+	return err
+}
+
+func (h *House) openEvidence(context.Context, seed) error {
+	var err error
+	h.evidence, err = evidence.New(evidence.Config{Rows: h.store, Dir: filepath.Join(h.dir, evidenceDir), Origin: h.cfg.House + "/evidence",
+		KeyFile: filepath.Join(h.dir, evidenceKey), Now: time.Now, Log: h.log.With(slog.String("role", "evidence")), Alarm: h.watch.Raise})
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, h.evidence.Close)
+	return nil
+}
+
+func (h *House) openEdge(context.Context, seed) error {
+	verifier, err := readVerifier(filepath.Join(h.dir, headPub))
+	if err != nil {
+		return err
+	}
+	h.edge, err = edge.New(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: time.Now,
+		CacheDir: filepath.Join(h.dir, "edge"), Metrics: h.metrics,
+		Observe: func(u edge.Unassigned) {
+			h.watch.See(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
+		}})
+	return err
+}
+
+func (h *House) openEnroll(context.Context, seed) error {
+	own, err := enroll.ParseNameSet(h.cfg.OwnNames...)
+	if err != nil {
+		return err
+	}
+	look, err := dcv.New(dcv.Config{Resolver: h.cfg.Resolver, HTTPPort: h.cfg.ValidateHTTPPort, TLSPort: h.cfg.ValidateTLSPort, AllowPrivate: h.cfg.PrivateTargets,
+		OwnNames: own, CAAIdentities: h.cfg.ACME.CAAIdentities, Now: time.Now, Log: h.log.With(slog.String("role", "dcv"))})
+	if err != nil {
+		return err
+	}
+	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles,
+		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
+		Policy: enroll.Policy{OwnNames: own}, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return h.enroll.Close(ctx)
+	})
+	return nil
+}
+
+// currentAuthority follows rotations: the default of the configuration stands for its newest successor.
+func (h *House) currentAuthority(id bulkhead.AuthorityID) bulkhead.AuthorityID {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for range 100 {
+		a, err := h.store.Authority(ctx, id)
+		if err != nil || a.State == bulkhead.AuthorityActive || a.Successor == "" {
+			return id
+		}
+		id = a.Successor
+	}
+	return id
+}
+
+// Run does the work of every role until ctx ends. It calls ready once every role answers.
+func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
+	if err := h.status.Start(ctx); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	if err := h.quorum.Resume(ctx); err != nil {
+		return fmt.Errorf("quorum: %w", err)
+	}
+	if err := h.edge.Refresh(ctx); err != nil {
+		return fmt.Errorf("edge: %w", err)
+	}
+	front, err := h.listen(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for name, role := range map[string]func(context.Context) error{
+		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run,
+		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, time.Minute) },
+		"front":  front.Run,
+	} {
+		g.Go(func() error {
+			if err := role(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		if err := ready(front.Ready()); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
+	return g.Wait()
+}
+
+// headVerifierKey is the public half of the head key as a signed-note verifier key.
+func headVerifierKey(pub crypto.PublicKey, name string) (string, error) {
+	ed, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return "", fmt.Errorf("the head key is not Ed25519")
+	}
+	return note.NewEd25519VerifierKey(name, ed)
+}
+
+// readVerifier reads a verifier key of the data directory.
+func readVerifier(path string) (note.Verifier, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("verifier key: %w", err)
+	}
+	v, err := note.NewVerifier(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("verifier key %s: %w", filepath.Base(path), err)
+	}
+	return v, nil
+}
+
+// NewLogger writes the diagnostic log.
+func NewLogger(w io.Writer, c Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

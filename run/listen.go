@@ -1,0 +1,267 @@
+package run
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"bulkhead"
+	"bulkhead/enroll/acme"
+)
+
+// Ready is run/ready.json: where every role answers.
+type Ready struct {
+	ACMEDirectory string `json:"acme_directory"`
+	API           string `json:"api"`
+	Console       string `json:"console"` // empty until there is one
+	OCSP          string `json:"ocsp"`
+	CRLBase       string `json:"crl_base"`
+	Metrics       string `json:"metrics"`
+	TrustAnchor   string `json:"trust_anchor"` // path
+	PID           int    `json:"pid"`
+}
+
+// Limits of the listeners: a stranger may hold a connection, not a process.
+const (
+	headerTimeout   = 10 * time.Second
+	readTimeout     = 30 * time.Second
+	idleTimeout     = 2 * time.Minute
+	maxHeader       = 16 << 10
+	shutdownTimeout = 10 * time.Second
+)
+
+// front is the three listeners.
+type front struct {
+	h        *House
+	cert     atomic.Pointer[tls.Certificate]
+	https    net.Listener
+	statusL  net.Listener
+	metricsL net.Listener
+}
+
+// listen opens the listeners; their certificate comes from the infrastructure authority.
+func (h *House) listen(ctx context.Context) (_ *front, err error) {
+	f := &front{h: h}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	for _, l := range []struct {
+		key, addr string
+		to        *net.Listener
+	}{{"listen", h.cfg.Listen, &f.https}, {"status_listen", h.cfg.StatusListen, &f.statusL}, {"metrics_listen", h.cfg.MetricsListen, &f.metricsL}} {
+		if *l.to, err = net.Listen("tcp", l.addr); err != nil {
+			return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "%s: cannot listen on %s", l.key, l.addr).WithHint("is another process there? choose another address").WithCause(err)
+		}
+	}
+	return f, f.renew(ctx)
+}
+
+func (f *front) close() {
+	for _, l := range []net.Listener{f.https, f.statusL, f.metricsL} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// Ready says where everything is.
+func (f *front) Ready() Ready {
+	base := "https://" + dialable(f.https.Addr())
+	if f.h.cfg.ExternalURL != "" {
+		base = strings.TrimRight(f.h.cfg.ExternalURL, "/")
+	}
+	trust, err := filepath.Abs(filepath.Join(f.h.dir, trustFile))
+	if err != nil {
+		trust = filepath.Join(f.h.dir, trustFile)
+	}
+	return Ready{ACMEDirectory: base + "/acme/directory", API: base + "/api/v1", OCSP: f.h.urls().OCSP(), CRLBase: strings.TrimRight(f.h.cfg.StatusURL, "/") + "/crl/",
+		Metrics: "http://" + dialable(f.metricsL.Addr()) + "/metrics", TrustAnchor: trust, PID: os.Getpid()}
+}
+
+// dialable turns a wildcard listener address into one that can be dialled on this machine.
+func dialable(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok || !t.IP.IsUnspecified() {
+		return a.String()
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(t.Port))
+}
+
+// Run serves until ctx ends, then lets requests under way finish.
+func (f *front) Run(ctx context.Context) error {
+	acmeServer, err := acme.New(acme.Config{Service: f.h.enroll, BaseURL: f.h.baseURL(), TermsOfService: f.h.cfg.ACME.TermsOfService,
+		Website: f.h.cfg.ACME.Website, CAAIdentities: f.h.cfg.ACME.CAAIdentities, Log: f.h.log.With(slog.String("role", "acme"))})
+	if err != nil {
+		return err
+	}
+	web := http.NewServeMux()
+	web.Handle("/acme/", acmeServer)
+	web.Handle("/api/v1/", f.h.api)
+	web.HandleFunc("GET /livez", live)
+	web.HandleFunc("GET /readyz", f.h.readyz)
+	metrics := http.NewServeMux()
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(f.h.metrics, promhttp.HandlerOpts{}))
+	metrics.HandleFunc("GET /livez", live)
+	metrics.HandleFunc("GET /readyz", f.h.readyz)
+
+	g, ctx := errgroup.WithContext(ctx)
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.cert.Load(), nil }, NextProtos: []string{"h2", "http/1.1"}}
+	f.serve(ctx, g, f.https, web, tlsConfig)
+	f.serve(ctx, g, f.statusL, f.h.edge.Handler(), nil)
+	f.serve(ctx, g, f.metricsL, metrics, nil)
+	g.Go(func() error { return f.keepRenewing(ctx) })
+	return g.Wait()
+}
+
+func live(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintln(w, `{"status":"ok"}`)
+}
+
+func (f *front) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Handler, t *tls.Config) {
+	srv := &http.Server{Handler: h, TLSConfig: t, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(f.h.log.Handler(), slog.LevelDebug)}
+	g.Go(func() error {
+		var err error
+		if t != nil {
+			err = srv.ServeTLS(l, "", "")
+		} else {
+			err = srv.Serve(l)
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := srv.Shutdown(end); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+}
+
+// baseURL is fixed when the configuration names it; else ACME addresses follow the request.
+func (h *House) baseURL() func(*http.Request) string {
+	if h.cfg.ExternalURL == "" {
+		return nil
+	}
+	base := strings.TrimRight(h.cfg.ExternalURL, "/")
+	return func(*http.Request) string { return base }
+}
+
+// listenerNames are what clients on this machine and beyond call the HTTPS listener.
+func (f *front) listenerNames() []bulkhead.Identifier {
+	names := []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "localhost"}, {Type: bulkhead.IP, Value: "127.0.0.1"}, {Type: bulkhead.IP, Value: "::1"}}
+	add := func(host string) {
+		id, err := bulkhead.ParseIdentifier(host)
+		if err != nil {
+			return
+		}
+		for _, n := range names {
+			if n == id {
+				return
+			}
+		}
+		names = append(names, id)
+	}
+	if t, ok := f.https.Addr().(*net.TCPAddr); ok && !t.IP.IsUnspecified() {
+		add(t.IP.String())
+	}
+	if rest, ok := strings.CutPrefix(f.h.cfg.ExternalURL, "https://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		add(host)
+	}
+	return names
+}
+
+// renew loads the listener's certificate and replaces it when it is absent, for other names, or past two thirds.
+func (f *front) renew(ctx context.Context) error {
+	certFile, keyFile := filepath.Join(f.h.dir, "run", "listener.pem"), filepath.Join(f.h.dir, "run", "listener.key")
+	if c, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && f.serves(c.Leaf) {
+		f.cert.Store(&c)
+		return nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("listener key: %w", err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return fmt.Errorf("listener certificate: %w", err)
+	}
+	got, err := f.h.signer.IssueInfrastructure(ctx, f.listenerNames(), csr)
+	if err != nil {
+		return fmt.Errorf("listener certificate: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("listener key: %w", err)
+	}
+	var chain []byte
+	for _, c := range append([][]byte{got.DER}, got.Chain[:max(0, len(got.Chain)-1)]...) {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
+	}
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := errors.Join(writeFile(keyFile, keyPEM, 0o600), writeFile(certFile, chain, 0o644)); err != nil {
+		return err
+	}
+	c, err := tls.X509KeyPair(chain, keyPEM)
+	if err != nil {
+		return fmt.Errorf("listener certificate: %w", err)
+	}
+	f.cert.Store(&c)
+	return nil
+}
+
+func (f *front) serves(c *x509.Certificate) bool {
+	if c == nil || time.Until(c.NotAfter) < c.NotAfter.Sub(c.NotBefore)/3 {
+		return false
+	}
+	for _, n := range f.listenerNames() {
+		if c.VerifyHostname(n.Value) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *front) keepRenewing(ctx context.Context) error {
+	t := time.NewTicker(time.Hour)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := f.renew(ctx); err != nil {
+				f.h.log.ErrorContext(ctx, "the listener's certificate could not be renewed", slog.String("error", err.Error()))
+			}
+		}
+	}
+}
