@@ -30,9 +30,6 @@ type Config struct {
 	// BaseURL is the address under which clients reach us, without a slash at the end ("https://ca.test:14000"). nil
 	// means scheme and Host of each request; accounts then have as many addresses as the server has names.
 	BaseURL func(*http.Request) string
-	// IssuerURL gives the address of an authority's certificate for Link rel="up"; optional.
-	IssuerURL func(bulkhead.AuthorityID) string
-
 	TermsOfService string   // URL; when set, new accounts must agree
 	Website        string   // URL
 	CAAIdentities  []string // as CAA records name us

@@ -12,7 +12,8 @@ import (
 )
 
 // certificate serves a certificate with its chain as PEM (RFC 8555 section 7.4.2). The trust anchor is left out:
-// whoever needs it must have it already (RFC 8446 section 4.4.2).
+// whoever needs it must have it already (RFC 8446 section 4.4.2). There is no Link rel="up": it is for formats that
+// hold one certificate, and acmez follows it with a signed POST.
 func (s *Server) certificate(c *call) error {
 	if err := c.readOnly(); err != nil {
 		return err
@@ -33,9 +34,6 @@ func (s *Server) certificate(c *call) error {
 		if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
 			return err
 		}
-	}
-	if s.cfg.IssuerURL != nil {
-		c.link(s.cfg.IssuerURL(cert.Certificate.Issuer), "up")
 	}
 	c.w.Header().Set("Content-Type", "application/pem-certificate-chain")
 	_, _ = c.w.Write(out.Bytes()) // a client that went away is no error of ours
