@@ -1,6 +1,7 @@
 package crl
 
 import (
+	"bytes"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -43,25 +44,26 @@ const maxEntry = 128
 // encoder turns entries into DER. It checks that serials ascend and remembers the last day it wrote, because
 // converting a date is the most costly part of an entry.
 type encoder struct {
-	last    bulkhead.Serial
-	day     int64 // days since 1970
+	last    [bulkhead.MaxSerialOctets]byte // right-aligned; no serial is zero
+	day     int64                          // days since 1970
 	date    [8]byte
 	year    int
 	haveDay bool
 }
 
 // append adds the DER of e to dst.
-func (c *encoder) append(dst []byte, e Entry) ([]byte, error) {
-	if e.Serial.Compare(c.last) <= 0 { // the zero serial is refused by this too
-		return dst, bulkhead.Faultf(bulkhead.KindConflict, "CRL: serial %q does not follow %q: entries must ascend, each once", e.Serial, c.last)
+func (c *encoder) append(dst []byte, e *Entry) ([]byte, error) {
+	serial := e.Serial.Fixed()
+	if bytes.Compare(serial[:], c.last[:]) <= 0 { // the zero serial is refused by this too
+		return dst, bulkhead.Faultf(bulkhead.KindConflict, "CRL: serial %q does not follow %x: entries must ascend, each once", e.Serial, c.last[:])
 	}
-	c.last = e.Serial
+	c.last = serial
 	if !reasonAllowed(e.Reason) {
 		return dst, bulkhead.Faultf(bulkhead.KindBadRevocationReason, "CRL: serial %s: reason %d may not stand in a CRL (BR 7.2.2)", e.Serial, int(e.Reason))
 	}
 	start := len(dst)
 	dst = append(dst, tagSequence, 0) // an entry is shorter than 128 octets
-	dst = appendSerial(dst, e.Serial)
+	dst = appendSerial(dst, &serial)
 	var ok bool
 	if dst, ok = c.appendTime(dst, e.RevokedAt); !ok {
 		return dst, bulkhead.Faultf(bulkhead.KindMalformed, "CRL: serial %s: the revocation date lies outside 1950 to 9999", e.Serial)
@@ -87,8 +89,7 @@ func (c *encoder) append(dst []byte, e Entry) ([]byte, error) {
 }
 
 // appendSerial adds an INTEGER, with a sign octet where the first bit is set.
-func appendSerial(dst []byte, s bulkhead.Serial) []byte {
-	fixed := s.Fixed()
+func appendSerial(dst []byte, fixed *[bulkhead.MaxSerialOctets]byte) []byte {
 	i := 0
 	for i < len(fixed)-1 && fixed[i] == 0 {
 		i++
@@ -122,11 +123,13 @@ func (c *encoder) appendTime(dst []byte, t time.Time) ([]byte, bool) {
 	} else {
 		dst = append(append(dst, tagGeneralizedTime, 15), c.date[:]...)
 	}
-	h, m, s := second/3600, second/60%60, second%60
-	return append(dst, digit(h/10), digit(h), digit(m/10), digit(m), digit(s/10), digit(s), 'Z'), true
+	h, m, sec := 2*(second/3600), 2*(second/60%60), 2*(second%60)
+	return append(dst, pairs[h], pairs[h+1], pairs[m], pairs[m+1], pairs[sec], pairs[sec+1], 'Z'), true
 }
 
-func digit(n int) byte { return byte('0' + n%10) }
+// pairs is 00 to 59: hours, minutes and seconds without a division by ten.
+const pairs = "000102030405060708091011121314151617181920212223242526272829" +
+	"303132333435363738394041424344454647484950515253545556575859"
 
 // elementSize is the size of a DER element with n octets of contents.
 func elementSize(n int64) int64 { return n + int64(len(appendHeader(nil, tagSequence, n))) }

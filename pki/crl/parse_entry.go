@@ -1,6 +1,7 @@
 package crl
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"time"
@@ -57,16 +58,17 @@ func validOID(p []byte) bool {
 
 // checkEntries reads all entries once, so that each only ever sees entries of a well-formed list.
 func (p *Parsed) checkEntries(list cryptobyte.String) defect {
-	var last bulkhead.Serial
+	var last [bulkhead.MaxSerialOctets]byte
 	for !list.Empty() {
 		var e Entry
 		if d := parseEntry(&list, &e); d != "" {
 			return d
 		}
-		if e.Serial.Compare(last) <= 0 {
+		serial := e.Serial.Fixed()
+		if bytes.Compare(serial[:], last[:]) <= 0 {
 			p.Ascending = false
 		}
-		last = e.Serial
+		last = serial
 		p.Entries++
 	}
 	return ""

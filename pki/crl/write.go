@@ -1,7 +1,6 @@
 package crl
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -10,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 
 	"bulkhead"
@@ -17,14 +17,14 @@ import (
 
 const (
 	chunkSize = 64 << 10 // octets handed to the hash and the writer at a time
-	keepLimit = 1 << 20  // encoded entries up to this size are kept, so that a small list is read once
+	keepLimit = 64 << 20 // encoded entries up to this size are kept, so that all but the largest lists are read once
 )
 
 // Write signs and writes one CRL. DER puts lengths before contents and the signature's length before everything, so
-// the entries are needed three times: to measure, to hash, to write. Up to 1 MiB of encoded entries is kept and entries
-// is called once; beyond that it is called three times and must yield the same each time. What is written is hashed again, and a
-// difference from what was signed is KindConflict. After an error w holds garbage or nothing. A P-384 issuer signs
-// SHA-384 digests and needs WriteWith.
+// the entries are needed three times: to measure, to hash, to write. Up to 64 MiB of encoded entries (some 1.5 million) is
+// kept and entries is called once; beyond that it is called three times and must yield the same each time: what is
+// written is then hashed again, and a difference from what was signed is KindConflict. After an error w holds garbage
+// or nothing. A P-384 issuer signs SHA-384 digests and needs WriteWith.
 //
 // Faults: KindMalformed for info or dates, KindConflict for entries out of order, twice or changed between passes,
 // KindBadRevocationReason, KindBadPublicKey, KindGate when the signature does not verify. Errors of entries, sign and w pass through.
@@ -43,6 +43,11 @@ func Write(w io.Writer, info Info, entries Entries, sign SignFunc) (Result, erro
 
 // WriteWith is Write for every allowed key type: sign gets the digest that belongs to the issuer's key.
 func WriteWith(w io.Writer, info Info, entries Entries, sign DigestSigner) (Result, error) {
+	return write(w, info, entries, sign, keepLimit)
+}
+
+// write is WriteWith; entries of at most keep encoded octets are read once.
+func write(w io.Writer, info Info, entries Entries, sign DigestSigner, keep int64) (Result, error) {
 	if w == nil || entries == nil || sign == nil {
 		return Result{}, bulkhead.NewFault(bulkhead.KindMalformed, "CRL: writer, entries and signing function are needed")
 	}
@@ -53,7 +58,7 @@ func WriteWith(w io.Writer, info Info, entries Entries, sign DigestSigner) (Resu
 	if err != nil {
 		return Result{}, err
 	}
-	l := &list{scheme: s, entries: entries}
+	l := &list{scheme: s, entries: entries, keep: keep, seed: maphash.MakeSeed()}
 	if l.head, err = head(info, s); err != nil {
 		return Result{}, fmt.Errorf("encode CRL header: %w", err)
 	}
@@ -63,11 +68,11 @@ func WriteWith(w io.Writer, info Info, entries Entries, sign DigestSigner) (Resu
 	if err = l.measure(); err != nil {
 		return Result{}, err
 	}
-	digest, signature, err := l.sign(info.Issuer, sign)
+	signature, err := l.sign(info.Issuer, sign)
 	if err != nil {
 		return Result{}, err
 	}
-	return l.write(w, digest, signature)
+	return l.write(w, signature)
 }
 
 // list is a CRL between its passes.
@@ -75,8 +80,11 @@ type list struct {
 	scheme     scheme
 	entries    Entries
 	head, tail []byte
-	kept       []byte // all encoded entries, while they fit keepLimit
-	overflow   bool   // they did not fit
+	keep       int64
+	kept       [][]byte // all encoded entries in chunks, while they have at most keep octets
+	overflow   bool     // they did not fit
+	seed       maphash.Seed
+	sum        uint64 // of the TBSCertList as signed, to compare with what is written
 	count      int
 	body       int64 // octets of all entries
 }
@@ -84,21 +92,30 @@ type list struct {
 // measure is the first pass: checks every entry, counts, and keeps the encoding while it is small.
 func (l *list) measure() error {
 	var c encoder
-	buf := make([]byte, 0, maxEntry)
+	var buf []byte
 	for e, err := range l.entries() {
 		if err != nil {
 			return fmt.Errorf("read CRL entries: %w", err)
 		}
-		if buf, err = c.append(buf[:0], e); err != nil {
+		switch {
+		case l.overflow:
+			buf = buf[:0]
+		case cap(buf)-len(buf) < maxEntry:
+			l.kept = append(l.kept, buf)
+			buf = make([]byte, 0, chunkSize)
+		}
+		before := len(buf)
+		if buf, err = c.append(buf, &e); err != nil {
 			return err
 		}
 		l.count++
-		l.body += int64(len(buf))
-		if l.overflow = l.overflow || l.body > keepLimit; l.overflow {
-			l.kept = nil
-			continue
+		l.body += int64(len(buf) - before)
+		if !l.overflow && l.body > l.keep {
+			l.overflow, l.kept = true, nil
 		}
-		l.kept = append(l.kept, buf...)
+	}
+	if !l.overflow {
+		l.kept = append(l.kept, buf)
 	}
 	return nil
 }
@@ -134,8 +151,12 @@ func (l *list) emit(out io.Writer) error {
 
 func (l *list) emitEntries(out io.Writer, buf []byte) error {
 	if !l.overflow {
-		_, err := out.Write(l.kept)
-		return err
+		for _, chunk := range l.kept {
+			if _, err := out.Write(chunk); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	var c encoder
 	var sent int64
@@ -143,7 +164,7 @@ func (l *list) emitEntries(out io.Writer, buf []byte) error {
 		if err != nil {
 			return fmt.Errorf("read CRL entries: %w", err)
 		}
-		if buf, err = c.append(buf, e); err != nil {
+		if buf, err = c.append(buf, &e); err != nil {
 			return err
 		}
 		if len(buf) < chunkSize {
@@ -170,29 +191,43 @@ func errChanged() error {
 }
 
 // sign is the second pass: hashes the TBSCertList, has it signed once, and checks the signature.
-func (l *list) sign(issuer *x509.Certificate, sign DigestSigner) (bulkhead.Hash, []byte, error) {
+func (l *list) sign(issuer *x509.Certificate, sign DigestSigner) ([]byte, error) {
 	named := sha256.New()
-	signed, out := hash.Hash(named), io.Writer(named)
+	signed := hash.Hash(named)
+	outs := []io.Writer{named}
 	if l.scheme.hash == crypto.SHA384 {
 		signed = sha512.New384()
-		out = io.MultiWriter(named, signed)
+		outs = append(outs, signed)
 	}
-	if err := l.emit(out); err != nil {
-		return bulkhead.Hash{}, nil, err
+	sum := l.newSum()
+	if l.overflow {
+		outs = append(outs, sum)
 	}
+	if err := l.emit(io.MultiWriter(outs...)); err != nil {
+		return nil, err
+	}
+	l.sum = sum.Sum64()
 	t := ToSign{
 		TBSDigest: bulkhead.Hash(named.Sum(nil)), Size: l.tbsSize(),
 		Algorithm: l.scheme.algorithm, Hash: l.scheme.hash, Digest: signed.Sum(nil),
 	}
 	signature, err := sign(t)
 	if err != nil {
-		return bulkhead.Hash{}, nil, fmt.Errorf("sign CRL: %w", err)
+		return nil, fmt.Errorf("sign CRL: %w", err)
 	}
 	if !verifies(issuer, t, signature) {
-		return bulkhead.Hash{}, nil, bulkhead.NewFault(bulkhead.KindGate, "CRL: the signature does not verify under the issuer's key; nothing was written").
+		return nil, bulkhead.NewFault(bulkhead.KindGate, "CRL: the signature does not verify under the issuer's key; nothing was written").
 			WithHint("check that the signer uses the key of the issuer named in the CRL")
 	}
-	return t.TBSDigest, signature, nil
+	return signature, nil
+}
+
+// newSum starts the hash that compares the pass that was signed with the pass that is written. It guards against a store
+// that moves, not against a forger, so 64 keyed bits do.
+func (l *list) newSum() *maphash.Hash {
+	h := new(maphash.Hash)
+	h.SetSeed(l.seed)
+	return h
 }
 
 // verifies checks a signature over a digest, so that a wrong key is noticed before the first octet leaves.
@@ -208,7 +243,7 @@ func verifies(issuer *x509.Certificate, t ToSign, signature []byte) bool {
 }
 
 // write is the last pass: the whole CertificateList to w.
-func (l *list) write(w io.Writer, digest bulkhead.Hash, signature []byte) (Result, error) {
+func (l *list) write(w io.Writer, signature []byte) (Result, error) {
 	after := []byte(l.scheme.identifier)
 	after = appendHeader(after, 0x03, int64(len(signature))+1)
 	after = append(append(after, 0), signature...)
@@ -216,11 +251,14 @@ func (l *list) write(w io.Writer, digest bulkhead.Hash, signature []byte) (Resul
 	if _, err := whole.Write(appendHeader(nil, tagSequence, l.tbsSize()+int64(len(after)))); err != nil {
 		return Result{}, fmt.Errorf("write CRL: %w", err)
 	}
-	tbs := sha256.New()
-	if err := l.emit(io.MultiWriter(tbs, whole)); err != nil {
+	out, sum := io.Writer(whole), l.newSum()
+	if l.overflow {
+		out = io.MultiWriter(sum, whole)
+	}
+	if err := l.emit(out); err != nil {
 		return Result{}, fmt.Errorf("write CRL: %w", err)
 	}
-	if !bytes.Equal(tbs.Sum(nil), digest[:]) {
+	if sum.Sum64() != l.sum {
 		return Result{}, errChanged()
 	}
 	if _, err := whole.Write(after); err != nil {
