@@ -2,11 +2,15 @@ package postgres_test
 
 import (
 	"testing"
+	"time"
 
 	"bulkhead/store/postgres"
 	"bulkhead/store/storetest"
 	"bulkhead/store/storetest/pgtest"
 )
+
+// start is the time of the tests' world.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func opener(dsn string) storetest.Open {
 	return func(t testing.TB, hook storetest.Hook) storetest.Store {
@@ -22,4 +26,8 @@ func opener(dsn string) storetest.Open {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) storetest.Open { return opener(pgtest.New(t)) })
+}
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Bench(b, func(t testing.TB) storetest.Open { return opener(pgtest.NewDurable(t)) })
 }

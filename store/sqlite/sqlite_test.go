@@ -3,10 +3,14 @@ package sqlite_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"bulkhead/store/sqlite"
 	"bulkhead/store/storetest"
 )
+
+// start is the time of the tests' world.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // fresh names a file that does not exist yet, with characters that a URI must escape.
 func fresh(t testing.TB) storetest.Open {
@@ -23,3 +27,5 @@ func fresh(t testing.TB) storetest.Open {
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, fresh) }
+
+func BenchmarkStore(b *testing.B) { storetest.Bench(b, fresh) }

@@ -1,0 +1,351 @@
+-- What the migrations add up to. Written by: go test ./store/postgres -run TestSchema -update
+
+CREATE TABLE accounts (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  state text NOT NULL,
+  thumbprint text COLLATE "C" NOT NULL,
+  jwk bytea NOT NULL,
+  token_hash bytea NOT NULL,
+  contacts text NOT NULL,
+  terms_at bigint NOT NULL,
+  operator boolean NOT NULL,
+  created_at bigint NOT NULL,
+  CONSTRAINT accounts_id_key UNIQUE (id),
+  CONSTRAINT accounts_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE alarms (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  detector text COLLATE "C" NOT NULL,
+  key text NOT NULL,
+  severity text NOT NULL,
+  message text NOT NULL,
+  runbook text NOT NULL,
+  first_at bigint NOT NULL,
+  last_at bigint NOT NULL,
+  count bigint NOT NULL,
+  CONSTRAINT alarms_detector_key_key UNIQUE (detector, key),
+  CONSTRAINT alarms_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE approvals (
+  request_id text COLLATE "C" NOT NULL,
+  operator text COLLATE "C" NOT NULL,
+  key_hash bytea NOT NULL,
+  signature bytea NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT approvals_pkey PRIMARY KEY (request_id, operator)
+);
+
+CREATE TABLE authorities (
+  id text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  state text NOT NULL,
+  parent text COLLATE "C" NOT NULL,
+  subject bytea NOT NULL,
+  spki bytea NOT NULL,
+  certificate bytea NOT NULL,
+  chain text NOT NULL,
+  csr bytea NOT NULL,
+  key_uri text COLLATE "C" NOT NULL,
+  shards bigint NOT NULL,
+  successor text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL,
+  CONSTRAINT authorities_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE authorizations (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  name_type text NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  wildcard boolean NOT NULL,
+  state text NOT NULL,
+  challenges text NOT NULL,
+  expires_at bigint NOT NULL,
+  created_at bigint NOT NULL,
+  CONSTRAINT authorizations_id_key UNIQUE (id),
+  CONSTRAINT authorizations_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE blocked_keys (
+  key_hash bytea NOT NULL,
+  blocked_at bigint NOT NULL,
+  reason text NOT NULL,
+  actor text NOT NULL,
+  CONSTRAINT blocked_keys_pkey PRIMARY KEY (key_hash)
+);
+
+CREATE TABLE caa_checks (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  order_id text COLLATE "C" NOT NULL,
+  name_type text NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  valid_until bigint NOT NULL,
+  result text NOT NULL,
+  detail text NOT NULL,
+  CONSTRAINT caa_checks_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE certificate_ders (
+  intent_seq bigint NOT NULL,
+  der bytea NOT NULL,
+  CONSTRAINT certificate_ders_pkey PRIMARY KEY (intent_seq)
+);
+
+CREATE TABLE certificate_names (
+  reversed text COLLATE "C" NOT NULL,
+  intent_seq bigint NOT NULL,
+  CONSTRAINT certificate_names_pkey PRIMARY KEY (reversed, intent_seq)
+);
+
+CREATE TABLE certificates (
+  intent_seq bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  state text NOT NULL,
+  profile text NOT NULL,
+  names text NOT NULL,
+  subject text NOT NULL,
+  key_hash bytea NOT NULL,
+  intent_digest bytea NOT NULL,
+  fingerprint bytea NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  order_id text COLLATE "C" NOT NULL,
+  not_before bigint NOT NULL,
+  not_after bigint NOT NULL,
+  shard bigint NOT NULL,
+  revoked_at bigint NOT NULL,
+  reason bigint NOT NULL,
+  reserved_at bigint NOT NULL,
+  replaces_issuer text NOT NULL,
+  replaces_serial bytea NOT NULL,
+  replaced_by_issuer text NOT NULL,
+  replaced_by_serial bytea NOT NULL,
+  outcome_seq bigint NOT NULL,
+  CONSTRAINT certificates_pkey PRIMARY KEY (intent_seq),
+  CONSTRAINT certificates_serial_check CHECK ((length(serial) = 20)),
+  CONSTRAINT certificates_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'issued'::text, 'revoked'::text, 'abandoned'::text])))
+);
+
+CREATE TABLE change_items (
+  change_seq bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  reason bigint NOT NULL,
+  revoked_at bigint NOT NULL,
+  CONSTRAINT change_items_pkey PRIMARY KEY (change_seq, issuer, serial),
+  CONSTRAINT change_items_revoked_at_check CHECK ((revoked_at > 0))
+);
+
+CREATE TABLE changes (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  state text NOT NULL,
+  actor text NOT NULL,
+  why text NOT NULL,
+  items bigint NOT NULL,
+  preview_hash bytea NOT NULL,
+  preview bytea NOT NULL,
+  epoch bigint NOT NULL,
+  created_at bigint NOT NULL,
+  activated_at bigint NOT NULL,
+  CONSTRAINT changes_id_key UNIQUE (id),
+  CONSTRAINT changes_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE crl_numbers (
+  authority text COLLATE "C" NOT NULL,
+  shard bigint NOT NULL,
+  number bigint NOT NULL,
+  CONSTRAINT crl_numbers_pkey PRIMARY KEY (authority, shard)
+);
+
+CREATE TABLE crls (
+  authority text COLLATE "C" NOT NULL,
+  shard bigint NOT NULL,
+  number bigint NOT NULL,
+  this_update bigint NOT NULL,
+  next_update bigint NOT NULL,
+  object text NOT NULL,
+  digest bytea NOT NULL,
+  entries bigint NOT NULL,
+  CONSTRAINT crls_pkey PRIMARY KEY (authority, shard)
+);
+
+CREATE TABLE delegates (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  authority text COLLATE "C" NOT NULL,
+  key_uri text COLLATE "C" NOT NULL,
+  certificate bytea NOT NULL,
+  not_before bigint NOT NULL,
+  not_after bigint NOT NULL,
+  CONSTRAINT delegates_authority_key_uri_key UNIQUE (authority, key_uri),
+  CONSTRAINT delegates_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE evidence (
+  seq bigint NOT NULL,
+  leaf bytea NOT NULL,
+  chain bytea NOT NULL,
+  CONSTRAINT evidence_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE evidence_head (
+  id bigint NOT NULL,
+  seq bigint NOT NULL,
+  chain bytea NOT NULL,
+  CONSTRAINT evidence_head_pkey PRIMARY KEY (id),
+  CONSTRAINT evidence_head_id_check CHECK ((id = 1))
+);
+
+CREATE TABLE heads (
+  sequence bigint NOT NULL,
+  body bytea NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT heads_pkey PRIMARY KEY (sequence)
+);
+
+CREATE TABLE operators (
+  name text COLLATE "C" NOT NULL,
+  public_key bytea NOT NULL,
+  roles text NOT NULL,
+  added_at bigint NOT NULL,
+  removed_at bigint NOT NULL,
+  CONSTRAINT operators_pkey PRIMARY KEY (name)
+);
+
+CREATE TABLE order_authorizations (
+  order_id text COLLATE "C" NOT NULL,
+  authorization_id text COLLATE "C" NOT NULL,
+  CONSTRAINT order_authorizations_pkey PRIMARY KEY (order_id, authorization_id)
+);
+
+CREATE TABLE orders (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  state text NOT NULL,
+  identifiers text NOT NULL,
+  authorizations text NOT NULL,
+  profile text NOT NULL,
+  authority text COLLATE "C" NOT NULL,
+  csr bytea NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  replaces_issuer text NOT NULL,
+  replaces_serial bytea NOT NULL,
+  problem text NOT NULL,
+  expires_at bigint NOT NULL,
+  created_at bigint NOT NULL,
+  processing_since bigint NOT NULL,
+  CONSTRAINT orders_id_key UNIQUE (id),
+  CONSTRAINT orders_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE prepared (
+  authority text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  not_before bigint NOT NULL,
+  digest bytea NOT NULL,
+  not_after bigint NOT NULL,
+  der bytea NOT NULL,
+  key_uri text COLLATE "C" NOT NULL,
+  crl_number bigint NOT NULL,
+  imported_at bigint NOT NULL,
+  CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
+);
+
+CREATE TABLE requests (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  action text NOT NULL,
+  payload bytea NOT NULL,
+  digest bytea NOT NULL,
+  needed bigint NOT NULL,
+  state text NOT NULL,
+  actor text NOT NULL,
+  reason text NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  CONSTRAINT requests_id_key UNIQUE (id),
+  CONSTRAINT requests_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE validations (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  authorization_id text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  name_type text NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  wildcard boolean NOT NULL,
+  method text NOT NULL,
+  at bigint NOT NULL,
+  reuse_until bigint NOT NULL,
+  detail text NOT NULL,
+  CONSTRAINT validations_id_key UNIQUE (id),
+  CONSTRAINT validations_pkey PRIMARY KEY (seq)
+);
+
+ALTER TABLE approvals ADD CONSTRAINT approvals_request_id_fkey FOREIGN KEY (request_id) REFERENCES requests(id);
+
+ALTER TABLE certificate_ders ADD CONSTRAINT certificate_ders_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
+
+ALTER TABLE certificate_names ADD CONSTRAINT certificate_names_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
+
+ALTER TABLE certificates ADD CONSTRAINT certificates_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES evidence(seq);
+
+ALTER TABLE change_items ADD CONSTRAINT change_items_change_seq_fkey FOREIGN KEY (change_seq) REFERENCES changes(seq);
+
+ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
+
+ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id);
+
+ALTER TABLE validations ADD CONSTRAINT validations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
+
+CREATE UNIQUE INDEX accounts_thumbprint ON public.accounts USING btree (thumbprint) WHERE (thumbprint <> ''::text);
+
+CREATE UNIQUE INDEX accounts_token ON public.accounts USING btree (token_hash) WHERE (length(token_hash) > 0);
+
+CREATE INDEX alarms_last ON public.alarms USING btree (last_at, seq);
+
+CREATE INDEX authorizations_claim ON public.authorizations USING btree (account_id, name);
+
+CREATE INDEX caa_checks_name ON public.caa_checks USING btree (name, at);
+
+CREATE INDEX caa_checks_order ON public.caa_checks USING btree (order_id);
+
+CREATE INDEX certificates_account ON public.certificates USING btree (account_id) WHERE (account_id <> ''::text);
+
+CREATE INDEX certificates_key ON public.certificates USING btree (key_hash);
+
+CREATE INDEX certificates_open ON public.certificates USING btree (reserved_at) WHERE (state = 'reserved'::text);
+
+CREATE INDEX certificates_order ON public.certificates USING btree (order_id) WHERE (order_id <> ''::text);
+
+CREATE INDEX certificates_outcome ON public.certificates USING btree (issuer, outcome_seq) WHERE (outcome_seq > 0);
+
+CREATE UNIQUE INDEX certificates_ref ON public.certificates USING btree (issuer, serial);
+
+CREATE INDEX certificates_revoked ON public.certificates USING btree (issuer, shard, serial) WHERE (state = 'revoked'::text);
+
+CREATE INDEX changes_state ON public.changes USING btree (state, seq);
+
+CREATE INDEX order_authorizations_back ON public.order_authorizations USING btree (authorization_id);
+
+CREATE INDEX orders_account ON public.orders USING btree (account_id, seq);
+
+CREATE UNIQUE INDEX orders_replaces ON public.orders USING btree (replaces_issuer, replaces_serial) WHERE ((replaces_issuer <> ''::text) AND (state <> 'invalid'::text));
+
+CREATE INDEX orders_state ON public.orders USING btree (state, seq);
+
+CREATE INDEX requests_state ON public.requests USING btree (state, seq);
+
+CREATE INDEX validations_authorization ON public.validations USING btree (authorization_id);
+
+CREATE INDEX validations_name ON public.validations USING btree (name, at);

@@ -1,0 +1,309 @@
+-- What the migrations add up to. Written by: go test ./store/sqlite -run TestSchema -update
+
+CREATE TABLE accounts (
+  seq        INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  state      TEXT NOT NULL,
+  thumbprint TEXT NOT NULL,
+  jwk        BLOB NOT NULL,
+  token_hash BLOB NOT NULL,
+  contacts   TEXT NOT NULL, -- JSON array
+  terms_at   INTEGER NOT NULL,
+  operator   INTEGER NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX accounts_thumbprint ON accounts (thumbprint) WHERE thumbprint <> '';
+
+CREATE UNIQUE INDEX accounts_token ON accounts (token_hash) WHERE length(token_hash) > 0;
+
+CREATE TABLE alarms (
+  seq      INTEGER PRIMARY KEY,
+  detector TEXT NOT NULL,
+  key      TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  message  TEXT NOT NULL,
+  runbook  TEXT NOT NULL,
+  first_at INTEGER NOT NULL,
+  last_at  INTEGER NOT NULL,
+  count    INTEGER NOT NULL,
+  UNIQUE (detector, key)
+) STRICT;
+
+CREATE INDEX alarms_last ON alarms (last_at, seq);
+
+CREATE TABLE approvals (
+  request_id TEXT NOT NULL REFERENCES requests (id),
+  operator   TEXT NOT NULL,
+  key_hash   BLOB NOT NULL,
+  signature  BLOB NOT NULL,
+  at         INTEGER NOT NULL,
+  PRIMARY KEY (request_id, operator)
+) STRICT;
+
+CREATE TABLE authorities (
+  id          TEXT PRIMARY KEY,
+  kind        TEXT NOT NULL,
+  state       TEXT NOT NULL,
+  parent      TEXT NOT NULL,
+  subject     BLOB NOT NULL,
+  spki        BLOB NOT NULL,
+  certificate BLOB NOT NULL,
+  chain       TEXT NOT NULL, -- JSON array of base64 DER
+  csr         BLOB NOT NULL,
+  key_uri     TEXT NOT NULL,
+  shards      INTEGER NOT NULL,
+  successor   TEXT NOT NULL,
+  created_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE authorizations (
+  seq        INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  account_id TEXT NOT NULL,
+  name_type  TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  wildcard   INTEGER NOT NULL,
+  state      TEXT NOT NULL,
+  challenges TEXT NOT NULL, -- JSON array
+  expires_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX authorizations_claim ON authorizations (account_id, name);
+
+CREATE TABLE blocked_keys (
+  key_hash   BLOB PRIMARY KEY,
+  blocked_at INTEGER NOT NULL,
+  reason     TEXT NOT NULL,
+  actor      TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE caa_checks (
+  seq         INTEGER PRIMARY KEY,
+  order_id    TEXT NOT NULL,
+  name_type   TEXT NOT NULL,
+  name        TEXT NOT NULL,
+  at          INTEGER NOT NULL,
+  valid_until INTEGER NOT NULL,
+  result      TEXT NOT NULL,
+  detail      TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX caa_checks_name ON caa_checks (name, at);
+
+CREATE INDEX caa_checks_order ON caa_checks (order_id);
+
+CREATE TABLE certificate_ders (
+  intent_seq INTEGER PRIMARY KEY REFERENCES certificates (intent_seq),
+  der        BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE certificate_names (
+  reversed   TEXT NOT NULL,
+  intent_seq INTEGER NOT NULL REFERENCES certificates (intent_seq),
+  PRIMARY KEY (reversed, intent_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE certificates (
+  intent_seq         INTEGER PRIMARY KEY REFERENCES evidence (seq),
+  issuer             TEXT NOT NULL,
+  serial             BLOB NOT NULL CHECK (length(serial) = 20),
+  kind               TEXT NOT NULL,
+  state              TEXT NOT NULL CHECK (state IN ('reserved', 'issued', 'revoked', 'abandoned')),
+  profile            TEXT NOT NULL,
+  names              TEXT NOT NULL, -- JSON array of identifiers
+  subject            TEXT NOT NULL,
+  key_hash           BLOB NOT NULL,
+  intent_digest      BLOB NOT NULL,
+  fingerprint        BLOB NOT NULL,
+  account_id         TEXT NOT NULL,
+  order_id           TEXT NOT NULL,
+  not_before         INTEGER NOT NULL,
+  not_after          INTEGER NOT NULL,
+  shard              INTEGER NOT NULL,
+  revoked_at         INTEGER NOT NULL,
+  reason             INTEGER NOT NULL,
+  reserved_at        INTEGER NOT NULL,
+  replaces_issuer    TEXT NOT NULL,
+  replaces_serial    BLOB NOT NULL,
+  replaced_by_issuer TEXT NOT NULL,
+  replaced_by_serial BLOB NOT NULL,
+  outcome_seq        INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX certificates_account ON certificates (account_id) WHERE account_id <> '';
+
+CREATE INDEX certificates_key ON certificates (key_hash);
+
+CREATE INDEX certificates_open ON certificates (reserved_at) WHERE state = 'reserved';
+
+CREATE INDEX certificates_order ON certificates (order_id) WHERE order_id <> '';
+
+CREATE INDEX certificates_outcome ON certificates (issuer, outcome_seq) WHERE outcome_seq > 0;
+
+CREATE UNIQUE INDEX certificates_ref ON certificates (issuer, serial);
+
+CREATE INDEX certificates_revoked ON certificates (issuer, shard, serial) WHERE state = 'revoked';
+
+CREATE TABLE change_items (
+  change_seq INTEGER NOT NULL REFERENCES changes (seq),
+  issuer     TEXT NOT NULL,
+  serial     BLOB NOT NULL,
+  reason     INTEGER NOT NULL,
+  revoked_at INTEGER NOT NULL CHECK (revoked_at > 0),
+  PRIMARY KEY (change_seq, issuer, serial)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE changes (
+  seq          INTEGER PRIMARY KEY,
+  id           TEXT NOT NULL UNIQUE,
+  state        TEXT NOT NULL,
+  actor        TEXT NOT NULL,
+  why          TEXT NOT NULL,
+  items        INTEGER NOT NULL,
+  preview_hash BLOB NOT NULL,
+  preview      BLOB NOT NULL,
+  epoch        INTEGER NOT NULL,
+  created_at   INTEGER NOT NULL,
+  activated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX changes_state ON changes (state, seq);
+
+CREATE TABLE crl_numbers (
+  authority TEXT NOT NULL,
+  shard     INTEGER NOT NULL,
+  number    INTEGER NOT NULL,
+  PRIMARY KEY (authority, shard)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE crls (
+  authority   TEXT NOT NULL,
+  shard       INTEGER NOT NULL,
+  number      INTEGER NOT NULL,
+  this_update INTEGER NOT NULL,
+  next_update INTEGER NOT NULL,
+  object      TEXT NOT NULL,
+  digest      BLOB NOT NULL,
+  entries     INTEGER NOT NULL,
+  PRIMARY KEY (authority, shard)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delegates (
+  seq         INTEGER PRIMARY KEY,
+  authority   TEXT NOT NULL,
+  key_uri     TEXT NOT NULL,
+  certificate BLOB NOT NULL,
+  not_before  INTEGER NOT NULL,
+  not_after   INTEGER NOT NULL,
+  UNIQUE (authority, key_uri)
+) STRICT;
+
+CREATE TABLE evidence (
+  seq   INTEGER PRIMARY KEY,
+  leaf  BLOB NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE evidence_head (
+  id    INTEGER PRIMARY KEY CHECK (id = 1),
+  seq   INTEGER NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE heads (
+  sequence INTEGER PRIMARY KEY,
+  body     BLOB NOT NULL,
+  at       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE operators (
+  name       TEXT PRIMARY KEY,
+  public_key BLOB NOT NULL,
+  roles      TEXT NOT NULL, -- JSON array
+  added_at   INTEGER NOT NULL,
+  removed_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE order_authorizations (
+  order_id         TEXT NOT NULL REFERENCES orders (id),
+  authorization_id TEXT NOT NULL REFERENCES authorizations (id),
+  PRIMARY KEY (order_id, authorization_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX order_authorizations_back ON order_authorizations (authorization_id);
+
+CREATE TABLE orders (
+  seq              INTEGER PRIMARY KEY,
+  id               TEXT NOT NULL UNIQUE,
+  account_id       TEXT NOT NULL,
+  state            TEXT NOT NULL,
+  identifiers      TEXT NOT NULL, -- JSON array of identifiers
+  authorizations   TEXT NOT NULL, -- JSON array of ids
+  profile          TEXT NOT NULL,
+  authority        TEXT NOT NULL,
+  csr              BLOB NOT NULL,
+  issuer           TEXT NOT NULL,
+  serial           BLOB NOT NULL,
+  replaces_issuer  TEXT NOT NULL,
+  replaces_serial  BLOB NOT NULL,
+  problem          TEXT NOT NULL, -- JSON, '' for none
+  expires_at       INTEGER NOT NULL,
+  created_at       INTEGER NOT NULL,
+  processing_since INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX orders_account ON orders (account_id, seq);
+
+CREATE UNIQUE INDEX orders_replaces ON orders (replaces_issuer, replaces_serial)
+  WHERE replaces_issuer <> '' AND state <> 'invalid';
+
+CREATE INDEX orders_state ON orders (state, seq);
+
+CREATE TABLE prepared (
+  authority   TEXT NOT NULL,
+  kind        TEXT NOT NULL,
+  not_before  INTEGER NOT NULL,
+  digest      BLOB NOT NULL,
+  not_after   INTEGER NOT NULL,
+  der         BLOB NOT NULL,
+  key_uri     TEXT NOT NULL,
+  crl_number  INTEGER NOT NULL,
+  imported_at INTEGER NOT NULL,
+  PRIMARY KEY (authority, not_before, kind, digest)
+) STRICT;
+
+CREATE TABLE requests (
+  seq        INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  action     TEXT NOT NULL,
+  payload    BLOB NOT NULL,
+  digest     BLOB NOT NULL,
+  needed     INTEGER NOT NULL,
+  state      TEXT NOT NULL,
+  actor      TEXT NOT NULL,
+  reason     TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX requests_state ON requests (state, seq);
+
+CREATE TABLE validations (
+  seq              INTEGER PRIMARY KEY,
+  id               TEXT NOT NULL UNIQUE,
+  authorization_id TEXT NOT NULL REFERENCES authorizations (id),
+  account_id       TEXT NOT NULL,
+  name_type        TEXT NOT NULL,
+  name             TEXT NOT NULL,
+  wildcard         INTEGER NOT NULL,
+  method           TEXT NOT NULL,
+  at               INTEGER NOT NULL,
+  reuse_until      INTEGER NOT NULL,
+  detail           TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX validations_authorization ON validations (authorization_id);
+
+CREATE INDEX validations_name ON validations (name, at);
