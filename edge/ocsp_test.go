@@ -19,6 +19,7 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"bulkhead/pki/ocsp"
+	"bulkhead/pki/pack"
 )
 
 func encodePEM(t *testing.T, dir, name, kind string, der []byte) string {
@@ -264,6 +265,34 @@ func TestRefusals(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large without a length: HTTP %d", resp.StatusCode)
+	}
+}
+
+// TestTwoAnswers: where a pack has an answer for each hash, each question gets its own, with an ETag of its own.
+func TestTwoAnswers(t *testing.T) {
+	w := newWorld(t)
+	a := newAuthority(t, "a", "A", newKey(t))
+	x := w.good(7)
+	tbs, sig := a.sign(t, x)
+	tbs256, sig256 := a.sign(t, x)
+	var buf bytes.Buffer
+	pw := must(pack.NewWriter(&buf, a.issuer))(t)
+	r := must(pw.AddResponder(a.respCert.Raw))(t)
+	if err := pw.Add(pack.Entry{Serial: x.serial, TBS: tbs, Signature: sig, TBS256: tbs256, Signature256: sig256, Responder: r, ThisUpdate: x.this, NextUpdate: x.next}); err != nil {
+		t.Fatal(err)
+	}
+	ref := mustFinish(t, pw, &buf)
+	ref.Name = w.put("packs", a.id, buf.Bytes())
+	w.issuer(a).Packs = []pack.ObjectRef{ref}
+	w.publish()
+	srv := serve(t, w.refreshed())
+	one := do(t, srv, http.MethodGet, getPath(a.request(t, ocsp.SHA1, 7)), nil)
+	two := do(t, srv, http.MethodGet, getPath(a.request(t, ocsp.SHA256, 7)), nil)
+	if !bytes.Equal(one.body, ocsp.Assemble(tbs, sig, a.respCert.Raw)) || !bytes.Equal(two.body, ocsp.Assemble(tbs256, sig256, a.respCert.Raw)) {
+		t.Error("an answer went to the other question")
+	}
+	if one.Header.Get("ETag") == two.Header.Get("ETag") {
+		t.Error("two answers have one ETag")
 	}
 }
 
