@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"bulkhead"
@@ -57,8 +58,8 @@ func Execute(ctx context.Context, c Config, plan Plan) (*Result, error) {
 	if err := plan.Check(); err != nil {
 		return nil, err
 	}
-	e := &execution{Config: c, ctx: ctx, plan: plan, urls: profile.URLs{Base: plan.StatusURL}, start: c.Now().UTC().Truncate(time.Second)}
-	e.houses = make(map[bulkhead.AuthorityID]*house)
+	e := &execution{Config: c, ctx: ctx, plan: plan, urls: profile.URLs{Base: plan.StatusURL}, start: c.Now().UTC().Truncate(time.Second),
+		houses: make(map[bulkhead.AuthorityID]*house)}
 	result, err := e.run()
 	if err != nil {
 		return nil, errors.Join(err, e.destroyKeys())
@@ -74,10 +75,12 @@ type execution struct {
 	urls   profile.URLs
 	start  time.Time
 	houses map[bulkhead.AuthorityID]*house
-	made   []string // URIs of keys generated here
-	twins  map[string]crypto.Signer
-	record Transcript
-	result Result
+	// earlier are the highest CRL numbers of the ceremonies before.
+	earlier map[bulkhead.AuthorityID]int64
+	made    []string // URIs of keys generated here
+	twins   map[string]crypto.Signer
+	record  Transcript
+	result  Result
 }
 
 // house is an authority that the ceremony knows.
@@ -92,13 +95,18 @@ func (e *execution) run() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.record.CRLNumbers = make(map[bulkhead.AuthorityID]int64)
+	if previous != nil {
+		e.earlier = previous.CRLNumbers
+		maps.Copy(e.record.CRLNumbers, previous.CRLNumbers)
+	}
 	for _, x := range e.plan.Existing {
 		if err := e.admit(x); err != nil {
 			return nil, err
 		}
 	}
 	for i, s := range e.plan.Steps {
-		entry, err := e.step(s, previous)
+		entry, err := e.step(s)
 		if err != nil {
 			return nil, inStep(i, s, err)
 		}
@@ -107,9 +115,6 @@ func (e *execution) run() (*Result, error) {
 	}
 	root := e.houses[e.plan.Root]
 	e.record.Root = bulkhead.Digest(root.cert.Raw)
-	if previous != nil && previous.Root != e.record.Root {
-		return nil, bulkhead.NewFault(bulkhead.KindConflict, "the previous transcript is of another root").WithHint("give the newest transcript of this root")
-	}
 	signed, err := e.record.sign(root.signer, e.Rand)
 	if err != nil {
 		return nil, err
@@ -121,7 +126,7 @@ func (e *execution) run() (*Result, error) {
 	return &e.result, nil
 }
 
-// begin opens the record and reads the previous one. Its signature is checked once the root is known.
+// begin opens the record and verifies the one before it, against the root of the plan.
 func (e *execution) begin() (*Transcript, error) {
 	e.record = Transcript{Format: transcriptFormat, Title: e.plan.Title, Who: e.Who, StartedAt: e.start, Plan: e.plan.Digest()}
 	if e.PreviousTranscript == nil {
@@ -166,7 +171,7 @@ func (e *execution) admit(x Existing) error {
 	return nil
 }
 
-func (e *execution) step(s Step, previous *Transcript) (Entry, error) {
+func (e *execution) step(s Step) (Entry, error) {
 	switch {
 	case s.Root != nil:
 		return e.makeRoot(*s.Root)
@@ -177,7 +182,7 @@ func (e *execution) step(s Step, previous *Transcript) (Entry, error) {
 	case s.Delegate != nil:
 		return e.makeDelegates(*s.Delegate)
 	default:
-		return e.makeCRLs(*s.CRL, previous)
+		return e.makeCRLs(*s.CRL)
 	}
 }
 

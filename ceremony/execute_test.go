@@ -20,7 +20,7 @@ func TestConfigIsChecked(t *testing.T) {
 	} {
 		c := config(newRing(t))
 		plant(&c)
-		_, err := Execute(context.Background(), c, firstPlan(t, newRing(t), keys.P256))
+		_, err := Execute(context.Background(), c, firstPlan(t, keys.P256))
 		wantKind(t, what, err, bulkhead.KindUsage)
 	}
 }
@@ -28,7 +28,7 @@ func TestConfigIsChecked(t *testing.T) {
 // TestStepsRefuse plants faults that only show when the plan is carried out. A failed ceremony leaves no key behind.
 func TestStepsRefuse(t *testing.T) {
 	online := newRing(t)
-	base := firstPlan(t, online, keys.P256)
+	base := firstPlan(t, keys.P256)
 	p384 := request(t, online, "p384", keys.P384)
 	rsa := request(t, online, "rsa", keys.RSA2048)
 	ctx := context.Background()
@@ -91,7 +91,7 @@ func TestLintBlocks(t *testing.T) {
 
 // TestRandomnessFails: every failure of the random source ends the ceremony without a result and without a key.
 func TestRandomnessFails(t *testing.T) {
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	for _, n := range []int64{0, 8, 40} {
 		ring := newRing(t)
 		c := config(ring)
@@ -133,7 +133,7 @@ func (s stubbornSigner) Sign(random io.Reader, digest []byte, opts crypto.Signer
 
 // TestKeyFailsAtEverySignature pulls the token out before each signature in turn.
 func TestKeyFailsAtEverySignature(t *testing.T) {
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	p.Steps[5].CRL.TurnoverDays, p.Steps[5].CRL.OverlapDays = 180, 60
 	for n := 0; ; n++ {
 		left, ring := n, newRing(t)
@@ -156,7 +156,7 @@ func TestKeyFailsAtEverySignature(t *testing.T) {
 // TestRootNameTaken: a second ceremony never touches the key of the first.
 func TestRootNameTaken(t *testing.T) {
 	ring := newRing(t)
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	execute(t, config(ring), p)
 	_, err := Execute(context.Background(), config(ring), p)
 	wantKind(t, "second root of one name", err, bulkhead.KindConflict)
@@ -168,7 +168,7 @@ func TestRootNameTaken(t *testing.T) {
 func TestLaterCeremony(t *testing.T) {
 	ctx := context.Background()
 	ring := newRing(t)
-	first := execute(t, config(ring), firstPlan(t, newRing(t), keys.P256))
+	first := execute(t, config(ring), firstPlan(t, keys.P256))
 	root := parse(t, first.Authorities[0].Certificate)
 	later := config(ring)
 	later.PreviousTranscript = first.Transcript
@@ -188,6 +188,14 @@ func TestLaterCeremony(t *testing.T) {
 	_, err = Execute(ctx, later, back)
 	wantKind(t, "CRL numbers that go back", err, bulkhead.KindGate)
 
+	// A ceremony without CRLs in between does not make the numbers forgotten.
+	between := Plan{Title: "one more", StatusURL: plan.StatusURL, Root: "root", Existing: plan.Existing, Steps: []Step{firstPlan(t, keys.P256).Steps[1]}}
+	third := later
+	third.PreviousTranscript = execute(t, later, between).Transcript
+	_, err = Execute(ctx, third, back)
+	wantKind(t, "CRL numbers that go back two ceremonies later", err, bulkhead.KindGate)
+	execute(t, third, plan)
+
 	twice := clone(t, plan)
 	twice.Steps = append(twice.Steps, twice.Steps[0])
 	r = execute(t, later, twice)
@@ -200,7 +208,7 @@ func TestLaterCeremony(t *testing.T) {
 	}
 
 	strange := later
-	strange.PreviousTranscript = execute(t, config(newRing(t)), firstPlan(t, newRing(t), keys.P256)).Transcript
+	strange.PreviousTranscript = execute(t, config(newRing(t)), firstPlan(t, keys.P256)).Transcript
 	_, err = Execute(ctx, strange, plan)
 	wantKind(t, "transcript of another root", err, bulkhead.KindUnauthorized)
 
@@ -218,14 +226,14 @@ func TestLaterCeremony(t *testing.T) {
 
 	fresh := config(newRing(t))
 	fresh.PreviousTranscript = first.Transcript
-	_, err = Execute(ctx, fresh, firstPlan(t, newRing(t), keys.P256))
+	_, err = Execute(ctx, fresh, firstPlan(t, keys.P256))
 	wantKind(t, "previous transcript of a new root", err, bulkhead.KindConflict)
 }
 
 // TestCross makes two roots and cross-signs one root and one issuing authority under the other: both paths verify, and
 // the twin differs in issuer and serial only where it must.
 func TestCross(t *testing.T) {
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	p.Steps = append(p.Steps,
 		Step{Root: &RootStep{ID: "other", Subject: name("Other Root"), Algorithm: keys.P384, Days: 5478}},
 		Step{Cross: &CrossStep{Subject: "root", Parent: "other", Days: 1000, PathLen: 1}},
@@ -268,7 +276,7 @@ func TestCross(t *testing.T) {
 
 // TestRowsFitTheRecord: every row names its issuer, serial, key and bytes.
 func TestRowsFitTheRecord(t *testing.T) {
-	r := execute(t, config(newRing(t)), firstPlan(t, newRing(t), keys.P256))
+	r := execute(t, config(newRing(t)), firstPlan(t, keys.P256))
 	seen := map[bulkhead.CertificateRef]bool{}
 	for _, x := range r.Certificates {
 		c, row := parse(t, x.DER), x.Certificate
@@ -291,7 +299,7 @@ func TestRowsFitTheRecord(t *testing.T) {
 
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	cancel()
 	ring := newRing(t)
 	if _, err := Execute(ctx, config(ring), p); !errors.Is(err, context.Canceled) {

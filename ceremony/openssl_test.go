@@ -44,7 +44,7 @@ func writePEM(t *testing.T, dir, file, label string, ders ...[]byte) {
 func TestOpenSSLAccepts(t *testing.T) {
 	for _, alg := range []keys.Algorithm{keys.P384, keys.RSA2048} {
 		t.Run(string(alg), func(t *testing.T) {
-			r := execute(t, config(newRing(t)), firstPlan(t, newRing(t), alg))
+			r := execute(t, config(newRing(t)), firstPlan(t, alg))
 			dir := t.TempDir()
 			writePEM(t, dir, "root.pem", "CERTIFICATE", r.Authorities[0].Certificate)
 			at := "1795262400" // 2026-11-21T12:00:00Z, testNow
@@ -83,7 +83,7 @@ func TestOpenSSLAccepts(t *testing.T) {
 // TestOpenSSLSeesRevocation: a child revoked in a later ceremony is refused by its CRL, its sibling is not.
 func TestOpenSSLSeesRevocation(t *testing.T) {
 	ring := newRing(t)
-	first := execute(t, config(ring), firstPlan(t, newRing(t), keys.P256))
+	first := execute(t, config(ring), firstPlan(t, keys.P256))
 	victim := first.Certificates[0].Certificate
 	later := config(ring)
 	later.PreviousTranscript = first.Transcript

@@ -38,8 +38,7 @@ func wantKind(t *testing.T, what string, err error, want bulkhead.Kind) {
 }
 
 func TestPlanRefuses(t *testing.T) {
-	online := newRing(t)
-	base := firstPlan(t, online, keys.P256)
+	base := firstPlan(t, keys.P256)
 	tests := []struct {
 		what  string
 		plant func(*Plan)
@@ -107,8 +106,8 @@ func clone(t *testing.T, p Plan) Plan {
 
 func TestParsePlan(t *testing.T) {
 	ring := newRing(t)
-	p := firstPlan(t, ring, keys.P256)
-	first := execute(t, config(ring), firstPlan(t, newRing(t), keys.P256))
+	p := firstPlan(t, keys.P256)
+	first := execute(t, config(ring), firstPlan(t, keys.P256))
 	emergency := emergencyPlan(first, RevokedChild{Serial: first.Certificates[0].Certificate.Serial, At: testNow, Reason: "superseded"})
 	for what, plan := range map[string]Plan{"first": p, "emergency": emergency} {
 		text, err := yaml.Marshal(plan)
@@ -154,7 +153,7 @@ func FuzzParsePlan(f *testing.F) {
 
 // TestCRLSeries: successors cover the horizon without a gap, with growing numbers, none longer than 12 months.
 func TestCRLSeries(t *testing.T) {
-	r := execute(t, config(newRing(t)), firstPlan(t, newRing(t), keys.P256))
+	r := execute(t, config(newRing(t)), firstPlan(t, keys.P256))
 	var last bulkhead.Prepared
 	for _, p := range r.Prepared {
 		if p.Kind != bulkhead.PreparedCRL {
@@ -191,7 +190,7 @@ func TestCRLSeries(t *testing.T) {
 
 // TestSeriesEndsWithItsIssuer: no CRL or delegate outlives a root that ends before the horizon.
 func TestSeriesEndsWithItsIssuer(t *testing.T) {
-	p := firstPlan(t, newRing(t), keys.P256)
+	p := firstPlan(t, keys.P256)
 	p.Steps[0].Root.Days = 100
 	r := execute(t, config(newRing(t)), p)
 	root := parse(t, r.Authorities[0].Certificate)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -156,15 +157,14 @@ func (e *execution) makeDelegates(s DelegateStep) (Entry, error) {
 	return entry, nil
 }
 
-func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
+func (e *execution) makeCRLs(s CRLStep) (Entry, error) {
 	parent, err := e.parent(s.Authority)
 	if err != nil {
 		return Entry{}, err
 	}
-	number := max(s.AfterNumber, e.record.highestCRL(s.Authority))
-	if last := previous.highestCRL(s.Authority); last > s.AfterNumber {
-		return Entry{}, refused("after_number is %d, but number %d was signed in the previous ceremony", s.AfterNumber, last).
-			WithHint(fmt.Sprintf("after_number: %d (CRL numbers never go back, BR 7.2.2)", last))
+	number, err := e.lastNumber(s)
+	if err != nil {
+		return Entry{}, err
 	}
 	entries, err := crlEntries(s.Revoked)
 	if err != nil {
@@ -194,8 +194,23 @@ func (e *execution) makeCRLs(s CRLStep, previous *Transcript) (Entry, error) {
 			Authority: parent.ID, Kind: bulkhead.PreparedCRL, NotBefore: thisUpdate, NotAfter: nextUpdate, DER: der, CRLNumber: number,
 		})
 		entry.Outputs = append(entry.Outputs, Item{"crl", bulkhead.Digest(der), strconv.FormatInt(number, 10)})
+		e.record.CRLNumbers[s.Authority] = number
 	}
 	return entry, nil
+}
+
+// lastNumber is the number after which a series begins: that of the plan, which may not lie below what an earlier
+// ceremony signed, or of an earlier step.
+func (e *execution) lastNumber(s CRLStep) (int64, error) {
+	if last := e.earlier[s.Authority]; last > s.AfterNumber {
+		return 0, refused("after_number is %d, but number %d was signed in an earlier ceremony", s.AfterNumber, last).
+			WithHint(fmt.Sprintf("after_number: %d (CRL numbers never go back, BR 7.2.2)", last))
+	}
+	number := max(s.AfterNumber, e.record.CRLNumbers[s.Authority])
+	if number > math.MaxInt64-maxObjects {
+		return 0, refused("after_number %d leaves no number to follow", s.AfterNumber).WithHint("after_number: the highest CRL number ever signed")
+	}
+	return number, nil
 }
 
 // firstUpdate is thisUpdate of the first CRL of a series: backdated for clocks that are behind, and before neither the

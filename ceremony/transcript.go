@@ -32,6 +32,9 @@ type Transcript struct {
 	Previous  bulkhead.Hash `json:"previous"` // SHA-256 of the signed transcript before this one
 	Root      bulkhead.Hash `json:"root"`     // SHA-256 of the certificate whose key signs
 	Entries   []Entry       `json:"entries"`
+	// CRLNumbers are the highest numbers ever signed, by authority, this ceremony included: each transcript carries on
+	// what the one before it says.
+	CRLNumbers map[bulkhead.AuthorityID]int64 `json:"crl_numbers"`
 }
 
 // Entry is one step as carried out.
@@ -157,25 +160,6 @@ func verify(pub crypto.PublicKey, message, sig []byte) bool {
 		return rsa.VerifyPKCS1v15(k, hash, h.Sum(nil), sig) == nil
 	}
 	return false
-}
-
-// highestCRL is the highest CRL number that a transcript speaks of for an authority; 0 for none.
-func (t *Transcript) highestCRL(id bulkhead.AuthorityID) int64 {
-	var highest int64
-	if t == nil {
-		return 0
-	}
-	for _, entry := range t.Entries {
-		if entry.Kind != "crl" || entry.Authority != id {
-			continue
-		}
-		for _, item := range entry.Outputs {
-			if n, err := strconv.ParseInt(item.Detail, 10, 64); err == nil {
-				highest = max(highest, n)
-			}
-		}
-	}
-	return highest
 }
 
 func revokedItem(revoked []RevokedChild) Item {

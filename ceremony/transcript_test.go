@@ -12,7 +12,7 @@ import (
 )
 
 func TestTranscript(t *testing.T) {
-	p := firstPlan(t, newRing(t), keys.P384)
+	p := firstPlan(t, keys.P384)
 	r := execute(t, config(newRing(t)), p)
 	root := parse(t, r.Authorities[0].Certificate)
 	got, err := VerifyTranscript(r.Transcript, root)
@@ -47,9 +47,9 @@ func TestTranscript(t *testing.T) {
 }
 
 func TestTranscriptTampered(t *testing.T) {
-	r := execute(t, config(newRing(t)), firstPlan(t, newRing(t), keys.P256))
+	r := execute(t, config(newRing(t)), firstPlan(t, keys.P256))
 	root := parse(t, r.Authorities[0].Certificate)
-	other := parse(t, execute(t, config(newRing(t)), firstPlan(t, newRing(t), keys.P256)).Authorities[0].Certificate)
+	other := parse(t, execute(t, config(newRing(t)), firstPlan(t, keys.P256)).Authorities[0].Certificate)
 	text := string(r.Transcript)
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, r.Transcript, "", "  "); err != nil {
@@ -100,7 +100,7 @@ func TestTranscriptNamesItsCertificate(t *testing.T) {
 }
 
 func FuzzVerifyTranscript(f *testing.F) {
-	r := execute(f, config(newRing(f)), firstPlan(f, newRing(f), keys.P256))
+	r := execute(f, config(newRing(f)), firstPlan(f, keys.P256))
 	root := parse(f, r.Authorities[0].Certificate)
 	want, err := VerifyTranscript(r.Transcript, root)
 	if err != nil {
