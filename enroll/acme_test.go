@@ -165,6 +165,7 @@ func TestACMEZ(t *testing.T) {
 	ctx := t.Context()
 	for _, challenge := range []string{"http-01", "tls-alpn-01"} {
 		t.Run(challenge, func(t *testing.T) {
+			w.t = t
 			c := w.acmez(challenge, "/acme/directory")
 			a := w.acmezAccount(c)
 			key := newKey(t)

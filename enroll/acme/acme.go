@@ -29,7 +29,7 @@ type Config struct {
 	Service *enroll.Service
 	// BaseURL is the address under which clients reach us, without a slash at the end ("https://ca.test:14000"). nil
 	// means scheme and Host of each request; accounts then have as many addresses as the server has names.
-	BaseURL func(*http.Request) string
+	BaseURL        func(*http.Request) string
 	TermsOfService string   // URL; when set, new accounts must agree
 	Website        string   // URL
 	CAAIdentities  []string // as CAA records name us
