@@ -162,6 +162,7 @@ func TestUnusual(t *testing.T) {
 		"unknown extension":       craft(withExt(extn("\x2a\x03", false, nil))),
 		"unknown entry extension": craft(entryExt(extn("\x2a\x03", false, nil), extn(oidReason, false, []byte{10, 1, 1}))),
 		"explicit reason 0":       craft(entryExt(extn(oidReason, false, []byte{10, 1, 0}))),
+		"number of 20 octets":     craft(crlNumber(element(2, bytes.Repeat([]byte{0x7f}, 20)))),
 		"IDP scope alone":         craft(idp(true, element(0x82, yes))),
 		"AKI with issuer": craft(func(c *crafted) {
 			c.extensions = element(0xa0, element(0x30, extNum, extn(oidAKI, false, element(0x30, element(0x80, []byte{1}), element(0xa1, theURI), element(0x82, []byte{1})))))
