@@ -142,6 +142,8 @@ func classifyState(code string) bulkhead.Kind {
 	switch code {
 	case "23505", "23503": // unique_violation, foreign_key_violation
 		return bulkhead.KindConflict
+	case "22021", "22P05": // character_not_in_repertoire, untranslatable_character
+		return bulkhead.KindMalformed
 	case "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25006":
 		// serialization_failure, deadlock_detected, lock_not_available, query_canceled, shutdown and start-up,
 		// idle_session_timeout, idle_in_transaction_session_timeout, read_only_sql_transaction (a standby)

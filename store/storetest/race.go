@@ -339,3 +339,27 @@ func testCancelled(t *testing.T, open Open) {
 	wantKind(t, err, bulkhead.KindUnavailable)
 	equal(t, len(checkEvidence(t, s)), 0)
 }
+
+// testStrangeText checks that text from strangers neither keeps a row out nor breaks a look-up.
+func testStrangeText(t *testing.T, open Open) {
+	s, ctx := open(t, nil), t.Context()
+	strange := "a\x00b\xffc'; DROP TABLE orders; --"
+	a := bulkhead.Alarm{Detector: "D1", Key: "k", Message: strange, FirstAt: at(1), LastAt: at(1)}
+	equal(t, value(s.RaiseAlarm(ctx, a, event("alarm")))(t), true)
+	equal(t, value(s.Alarms(ctx, 1))(t)[0].Message, "a\uFFFDb\uFFFDc'; DROP TABLE orders; --")
+
+	o := order("o", "z")
+	ok(t, s.CreateOrder(ctx, o, []bulkhead.Authorization{authorization("z", "a.test")}))
+	z := authorization("z", "a.test")
+	z.State = bulkhead.AuthorizationInvalid
+	z.Challenges[0].Problem = bulkhead.NewFault(bulkhead.KindIncorrectResponse, strange)
+	v := &bulkhead.Validation{ID: "v", AuthorizationID: "z", Detail: strange}
+	ok(t, s.UpdateAuthorization(ctx, z, bulkhead.AuthorizationPending, v))
+	ok(t, s.PutCAAChecks(ctx, []bulkhead.CAACheck{{OrderID: "o", Detail: strange}}))
+	_ = value(s.Authorization(ctx, "z"))(t)
+
+	_, err := s.Order(ctx, strange)
+	if k := bulkhead.KindOf(err); k != bulkhead.KindNotFound && k != bulkhead.KindMalformed {
+		t.Fatalf("a strange id gives kind %q: %v", k, err)
+	}
+}

@@ -140,6 +140,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Reopen", testReopen},
 		{"CommitLost", testCommitLost},
 		{"AcknowledgementLost", testAcknowledgementLost},
+		{"StrangeText", testStrangeText},
 		{"Closed", testClosed},
 		{"Cancelled", testCancelled},
 	} {

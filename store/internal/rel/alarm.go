@@ -27,7 +27,7 @@ func (s *Store) RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Ev
 			return err
 		}
 		_, err := exec(ctx, t, `INSERT INTO alarms (detector, key, severity, message, runbook, first_at, last_at, count)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, a.Detector, a.Key, string(a.Severity), a.Message, a.Runbook,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, a.Detector, a.Key, string(a.Severity), text(a.Message), a.Runbook,
 			unix(a.FirstAt), unix(a.LastAt), a.Count)
 		if err != nil {
 			return err

@@ -82,7 +82,7 @@ func (s *Store) BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkh
 			return err
 		}
 		n, err := exec(ctx, t, `INSERT INTO blocked_keys (key_hash, blocked_at, reason, actor) VALUES ($1, $2, $3, $4)
-			ON CONFLICT DO NOTHING`, hashArg(k.KeyHash), unix(k.BlockedAt), k.Reason, k.Actor)
+			ON CONFLICT DO NOTHING`, hashArg(k.KeyHash), unix(k.BlockedAt), text(k.Reason), text(k.Actor))
 		if err != nil || n == 0 {
 			return err
 		}

@@ -69,7 +69,7 @@ func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorizatio
 		}
 		_, err = exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
 			at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
-			string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), v.Detail)
+			string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), text(v.Detail))
 		return err
 	})
 }

@@ -33,7 +33,7 @@ func (s *Store) CreateChange(ctx context.Context, c bulkhead.Change, items []bul
 	}
 	return s.write(ctx, "CreateChange", ev, func(t *tx) error {
 		n, err := exec(ctx, t, `INSERT INTO changes (`+changeFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-			ON CONFLICT DO NOTHING`, c.ID, string(c.State), c.Actor, c.Why, len(items), hashArg(c.PreviewHash), blob(c.Preview),
+			ON CONFLICT DO NOTHING`, c.ID, string(c.State), text(c.Actor), text(c.Why), len(items), hashArg(c.PreviewHash), blob(c.Preview),
 			int64(c.Epoch), unix(c.CreatedAt), unix(c.ActivatedAt))
 		if err != nil {
 			return err
@@ -121,7 +121,7 @@ func (s *Store) MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhe
 
 func (t *tx) moveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState) error {
 	n, err := exec(ctx, t, `UPDATE changes SET state = $3, actor = $4, why = $5, preview_hash = $6, preview = $7, epoch = $8,
-		activated_at = $9 WHERE id = $1 AND state = $2`, c.ID, string(expect), string(c.State), c.Actor, c.Why,
+		activated_at = $9 WHERE id = $1 AND state = $2`, c.ID, string(expect), string(c.State), text(c.Actor), text(c.Why),
 		hashArg(c.PreviewHash), blob(c.Preview), int64(c.Epoch), unix(c.ActivatedAt))
 	return t.moved(ctx, n, err, "changes", "change", c.ID, string(expect))
 }

@@ -30,6 +30,8 @@ func (s *Store) fault(op string, err error) error {
 	switch kind := s.dialect.Classify(err); kind {
 	case bulkhead.KindConflict:
 		return bulkhead.Faultf(kind, "%s: the row exists already, or what it refers to does not", op).WithCause(err)
+	case bulkhead.KindMalformed:
+		return bulkhead.Faultf(kind, "%s: a name or id is not valid UTF-8 text", op).WithCause(err)
 	case bulkhead.KindUnavailable:
 		return bulkhead.NewFault(kind, "the store is away or busy").WithCause(err).WithRetry(retryAfter).
 			WithHint("bulkhead doctor says what is wrong with the database")

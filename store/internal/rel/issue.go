@@ -188,7 +188,7 @@ func (r *certificateColumns) add(it bulkhead.Reservation, seq int64) {
 	r.state = append(r.state, string(bulkhead.Reserved))
 	r.profile = append(r.profile, c.Profile)
 	r.names = append(r.names, jsonArg(c.Names))
-	r.subject = append(r.subject, c.Subject)
+	r.subject = append(r.subject, text(c.Subject))
 	r.key = append(r.key, hashArg(c.KeyHash))
 	r.digest = append(r.digest, hashArg(it.Intent.Digest))
 	r.fingerprint = append(r.fingerprint, []byte{})

@@ -160,7 +160,7 @@ func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev
 		for _, c := range checks {
 			order, kind, name = append(order, c.OrderID), append(kind, string(c.Identifier.Type)), append(name, c.Identifier.Value)
 			at, until = append(at, unix(c.At)), append(until, unix(c.ValidUntil))
-			result, detail = append(result, string(c.Result)), append(detail, c.Detail)
+			result, detail = append(result, string(c.Result)), append(detail, text(c.Detail))
 		}
 		return t.batch(ctx, insertCAA, order, kind, name, at, until, result, detail)
 	})

@@ -40,7 +40,7 @@ func (s *Store) CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, e
 	return s.write(ctx, "CreateRequest", ev, func(t *tx) error {
 		n, err := exec(ctx, t, `INSERT INTO requests (`+requestFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT DO NOTHING`, r.ID, r.Action, blob(r.Payload), hashArg(r.Digest), int64(r.Needed), string(r.State),
-			r.Actor, r.Reason, unix(r.CreatedAt), unix(r.ExpiresAt))
+			text(r.Actor), text(r.Reason), unix(r.CreatedAt), unix(r.ExpiresAt))
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,8 @@ type Dialect struct {
 	ForUpdate string
 	// Arrays says that a column of values can be bound to one parameter, so that one statement writes many rows.
 	Arrays bool
-	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, unavailable for a
-	// database that is away or busy, internal for the rest.
+	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, malformed for text that
+	// the engine cannot hold, unavailable for a database that is away or busy, internal for the rest.
 	Classify func(error) bulkhead.Kind
 }
 

@@ -66,6 +66,12 @@ func bytesOf(src any) ([]byte, error) {
 	}
 }
 
+// text is free text as both engines can keep it: valid UTF-8 without NUL, what is not being replaced. Such text may come
+// from strangers (DNS answers, HTTP replies), and must not keep the row that it explains out of the record.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 func hashArg(h bulkhead.Hash) []byte {
 	if h.IsZero() {
 		return []byte{}
