@@ -54,7 +54,7 @@ type Log struct {
 	mu         sync.Mutex // guards below
 	checkpoint tlog.Checkpoint
 	pending    []mark    // batches not yet covered, oldest first
-	lookedAt   time.Time // when the rows were last read to their end; zero before
+	lookedAt   time.Time // when the rows were last read, at first when Run began
 	failing    bool      // the last look failed
 }
 
@@ -157,7 +157,7 @@ func takeLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// read is the tile reader over the log's directory.
+// reader is the tile reader over a log directory.
 func reader(dir string) tlog.TileReader {
 	return func(path string) ([]byte, error) { return tiles.Read(dir, path) }
 }

@@ -68,6 +68,23 @@ func sameLeaves(t *testing.T, h *house, cp tlog.Checkpoint) {
 	}
 }
 
+// TestBacklog starts over more rows than one look copies.
+func TestBacklog(t *testing.T) {
+	h := newHouse(t, t.TempDir())
+	const n = 5 * 1024
+	batch := make([]bulkhead.Evidence, n)
+	for i := range batch {
+		batch[i] = base(t, bulkhead.EvAccount, i)
+	}
+	h.append(t, batch...)
+	r := start(t, h.config())
+	r.covered(t, n)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	sameLeaves(t, h, r.Checkpoint())
+}
+
 func TestRowIsCoveredWithinTwoSeconds(t *testing.T) {
 	h := newHouse(t, t.TempDir())
 	cfg := h.config()

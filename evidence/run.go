@@ -17,6 +17,8 @@ import (
 const (
 	// batchRows bounds what is held in memory and made durable at once.
 	batchRows = 1024
+	// lookBatches bounds a look, so that checkpoints and lag are seen to while a long backlog is copied.
+	lookBatches = 4
 	// recheck is how many leaves are compared with their rows at a start; Check compares all.
 	recheck = 1024
 	// finishTime bounds the last look after Run was told to stop.
@@ -80,11 +82,12 @@ func (l *Log) session(ctx context.Context, w *tiles.Writer) error {
 		return err
 	}
 	for {
-		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+		more, err := s.look(ctx)
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		l.watchLag(ctx)
-		if !pause(ctx, l.cfg.Interval/4) {
+		if ctx.Err() != nil || !more && !pause(ctx, l.cfg.Interval/4) {
 			return s.finish(ctx)
 		}
 	}
@@ -95,10 +98,11 @@ func (s *session) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
 	for {
-		if err := s.look(ctx); err != nil {
+		more, err := s.look(ctx)
+		if err != nil {
 			return err
 		}
-		if s.l.Checkpoint().Size >= s.edge.Size() || !pause(ctx, s.l.cfg.Interval/8) {
+		if !more && (s.l.Checkpoint().Size >= s.edge.Size() || !pause(ctx, s.l.cfg.Interval/8)) {
 			return nil
 		}
 	}
@@ -253,25 +257,26 @@ func follow(was bulkhead.EvidenceRow, rows []bulkhead.EvidenceRow) error {
 	return nil
 }
 
-// look copies all rows that are new and takes note of a newer checkpoint.
-func (s *session) look(ctx context.Context) error {
-	for more := true; more; {
+// look copies rows that are new and takes note of a newer checkpoint; more says that there are rows left.
+func (s *session) look(ctx context.Context) (more bool, err error) {
+	more = true
+	for n := 0; n < lookBatches && more; n++ {
 		rows, err := s.l.cfg.Rows.EvidenceAfter(ctx, s.edge.Size(), batchRows)
 		if err != nil {
-			return fmt.Errorf("evidence rows: %w", err)
+			return false, fmt.Errorf("evidence rows: %w", err)
 		}
 		if err := s.append(ctx, rows); err != nil {
-			return err
+			return false, err
 		}
-		more = len(rows) == batchRows && ctx.Err() == nil
+		more = len(rows) == batchRows
 	}
 	s.l.mu.Lock()
 	s.l.failing, s.l.lookedAt = false, s.l.cfg.Now()
 	s.l.mu.Unlock()
 	if err := s.l.guard.err(); err != nil {
-		return &ForkError{What: err.Error()}
+		return false, &ForkError{What: err.Error()}
 	}
-	return s.l.refresh()
+	return more, s.l.refresh()
 }
 
 // append makes rows durable in the tiles and lets the guard sign the tree that they make.

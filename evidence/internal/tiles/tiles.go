@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -31,6 +32,10 @@ const never = 100 * 365 * 24 * time.Hour
 
 // collect is how often partial tiles that full ones replaced are removed.
 const collect = time.Minute
+
+// quiet sends what the library logs through klog, which would write to stderr, to the logger of the first writer. klog
+// is one per process and its logger must not change while others use it.
+var quiet sync.Once
 
 // CheckpointPath is the checkpoint's name in a log directory.
 const CheckpointPath = "checkpoint"
@@ -53,7 +58,7 @@ type Writer struct {
 
 // Open opens the log in cfg.Dir, or starts an empty one with a checkpoint over no leaves, and begins to publish.
 func Open(ctx context.Context, cfg Config) (*Writer, error) {
-	klog.SetSlogLogger(cfg.Log) // the library logs through klog, which would write to stderr
+	quiet.Do(func() { klog.SetSlogLogger(cfg.Log) })
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Writer{cfg: cfg, cancel: cancel}
 	var err error
@@ -94,6 +99,11 @@ func (w *Writer) HasCheckpoint() bool {
 func (w *Writer) Append(ctx context.Context, first int64, leaves [][]byte) error {
 	if len(leaves) == 0 {
 		return nil
+	}
+	if size, err := w.Size(ctx); err != nil {
+		return err
+	} else if size != first {
+		return fmt.Errorf("the log has %d leaves, the next one is not number %d", size, first)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
