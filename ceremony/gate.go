@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha1"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"slices"
 	"time"
@@ -49,6 +51,7 @@ var (
 func gate(cert, issuer *x509.Certificate, role Role, now time.Time) error {
 	checks := []func() error{
 		func() error { return gateKey(cert) },
+		func() error { return gateKeyID(cert, role) },
 		func() error { return gateCommon(cert, now) },
 	}
 	if role != RoleRoot {
@@ -79,14 +82,33 @@ func gateKey(cert *x509.Certificate) error {
 	return nil
 }
 
-func gateCommon(cert *x509.Certificate, now time.Time) error {
+// gateKeyID: ours is RFC 7093 method 1. A cross-certificate repeats the identifier of an authority that may not be ours,
+// which is SHA-1 over the same bits with nearly everybody (RFC 5280 section 4.2.1.2); it names the key and secures nothing.
+func gateKeyID(cert *x509.Certificate, role Role) error {
 	skid, err := profile.KeyID(cert.PublicKey)
 	if err != nil {
 		return err
 	}
+	if bytes.Equal(cert.SubjectKeyId, skid) {
+		return nil
+	}
+	var spki struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if role == RoleCross {
+		if _, err := asn1.Unmarshal(cert.RawSubjectPublicKeyInfo, &spki); err != nil {
+			return malformedCertificate(err)
+		}
+		if sum := sha1.Sum(spki.Key.Bytes); bytes.Equal(cert.SubjectKeyId, sum[:]) {
+			return nil
+		}
+	}
+	return refused("subject key identifier is not that of the key").WithHint("make the template with pki/profile")
+}
+
+func gateCommon(cert *x509.Certificate, now time.Time) error {
 	switch {
-	case !bytes.Equal(cert.SubjectKeyId, skid):
-		return refused("subject key identifier is not that of the key").WithHint("make the template with pki/profile")
 	case cert.SerialNumber.Sign() <= 0 || cert.SerialNumber.BitLen() < 64 || cert.SerialNumber.BitLen() > 159:
 		return refused("serial number has %d bits, not between 64 and 159 (BR 7.1)", cert.SerialNumber.BitLen()).WithHint("use a random serial")
 	case now.Sub(cert.NotBefore) > oneDay || cert.NotBefore.After(now):

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,37 @@ func TestForeignRoot(t *testing.T) {
 	parsed, err := x509.ParseCertificate(a.Certificate)
 	if err != nil || !bytes.Equal(parsed.RawSubject, a.Subject) {
 		t.Errorf("subject differs: %v", err)
+	}
+}
+
+// TestForeignRootUnderOurs cross-signs a root of OpenSSL's, whose key identifier is SHA-1, under a root of ours: what it
+// signed before verifies through the cross-certificate.
+func TestForeignRootUnderOurs(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-sha256", "-keyout", "foreign.key", "-out", "foreign.pem", "-subj", "/C=CH/O=Enterprise/CN=Enterprise Root", "-days", "36500",
+			"-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"},
+		{"req", "-newkey", "rsa:2048", "-nodes", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=leaf.test"},
+		{"x509", "-req", "-in", "leaf.csr", "-CA", "foreign.pem", "-CAkey", "foreign.key", "-CAcreateserial", "-sha256", "-days", "36500", "-extfile", "leaf.cnf", "-out", "leaf.pem"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "leaf.cnf"), []byte("authorityKeyIdentifier=keyid\nextendedKeyUsage=serverAuth\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := openssl(t, dir, args...); err != nil {
+			t.Fatalf("openssl %v: %v %s", args, err, out)
+		}
+	}
+	now := time.Now().Add(time.Minute)
+	c, p := config(newRing(t)), firstPlan(t, keys.P256)
+	c.Now = func() time.Time { return now }
+	p.Existing = []Existing{{ID: "foreign", Kind: bulkhead.RootAuthority, Certificate: readPEM(t, dir, "foreign.pem")}}
+	p.Steps = append(p.Steps, Step{Cross: &CrossStep{Subject: "foreign", Parent: "root", Days: 1000, PathLen: 1}})
+	r := execute(t, c, p)
+	writePEM(t, dir, "root.pem", "CERTIFICATE", r.Authorities[0].Certificate)
+	writePEM(t, dir, "cross.pem", "CERTIFICATE", r.Certificates[len(r.Certificates)-1].DER)
+	out, err := openssl(t, dir, "verify", "-x509_strict", "-attime", strconv.FormatInt(now.Add(time.Minute).Unix(), 10), "-CAfile", "root.pem", "-untrusted", "cross.pem", "leaf.pem")
+	if err != nil {
+		t.Errorf("leaf of the foreign root through the cross-certificate: %v %s", err, out)
 	}
 }
 

@@ -170,11 +170,12 @@ func ParsePlan(text []byte) (Plan, error) {
 	return p, p.Check()
 }
 
-// Digest names the plan in the transcript: SHA-256 of its compact JSON.
+// Digest names the plan in the transcript: SHA-256 of its compact JSON. It is zero for a plan that Check refuses because
+// JSON cannot hold one of its dates.
 func (p Plan) Digest() bulkhead.Hash {
 	text, err := json.Marshal(p)
 	if err != nil {
-		panic(err) // a Plan holds nothing that JSON cannot hold
+		return bulkhead.Hash{}
 	}
 	return bulkhead.Digest(text)
 }
@@ -191,6 +192,9 @@ func (p Plan) Check() error {
 	known := make(map[bulkhead.AuthorityID]bulkhead.AuthorityKind)
 	subjects := make(map[Name]bool)
 	for _, x := range p.Existing {
+		if x.Kind != bulkhead.RootAuthority && x.Kind != bulkhead.IssuingAuthority && x.Kind != bulkhead.InfrastructureAuthority {
+			return refused("existing %s has the kind %q", x.ID, x.Kind).WithHint("kind: root, issuing or infrastructure")
+		}
 		if err := checkNew(known, x.ID, x.Kind); err != nil {
 			return err
 		}
@@ -330,6 +334,11 @@ func (s CRLStep) check(known map[bulkhead.AuthorityID]bulkhead.AuthorityKind) er
 	}
 	if s.count() > maxObjects {
 		return refused("%d CRLs in one step, at most %d", s.count(), maxObjects).WithHint("make turnover_days longer or horizon_days shorter")
+	}
+	for _, r := range s.Revoked {
+		if _, err := r.At.MarshalText(); err != nil {
+			return refused("certificate %s is revoked at a date that does not exist", r.Serial).WithHint("at: 2026-11-21T12:00:00Z")
+		}
 	}
 	if s.AfterNumber < 0 {
 		return refused("after_number %d is negative", s.AfterNumber).WithHint("after_number: the highest CRL number ever signed, 0 for none")

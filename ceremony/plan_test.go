@@ -66,6 +66,10 @@ func TestPlanRefuses(t *testing.T) {
 		{"CRL without overlap", func(p *Plan) { p.Steps[5].CRL.OverlapDays = 0 }},
 		{"a thousand CRLs", func(p *Plan) { p.Steps[5].CRL.HorizonDays, p.Steps[5].CRL.TurnoverDays = 3650, 1 }},
 		{"negative number", func(p *Plan) { p.Steps[5].CRL.AfterNumber = -1 }},
+		{"existing of no kind", func(p *Plan) { p.Existing = []Existing{{ID: "old", Kind: "leaf"}} }},
+		{"revoked at no date", func(p *Plan) {
+			p.Steps[5].CRL.Revoked = []RevokedChild{{Serial: serialOf(t, 1), At: testNow.In(time.FixedZone("", 24*3600)), Reason: "superseded"}}
+		}},
 		{"cross to itself", func(p *Plan) {
 			p.Steps = append(p.Steps, Step{Cross: &CrossStep{Subject: "root", Parent: "root", Days: 100}})
 		}},
@@ -139,6 +143,7 @@ func TestParsePlan(t *testing.T) {
 func FuzzParsePlan(f *testing.F) {
 	f.Add([]byte("title: x\nstatus_url: http://a\nroot: root\nsteps:\n- root: {id: root, subject: {common_name: R, organization: O, country: CH}, algorithm: p256, days: 10}\n"))
 	f.Add([]byte("steps: [{crl: {authority: root, turnover_days: 0, revoked: [{serial: 01ab, at: 2026-01-01T00:00:00Z}]}}]"))
+	f.Add([]byte("title: x\nstatus_url: http://a\nroot: root\nexisting: [{id: root, kind: root}]\nsteps:\n- crl: {authority: root, horizon_days: 9, turnover_days: 3, overlap_days: 1, revoked: [{serial: 01ab, at: 2026-01-01T00:00:00+24:00}]}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		p, err := ParsePlan(text)
 		if err == nil {

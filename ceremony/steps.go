@@ -101,7 +101,7 @@ func (e *execution) makeCross(s CrossStep) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	in.RawSubject, in.PublicKey, in.PathLen = subject.Subject, subject.cert.PublicKey, s.PathLen
+	in.RawSubject, in.PublicKey, in.KeyID, in.PathLen = subject.Subject, subject.cert.PublicKey, subject.cert.SubjectKeyId, s.PathLen
 	tmpl, err := profile.Cross(in)
 	if err != nil {
 		return Entry{}, err

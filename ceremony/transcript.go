@@ -165,7 +165,7 @@ func verify(pub crypto.PublicKey, message, sig []byte) bool {
 func revokedItem(revoked []RevokedChild) Item {
 	text, err := json.Marshal(revoked)
 	if err != nil {
-		panic(err) // it holds nothing that JSON cannot hold
+		panic(err) // Plan.Check saw that JSON can hold it
 	}
 	return Item{"revoked", bulkhead.Digest(text), strconv.Itoa(len(revoked)) + " entries"}
 }

@@ -15,6 +15,7 @@ type House struct {
 	Subject    pkix.Name
 	RawSubject []byte // DER; wins over Subject: a cross-certificate repeats its subject byte for byte
 	PublicKey  crypto.PublicKey
+	KeyID      []byte // Cross only: the subject key identifier of the authority's own certificate; computed when empty
 	Serial     bulkhead.Serial
 	Now        time.Time
 	Validity   time.Duration // inclusive; cut to the parent's end
@@ -51,8 +52,8 @@ func Issuing(in House) (*x509.Certificate, error) {
 	return t, subordinate(t, in, 0)
 }
 
-// Cross is a certificate over an authority that has one already (BR 7.1.2.2): same subject bytes, same key, another
-// issuer. RawSubject is required.
+// Cross is a certificate over an authority that has one already (BR 7.1.2.2): same subject bytes, same key, same key
+// identifier (what the authority signed points at it), another issuer. RawSubject is required.
 func Cross(in House) (*x509.Certificate, error) {
 	if len(in.RawSubject) == 0 {
 		return nil, internal("a cross-certificate repeats the subject's bytes; RawSubject is empty")
@@ -60,6 +61,9 @@ func Cross(in House) (*x509.Certificate, error) {
 	t, err := authority(in)
 	if err != nil {
 		return nil, err
+	}
+	if len(in.KeyID) != 0 {
+		t.SubjectKeyId = slices.Clone(in.KeyID)
 	}
 	return t, subordinate(t, in, in.PathLen)
 }
