@@ -27,7 +27,7 @@ func (s *Signer) authority(ctx context.Context, id bulkhead.AuthorityID) (*autho
 	}
 	rec, err := s.cfg.Store.Authority(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, hinted(err, "choose one of: bulkhead hierarchy show")
 	}
 	return s.known(ctx, rec)
 }
@@ -97,4 +97,13 @@ func (a *authority) mayIssue(kind bulkhead.AuthorityKind) error {
 // chain is what a client needs besides its certificate: issuer first, root last.
 func (a *authority) chain() [][]byte {
 	return append([][]byte{a.Certificate}, a.Chain...)
+}
+
+// hinted adds the next step to a fault of the record that has none.
+func hinted(err error, hint string) error {
+	f := *bulkhead.AsFault(err)
+	if f.Hint == "" {
+		f.Hint = hint
+	}
+	return &f
 }

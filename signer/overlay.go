@@ -18,7 +18,7 @@ func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.Aut
 	}
 	c, err := s.cfg.Store.Change(ctx, change)
 	if err != nil {
-		return nil, err
+		return nil, hinted(err, "plan the change first: bulkhead cert revoke")
 	}
 	switch c.State {
 	case bulkhead.ChangeApproved, bulkhead.ChangeStaged, bulkhead.ChangeActivated:

@@ -16,7 +16,7 @@ func (s *Signer) checkEvidence(ctx context.Context, req bulkhead.CertificateRequ
 	}
 	validations, checks, err := s.cfg.Store.OrderEvidence(ctx, req.OrderID)
 	if err != nil {
-		return err
+		return hinted(err, "place an order first")
 	}
 	now := s.now()
 	var subs []bulkhead.SubFault
