@@ -111,11 +111,12 @@ func (s *Service) UpdateAccount(ctx context.Context, a bulkhead.Account, contact
 	if err := s.checkContacts(contacts); err != nil {
 		return a, err
 	}
-	a.Contacts = contacts
-	if termsAgreed && a.TermsAt.IsZero() {
-		a.TermsAt = s.now()
-	}
-	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "contacts updated", bulkhead.Hash{}))
+	return s.changeAccount(ctx, a, "contacts updated", bulkhead.Hash{}, func(now *bulkhead.Account) {
+		now.Contacts = contacts
+		if termsAgreed && now.TermsAt.IsZero() {
+			now.TermsAt = s.now()
+		}
+	})
 }
 
 // ChangeKey gives the account another key (RFC 8555 section 7.3.5); the old key is dead when it returns. It fails with
@@ -132,14 +133,29 @@ func (s *Service) ChangeKey(ctx context.Context, a bulkhead.Account, req Account
 	if err != nil {
 		return a, err
 	}
-	a.JWK, a.Thumbprint = req.JWK, req.Thumbprint
-	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "key changed", bulkhead.Digest(spki)))
+	return s.changeAccount(ctx, a, "key changed", bulkhead.Digest(spki), func(now *bulkhead.Account) {
+		now.JWK, now.Thumbprint = req.JWK, req.Thumbprint
+	})
 }
 
 // DeactivateAccount ends the account for ever; its pending orders come to nothing.
 func (s *Service) DeactivateAccount(ctx context.Context, a bulkhead.Account) (bulkhead.Account, error) {
-	a.State = bulkhead.AccountDeactivated
-	return a, s.cfg.Store.UpdateAccount(ctx, a, bulkhead.AccountValid, s.accountEvidence(a, "deactivated", bulkhead.Hash{}))
+	return s.changeAccount(ctx, a, "deactivated", bulkhead.Hash{}, func(now *bulkhead.Account) { now.State = bulkhead.AccountDeactivated })
+}
+
+// changeAccount applies a change to the row as it is now, so that no change undoes another. A request signed by a key
+// that was replaced meanwhile is refused.
+func (s *Service) changeAccount(ctx context.Context, asked bulkhead.Account, what string, key bulkhead.Hash, change func(*bulkhead.Account)) (bulkhead.Account, error) {
+	defer s.lock(asked.ID)()
+	now, err := s.Account(ctx, asked.ID)
+	if err != nil {
+		return asked, err
+	}
+	if now.Thumbprint != asked.Thumbprint {
+		return asked, bulkhead.NewFault(bulkhead.KindUnauthorized, "the account has another key by now")
+	}
+	change(&now)
+	return now, s.cfg.Store.UpdateAccount(ctx, now, bulkhead.AccountValid, s.accountEvidence(now, what, key))
 }
 
 func (s *Service) accountEvidence(a bulkhead.Account, detail string, key bulkhead.Hash) bulkhead.Evidence {

@@ -64,16 +64,22 @@ func newWorld(t testing.TB, change ...func(*front.Config)) *world {
 		CAAIdentities: []string{"ca.test"}, Timeout: time.Second, Now: time.Now})
 	ok(t, err)
 	w.house = newHouse(t, func(c *enroll.Config) { c.Validator = v })
+	w.serve(change...)
+	return w
+}
+
+// serve opens the surface over the present service.
+func (w *world) serve(change ...func(*front.Config)) {
+	w.t.Helper()
 	cfg := front.Config{Service: w.svc, Website: "https://ca.test/", CAAIdentities: []string{"ca.test"}}
 	for _, f := range change {
 		f(&cfg)
 	}
 	handler, err := front.New(cfg)
-	ok(t, err)
+	ok(w.t, err)
 	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	w.t.Cleanup(server.Close)
 	w.base = server.URL
-	return w
 }
 
 // ServeHTTP serves http-01 files.

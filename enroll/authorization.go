@@ -66,8 +66,19 @@ func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizat
 	if err != nil || a.State != bulkhead.AuthorizationPending {
 		return a, err
 	}
-	_, err = s.pool.start("validate/"+challengeID, func(ctx context.Context) { s.validate(ctx, authorizationID, challengeID) })
-	return a, err
+	return a, s.startValidation(authorizationID, challengeID)
+}
+
+// startValidation validates in the background, once however often it is asked to.
+func (s *Service) startValidation(authorizationID, challengeID string) error {
+	_, err := s.pool.start("validate/"+challengeID, func(ctx context.Context) {
+		s.lost.Delete(challengeID)
+		if err := s.validate(ctx, authorizationID, challengeID); err != nil {
+			s.lost.Store(challengeID, authorizationID)
+			s.log.ErrorContext(ctx, "validating; the challenge stays in processing", "authorization", authorizationID, "challenge", challengeID, "error", err)
+		}
+	})
+	return err
 }
 
 func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
@@ -94,30 +105,23 @@ func challengeAt(a bulkhead.Authorization, id string) int {
 	return slices.IndexFunc(a.Challenges, func(c bulkhead.Challenge) bool { return c.ID == id })
 }
 
-// validate performs one challenge and stores the outcome. When the outcome cannot be stored the challenge stays in
-// processing, and Resume validates again.
-func (s *Service) validate(ctx context.Context, authorizationID, challengeID string) {
-	log := s.log.With("authorization", authorizationID, "challenge", challengeID)
+// validate performs one challenge and stores the outcome. An error means that the outcome could not be stored: the
+// challenge stays in processing and is validated again.
+func (s *Service) validate(ctx context.Context, authorizationID, challengeID string) error {
 	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
 	if err != nil {
-		log.ErrorContext(ctx, "loading an authorization to validate", "error", err)
-		return
+		return err
 	}
 	a = s.aged(a)
 	i := challengeAt(a, challengeID)
 	if i < 0 || a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengeProcessing {
-		return
+		return nil
 	}
 	detail, err := s.look(ctx, a, a.Challenges[i])
 	if ctx.Err() != nil {
-		return // shutting down: what was seen may be the shutdown
+		return ctx.Err() // shutting down: what was seen may be the shutdown
 	}
-	if err != nil && bulkhead.KindOf(err) == bulkhead.KindInternal {
-		log.ErrorContext(ctx, "validating", "error", err)
-	}
-	if err := s.conclude(ctx, authorizationID, challengeID, detail, err); err != nil {
-		log.ErrorContext(ctx, "storing the outcome of a validation", "error", err)
-	}
+	return s.conclude(ctx, authorizationID, challengeID, detail, err)
 }
 
 // look asks the validator, for an account that is still in office.

@@ -102,8 +102,8 @@ func (s *Service) issue(ctx context.Context, orderID string) error {
 	default:
 		return err
 	}
-	if s.now().After(o.ExpiresAt) {
-		return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindMalformed, "the order expired before it could be issued"))
+	if now := s.now(); now.After(o.ExpiresAt) || now.After(o.ProcessingSince.Add(s.limits.IssueTries)) {
+		return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
 	}
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
@@ -218,20 +218,16 @@ func (s *Service) lookCAA(ctx context.Context, o bulkhead.Order, a bulkhead.Auth
 	return c, sub, nil
 }
 
+// resumeBatch bounds what one look for unfinished work loads.
+const resumeBatch = 100_000
+
 // Resume takes up what an earlier process left behind: orders in processing, and challenges whose validation had not
 // ended. It runs them by the ordinary path and returns when they are started.
 func (s *Service) Resume(ctx context.Context) error {
-	const batch = 1000
-	processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, batch)
-	if err != nil {
+	if err := s.retry(ctx); err != nil {
 		return err
 	}
-	for _, o := range processing {
-		if _, err := s.startIssue(o.ID); err != nil {
-			return err
-		}
-	}
-	pending, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderPending, batch)
+	pending, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderPending, resumeBatch)
 	if err != nil {
 		return err
 	}
@@ -241,6 +237,24 @@ func (s *Service) Resume(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// retry takes up orders in processing, and validations of this process whose outcome could not be stored.
+func (s *Service) retry(ctx context.Context) error {
+	processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch)
+	if err != nil {
+		return err
+	}
+	for _, o := range processing {
+		if _, err := s.startIssue(o.ID); err != nil {
+			return err
+		}
+	}
+	s.lost.Range(func(challenge, authorization any) bool {
+		err = s.startValidation(authorization.(string), challenge.(string))
+		return err == nil
+	})
+	return err
 }
 
 func (s *Service) resumePending(ctx context.Context, o bulkhead.Order) error {
@@ -257,7 +271,7 @@ func (s *Service) resumePending(ctx context.Context, o bulkhead.Order) error {
 			if a.State != bulkhead.AuthorizationPending || c.State != bulkhead.ChallengeProcessing {
 				continue
 			}
-			if _, err := s.pool.start("validate/"+c.ID, func(ctx context.Context) { s.validate(ctx, a.ID, c.ID) }); err != nil {
+			if err := s.startValidation(a.ID, c.ID); err != nil {
 				return err
 			}
 		}

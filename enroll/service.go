@@ -42,6 +42,7 @@ type Limits struct {
 	ValidationReuse   time.Duration // how long a validation may serve; 10 days. The policy row of the day caps it
 	ValidationTimeout time.Duration // one challenge; 30 s
 	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
+	IssueTries        time.Duration // how long troubles of ours are tried again before the order fails; 1 hour
 	FinalizeWait      time.Duration // how long Finalize waits for the result before it answers "processing"; 2 s
 }
 
@@ -65,6 +66,7 @@ func (l Limits) withDefaults() Limits {
 	setTime(&l.ValidationReuse, 10*24*time.Hour)
 	setTime(&l.ValidationTimeout, 30*time.Second)
 	setTime(&l.IssueTimeout, 60*time.Second)
+	setTime(&l.IssueTries, time.Hour)
 	setTime(&l.FinalizeWait, 2*time.Second)
 	return l
 }
@@ -106,8 +108,9 @@ type Service struct {
 	log      *slog.Logger
 	pool     *pool
 	seed     maphash.Seed
-	locks    [64]sync.Mutex // read-modify-write of one authorisation within this process
+	locks    [64]sync.Mutex // read-modify-write of one authorisation or account within this process
 	randMu   sync.Mutex     // guards cfg.Rand
+	lost     sync.Map       // challenge id → authorisation id: outcomes that could not be stored
 }
 
 // New checks the configuration and returns a Service that accepts work until Close.
@@ -155,15 +158,19 @@ func New(cfg Config) (*Service, error) {
 // taken up again by Resume at the next start.
 func (s *Service) Close(ctx context.Context) error { return s.pool.close(ctx) }
 
-// Run resumes what an earlier process left behind, at once and then every interval, until ctx ends.
+// Run resumes what an earlier process left behind, and then every interval (0 means 15 s) takes up again what could
+// not be brought to an end, until ctx ends.
 func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 	if interval <= 0 {
-		interval = time.Minute
+		interval = 15 * time.Second
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	step := s.Resume
 	for {
-		if err := s.Resume(ctx); err != nil && ctx.Err() == nil {
+		if err := step(ctx); err == nil {
+			step = s.retry
+		} else if ctx.Err() == nil {
 			s.log.WarnContext(ctx, "resuming orders", "error", err)
 		}
 		select {

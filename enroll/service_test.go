@@ -436,3 +436,127 @@ func TestDeactivation(t *testing.T) {
 	_, err = h.svc.Account(ctx, acct.ID)
 	wantKind(t, err, bulkhead.KindUnauthorized)
 }
+
+// TestStaleAccountRequest: a request that was verified before a key change does not bring the old key back.
+func TestStaleAccountRequest(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	changed, err := h.svc.ChangeKey(t.Context(), acct, accountRequest(t, newKey(t).Public()))
+	ok(t, err)
+	_, err = h.svc.UpdateAccount(t.Context(), acct, []string{"mailto:a@site.test"}, false)
+	wantKind(t, err, bulkhead.KindUnauthorized)
+	now, err := h.svc.Account(t.Context(), acct.ID)
+	ok(t, err)
+	if now.Thumbprint != changed.Thumbprint || len(now.Contacts) != 0 {
+		t.Errorf("the account is %+v", now)
+	}
+}
+
+// failing is an issuer that is away.
+type failing struct{ err error }
+
+func (f failing) Issue(context.Context, bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	return bulkhead.IssuedCertificate{}, f.err
+}
+
+// TestSignerAway: the order waits for a signer that is away, and fails at once when the signer says no.
+func TestSignerAway(t *testing.T) {
+	for kind, want := range map[bulkhead.Kind]bulkhead.OrderState{
+		bulkhead.KindUnavailable: bulkhead.OrderProcessing, bulkhead.KindInternal: bulkhead.OrderProcessing,
+		bulkhead.KindStopped: bulkhead.OrderInvalid, bulkhead.KindBadPublicKey: bulkhead.OrderInvalid,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			h := newHouse(t)
+			real := h.cfg.Issuer
+			h.cfg.Issuer = failing{bulkhead.NewFault(kind, "planted")}
+			h.svc = h.service()
+			acct, _ := h.account()
+			o := h.ready(acct, "www.site.test")
+			o, err := h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test"))
+			ok(t, err)
+			if o.State != want {
+				t.Fatalf("the order is %s", o.State)
+			}
+			if want == bulkhead.OrderInvalid {
+				if o.Problem.Kind != kind {
+					t.Errorf("the problem is %v", o.Problem)
+				}
+				return
+			}
+			if kind == bulkhead.KindInternal { // for ever: the order comes to an end all the same
+				h.shift.Store(int64(2 * time.Hour))
+				ok(t, h.svc.Resume(t.Context()))
+				for o.State == bulkhead.OrderProcessing {
+					o, err = h.svc.Order(t.Context(), acct, o.ID)
+					ok(t, err)
+				}
+				if o.State != bulkhead.OrderInvalid || o.Problem.Kind != bulkhead.KindUnavailable {
+					t.Errorf("the order is %s with %v", o.State, o.Problem)
+				}
+				return
+			}
+			h.cfg.Issuer = real
+			h.svc = h.service()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { _ = h.svc.Run(ctx, 10*time.Millisecond) }()
+			h.until(acct, o.ID, bulkhead.OrderValid)
+		})
+	}
+}
+
+// TestLostOutcomeIsLookedForAgain: without a restart, too.
+func TestLostOutcomeIsLookedForAgain(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
+	ok(t, err)
+	var once sync.Once
+	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) {
+		f := func(op string, commit func() error) error {
+			err := error(nil)
+			if op == "UpdateAuthorization" {
+				once.Do(func() { err = errors.New("planted") })
+			}
+			if err != nil {
+				return err
+			}
+			return commit()
+		}
+		h.hook.Store(&f)
+		return "seen", nil
+	}
+	h.respond(acct, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _ = h.svc.Run(ctx, 10*time.Millisecond) }()
+	h.until(acct, o.ID, bulkhead.OrderReady)
+	if n := h.script.looks.Load(); n < 2 {
+		t.Errorf("looked %d times", n)
+	}
+}
+
+// TestClose: what is turned away is not lost, and Close ends in time although a validation hangs.
+func TestClose(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
+	ok(t, err)
+	release := make(chan struct{})
+	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) { <-release; return "seen", nil }
+	h.respond(acct, o)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	if err := h.svc.Close(ctx); err == nil {
+		t.Error("a close that cut work off said nothing")
+	}
+	a, err := h.svc.Authorization(t.Context(), acct, o.Authorizations[0])
+	ok(t, err)
+	if a.Challenges[0].State != bulkhead.ChallengeProcessing {
+		t.Fatalf("what was seen while closing was believed: %s", a.Challenges[0].State)
+	}
+	h.svc = h.service()
+	ok(t, h.svc.Resume(t.Context()))
+	h.until(acct, o.ID, bulkhead.OrderReady)
+}
