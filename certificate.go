@@ -161,11 +161,15 @@ type AnswerRequest struct {
 	Object     string // name of the object that will carry them, for evidence
 }
 
-// SignedAnswer is one OCSP answer split as packs keep it: what differs per answer (RFC 6960 section 4.2.1).
+// SignedAnswer is what is said of one certificate, split as packs keep it: what differs per answer (RFC 6960 section
+// 4.2.1). There are two, one for each hash a CertID may have, because Go's OCSP library refuses a response with two
+// SingleResponses (doc/decisions/0003).
 type SignedAnswer struct {
-	Status    Status
-	TBS       []byte // DER ResponseData
-	Signature []byte // DER ECDSA-Sig-Value by the delegate, ecdsa-with-SHA256
+	Status       Status
+	TBS          []byte // DER ResponseData for the SHA-1 CertID
+	Signature    []byte // DER ECDSA-Sig-Value by the delegate, ecdsa-with-SHA256
+	TBS256       []byte // the same for the SHA-256 CertID
+	Signature256 []byte
 }
 
 // AnswerBatch is what one batch token signed.

@@ -1,6 +1,7 @@
 package bulkhead
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math/big"
 	"strings"
@@ -79,7 +80,7 @@ func (s Serial) String() string {
 
 // Compare orders serials by value: -1, 0 or 1.
 func (s Serial) Compare(o Serial) int {
-	return strings.Compare(string(s.b[:]), string(o.b[:]))
+	return bytes.Compare(s.b[:], o.b[:])
 }
 
 // MarshalText implements encoding.TextMarshaler.

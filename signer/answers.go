@@ -19,6 +19,9 @@ import (
 // maxAnswers bounds one batch, and thereby memory.
 const maxAnswers = 1 << 17
 
+// certIDHashes are the hashes by which clients name a certificate; each has an answer of its own.
+var certIDHashes = [2]ocsp.HashAlgorithm{ocsp.SHA1, ocsp.SHA256}
+
 // SignAnswers implements Door. The answers are in the order of the request; a serial that is not issued or revoked in
 // the record is in Missing and nothing is signed for it (P11). Faults: KindMalformed for a batch too large, a serial
 // twice or a thisUpdate in the future; KindConflict for a change that is not approved, an authority that does not answer, a window that is over;
@@ -78,12 +81,17 @@ func (s *Signer) signAnswers(ctx context.Context, req bulkhead.AnswerRequest, a 
 		return err
 	}
 	produced := s.now()
-	digests := make([]bulkhead.Hash, len(out.Answers))
-	err = parallel(ctx, len(out.Answers), func(i int) error {
-		ans := &out.Answers[i]
-		tbs, err := ocsp.BuildTBS(issuer, d.responder, produced, single(ans.Status, out.ThisUpdate, out.NextUpdate))
-		ans.TBS = tbs
-		digests[i] = sha256.Sum256(ans.TBS)
+	// Two answers for each certificate: number 2i for its SHA-1 CertID, 2i+1 for its SHA-256 one.
+	digests := make([]bulkhead.Hash, 2*len(out.Answers))
+	err = parallel(ctx, len(digests), func(i int) error {
+		ans, hash := &out.Answers[i/2], certIDHashes[i%2]
+		tbs, err := ocsp.BuildTBSFor(issuer, d.responder, produced, single(ans.Status, out.ThisUpdate, out.NextUpdate), hash)
+		if hash == ocsp.SHA1 {
+			ans.TBS = tbs
+		} else {
+			ans.TBS256 = tbs
+		}
+		digests[i] = sha256.Sum256(tbs)
 		return err
 	})
 	if err != nil {
@@ -101,13 +109,18 @@ func (s *Signer) signAnswers(ctx context.Context, req bulkhead.AnswerRequest, a 
 		return err
 	}
 	out.ID = b.id
-	signatures := make([]bulkhead.Hash, len(out.Answers))
-	err = parallel(ctx, len(out.Answers), func(i int) error {
+	signatures := make([]bulkhead.Hash, len(digests))
+	err = parallel(ctx, len(digests), func(i int) error {
 		sig, err := d.key.Sign(s.cfg.Rand, digests[i][:], crypto.SHA256)
 		if err != nil {
 			return unavailable("the OCSP delegate's key did not sign", err)
 		}
-		out.Answers[i].Signature, signatures[i] = sig, bulkhead.Digest(sig)
+		if ans := &out.Answers[i/2]; certIDHashes[i%2] == ocsp.SHA1 {
+			ans.Signature = sig
+		} else {
+			ans.Signature256 = sig
+		}
+		signatures[i] = bulkhead.Digest(sig)
 		return nil
 	})
 	if err != nil {

@@ -98,7 +98,7 @@ func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials
 				return nil, err
 			}
 		}
-		entries[i] = pack.Entry{Serial: ans.Status.Serial, TBS: ans.TBS, Signature: ans.Signature, Responder: r,
+		entries[i] = pack.Entry{Serial: ans.Status.Serial, TBS: ans.TBS, Signature: ans.Signature, TBS256: ans.TBS256, Signature256: ans.Signature256, Responder: r,
 			ThisUpdate: b.ThisUpdate, NextUpdate: b.NextUpdate, Revoked: ans.Status.State == bulkhead.Revoked}
 	}
 	return entries, nil

@@ -426,18 +426,20 @@ func (s *Service) stageAnswers(ctx context.Context, c bulkhead.Change, a bulkhea
 	return shards, nil
 }
 
-// checkAnswer assembles an answer and judges it as a relying party would.
+// checkAnswer assembles both answers for a certificate and judges each as a relying party would.
 func checkAnswer(ans bulkhead.SignedAnswer, responder []byte, issuer *x509.Certificate, now time.Time) error {
-	r, err := ocsp.ParseResponse(ocsp.Assemble(ans.TBS, ans.Signature, responder))
-	if err != nil {
-		return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-	}
-	got, err := ocsp.CheckResponse(r, issuer, ans.Status.Serial, now)
-	if err != nil {
-		return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-	}
-	if (got.State == ocsp.Revoked) != (ans.Status.State == bulkhead.Revoked) || got.State == ocsp.Unknown {
-		return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
+	for _, part := range [][2][]byte{{ans.TBS, ans.Signature}, {ans.TBS256, ans.Signature256}} {
+		r, err := ocsp.ParseResponse(ocsp.Assemble(part[0], part[1], responder))
+		if err != nil {
+			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
+		}
+		got, err := ocsp.CheckResponse(r, issuer, ans.Status.Serial, now)
+		if err != nil {
+			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
+		}
+		if (got.State == ocsp.Revoked) != (ans.Status.State == bulkhead.Revoked) || got.State == ocsp.Unknown {
+			return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
+		}
 	}
 	return nil
 }
