@@ -16,6 +16,7 @@ import (
 )
 
 func TestCheckIsSilentOnATrueLog(t *testing.T) {
+	t.Parallel()
 	h := filled(t, 300)
 	r := h.check(t, h.store)
 	if len(r.Findings) != 0 || r.Rows != 600 || r.Checkpoint.Size != 600 || r.Uncovered != 0 {

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"bulkhead"
+	"bulkhead/evidence/internal/tiles"
+	"bulkhead/pki/tlog"
 )
 
 // NewKey makes the key that signs checkpoints (Ed25519, a signed-note key) for the log named origin, such as
@@ -77,6 +79,34 @@ func writeNew(path, text string, mode os.FileMode) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
+}
+
+// Begin starts a log in dir: a signed checkpoint over no leaves, durable. It changes nothing where a log has begun. A
+// first start calls it together with NewKey, so that from then on a log without a checkpoint is a finding; New calls it
+// for an empty directory.
+func Begin(dir, keyFile, origin string) error {
+	signer, _, err := readKey(keyFile, origin)
+	if err != nil {
+		return err
+	}
+	for _, sign := range []string{tiles.CheckpointPath, tiles.StateDir} {
+		if _, err := os.Stat(filepath.Join(dir, sign)); err == nil {
+			return nil
+		}
+	}
+	empty := tlog.Checkpoint{Origin: origin, Root: bulkhead.Digest(nil)}
+	signed, err := note.Sign(&note.Note{Text: empty.Body()}, signer)
+	if err != nil {
+		return fmt.Errorf("first checkpoint: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("first checkpoint: %w", err)
+	}
+	err = writeNew(filepath.Join(dir, tiles.CheckpointPath), string(signed), 0o644)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("first checkpoint: %w", err)
+	}
+	return nil
 }
 
 // readKey reads the checkpoint key and checks that it is nobody else's to read and names the right log.

@@ -104,6 +104,10 @@ func New(cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := Begin(cfg.Dir, cfg.KeyFile, cfg.Origin); err != nil {
+		lock.Close()
+		return nil, err
+	}
 	return &Log{cfg: cfg, guard: newGuard(signer), verifier: verifier, lock: lock}, nil
 }
 

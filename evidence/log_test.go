@@ -19,6 +19,7 @@ import (
 
 // TestLogEqualsRows has several writers commit while the log runs: every leaf stands where its row's number says.
 func TestLogEqualsRows(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, t.TempDir())
 	r := start(t, h.config())
 	var wg sync.WaitGroup
@@ -70,6 +71,7 @@ func sameLeaves(t *testing.T, h *house, cp tlog.Checkpoint) {
 
 // TestBacklog starts over more rows than one look copies.
 func TestBacklog(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, t.TempDir())
 	const n = 5 * 1024
 	batch := make([]bulkhead.Evidence, n)
@@ -105,6 +107,7 @@ func TestRowIsCoveredWithinTwoSeconds(t *testing.T) {
 
 // TestGracefulStop leaves nothing uncovered, and identical leaves are leaves of their own.
 func TestGracefulStop(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, t.TempDir())
 	for round := range 3 {
 		r := start(t, h.config())
@@ -205,6 +208,7 @@ func TestRunRefusesForks(t *testing.T) {
 // TestForkWhileRunning damages the right edge under a running log: the tree over it would be another one, and the
 // guard refuses to sign it.
 func TestForkWhileRunning(t *testing.T) {
+	t.Parallel()
 	h := copyOf(t)
 	r := start(t, h.config())
 	r.covered(t, 600)
@@ -220,6 +224,7 @@ func TestForkWhileRunning(t *testing.T) {
 }
 
 func TestSomebodyElseSigns(t *testing.T) {
+	t.Parallel()
 	h := copyOf(t)
 	r := start(t, h.config())
 	r.covered(t, 600)
@@ -237,6 +242,7 @@ func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.L
 
 // TestLagAlarm takes the store away: no alarm before 60 s, one after, none when it is back.
 func TestLagAlarm(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, t.TempDir())
 	var away atomic.Bool
 	var alarms atomic.Int64
@@ -284,6 +290,71 @@ func wait(t *testing.T, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not happen")
 		}
+	}
+}
+
+// TestDiskComesBack makes the directory unusable for a while: no fork, no alarm, and everything is covered afterwards.
+func TestDiskComesBack(t *testing.T) {
+	t.Parallel()
+	h := copyOf(t)
+	cfg := h.config()
+	cfg.Alarm = func(_ context.Context, a bulkhead.Alarm) { t.Errorf("alarm %+v", a) }
+	r := start(t, cfg)
+	r.covered(t, 600)
+	tile := filepath.Join(h.log(), "tile")
+	if err := os.Rename(tile, tile+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tile, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.append(t, intent(t, 700), outcome(t, 700))
+	time.Sleep(3 * cfg.Interval)
+	if r.Lag() == 0 || r.Checkpoint().Size != 600 {
+		t.Errorf("lag %s, checkpoint of %d", r.Lag(), r.Checkpoint().Size)
+	}
+	if err := errors.Join(os.Remove(tile), os.Rename(tile+".away", tile)); err != nil {
+		t.Fatal(err)
+	}
+	r.covered(t, 602)
+	if report := h.check(t, h.store); len(report.Findings) > 0 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// TestBegin starts a log that an auditor can read before any writer ran, and never starts one over another. A log that
+// was deleted is written again, leaf by leaf the same.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, t.TempDir())
+	if got := rules(h.check(t, h.store)); len(got) != 1 || got[0] != evidence.RuleCheckpoint {
+		t.Errorf("before: %v", got)
+	}
+	h.append(t, intent(t, 0))
+	for range 2 {
+		if err := evidence.Begin(h.log(), h.key(), origin); err != nil {
+			t.Fatal(err)
+		}
+		if r := h.check(t, h.store); len(r.Findings) != 0 || r.Uncovered != 1 {
+			t.Errorf("after: %+v", r)
+		}
+	}
+	r := start(t, h.config())
+	r.covered(t, 1)
+	was := r.Checkpoint()
+	if err := errors.Join(r.stop(), evidence.Begin(h.log(), h.key(), origin)); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.check(t, h.store); r.Checkpoint != was {
+		t.Errorf("begun again: %+v", r.Checkpoint)
+	}
+	if err := os.RemoveAll(h.log()); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, h.config())
+	r.covered(t, 1)
+	if r.Checkpoint() != was {
+		t.Errorf("written again: %+v, was %+v", r.Checkpoint(), was)
 	}
 }
 

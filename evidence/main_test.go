@@ -14,7 +14,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVar); dir != "" {
 		os.Exit(child(dir))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if original.dir != "" {
+		os.RemoveAll(filepath.Dir(original.dir))
+	}
+	os.Exit(code)
 }
 
 // original is one filled house, made once and copied by the tests that damage it.

@@ -37,8 +37,11 @@ const collect = time.Minute
 // is one per process and its logger must not change while others use it.
 var quiet sync.Once
 
-// CheckpointPath is the checkpoint's name in a log directory.
-const CheckpointPath = "checkpoint"
+// Names in a log directory.
+const (
+	CheckpointPath = "checkpoint"
+	StateDir       = ".state" // the library's own; it exists since the first Open
+)
 
 // Config says where the log is and who signs.
 type Config struct {
