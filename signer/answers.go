@@ -71,7 +71,10 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 	if len(out.Answers) == 0 {
 		return out, nil
 	}
-	return out, s.signAnswers(ctx, req, a, d, &out)
+	if err := s.signAnswers(ctx, req, a, d, &out); err != nil {
+		return none, err
+	}
+	return out, nil
 }
 
 // signAnswers encodes, announces, signs and concludes. On error out is not to be used.

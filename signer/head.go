@@ -47,6 +47,28 @@ func (s *Signer) SignHead(ctx context.Context, body []byte) ([]byte, error) {
 	return pack.SignHead(body, key)
 }
 
+// HeadVerifier is what trusts heads signed by a key under a name: its text form is note.NewEd25519VerifierKey. It
+// fails with KindBadPublicKey for a key that is not Ed25519.
+func HeadVerifier(name string, public crypto.PublicKey) (note.Verifier, error) {
+	pub, ok := public.(ed25519.PublicKey)
+	if !ok {
+		return nil, notEd25519()
+	}
+	text, err := note.NewEd25519VerifierKey(name, pub)
+	if err != nil {
+		return nil, fmt.Errorf("head key: %w", err)
+	}
+	v, err := note.NewVerifier(text)
+	if err != nil {
+		return nil, fmt.Errorf("head key %q: %w", name, err)
+	}
+	return v, nil
+}
+
+func notEd25519() *bulkhead.Fault {
+	return bulkhead.NewFault(bulkhead.KindBadPublicKey, "the head key is not Ed25519").WithHint("make an Ed25519 key for the head")
+}
+
 // headKey signs notes with evidence around each signature.
 type headKey struct {
 	note.Verifier
@@ -63,19 +85,15 @@ func (s *Signer) headSigner(ctx context.Context, sequence uint64) (note.Signer, 
 	}
 	pub, ok := key.Public().(ed25519.PublicKey)
 	if !ok {
-		return nil, bulkhead.NewFault(bulkhead.KindBadPublicKey, "the head key is not Ed25519").WithHint("make an Ed25519 key for the head")
+		return nil, notEd25519()
 	}
 	spki, err := keycheck.SPKI(pub)
 	if err != nil {
 		return nil, err
 	}
-	text, err := note.NewEd25519VerifierKey(s.cfg.HeadName, pub)
+	verifier, err := HeadVerifier(s.cfg.HeadName, pub)
 	if err != nil {
-		return nil, fmt.Errorf("head key: %w", err)
-	}
-	verifier, err := note.NewVerifier(text)
-	if err != nil {
-		return nil, fmt.Errorf("head key: %w", err)
+		return nil, err
 	}
 	sign := func(msg []byte) ([]byte, error) {
 		b, err := s.newBatch("", keycheck.SPKIHash(spki), fmt.Sprintf("head %d", sequence))
