@@ -65,7 +65,7 @@ var requests = sync.OnceValue(func() map[string]Request {
 		if err != nil {
 			panic(err)
 		}
-		out[string(alg)+id] = Request{CSR: der, KeyURI: "file:" + id + ".key.age"}
+		out[string(alg)+id] = Request{CSR: der, KeyURI: "file:" + id + ".age"}
 	}
 	return out
 })

@@ -21,7 +21,7 @@ func emergencyPlan(first *Result, revoked ...RevokedChild) Plan {
 	}
 	return Plan{
 		Title: "emergency", StatusURL: "http://127.0.0.1:14080", Root: "root",
-		Existing: []Existing{{ID: "root", Kind: bulkhead.RootAuthority, Certificate: first.Authorities[0].Certificate, KeyURI: "file:root.key.age"}},
+		Existing: []Existing{{ID: "root", Kind: bulkhead.RootAuthority, Certificate: first.Authorities[0].Certificate, KeyURI: "file:root.age"}},
 		Steps:    []Step{{CRL: &CRLStep{Authority: "root", AfterNumber: last, HorizonDays: 365, TurnoverDays: 91, OverlapDays: 60, Revoked: revoked}}},
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 const (
 	fileScheme = "file:"
-	fileSuffix = ".key.age"
+	fileSuffix = ".age"
 )
 
 // Config of a file ring. Exactly one of IdentityFile and Passphrase is given.
@@ -28,8 +28,8 @@ type Config struct {
 	WorkFactor int
 }
 
-// FileRing keeps each key as PKCS#8 in a file NAME.key.age under one folder, sealed with age. The URI of a key is
-// "file:NAME.key.age", relative to the folder, so that a data directory can move.
+// FileRing keeps each key as PKCS#8 in a file NAME.age under one folder, sealed with age. The URI of a key is
+// "file:NAME.age", relative to the folder, so that a data directory can move.
 type FileRing struct {
 	folder *agefile.Folder
 
@@ -171,7 +171,7 @@ func fileName(uri string) (string, error) {
 	if base, suffix := strings.CutSuffix(name, fileSuffix); ok && suffix && CheckName(base) == nil {
 		return name, nil
 	}
-	return "", bulkhead.Faultf(bulkhead.KindMalformed, "%q is not the URI of a key file", uri).WithHint("key URIs look like file:issuing-p256.key.age; see: bulkhead keys list")
+	return "", bulkhead.Faultf(bulkhead.KindMalformed, "%q is not the URI of a key file", uri).WithHint("key URIs look like file:issuing-p256.age; see: bulkhead keys list")
 }
 
 // fault maps what a folder says. what is a URI or path, never a secret.

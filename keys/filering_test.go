@@ -79,12 +79,12 @@ func TestWrongIdentityAndDamage(t *testing.T) {
 
 	id := identity(t)
 	damaged := must(t, keys.Config{Dir: t.TempDir(), IdentityFile: id})
-	if err := os.WriteFile(filepath.Join(dir, "garbage.key.age"), []byte("garbage"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "garbage.age"), []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = must(t, keys.Config{Dir: dir, IdentityFile: id}).Open(ctx, "file:garbage.key.age")
+	_, err = must(t, keys.Config{Dir: dir, IdentityFile: id}).Open(ctx, "file:garbage.age")
 	check(t, "garbage", err, bulkhead.KindMalformed, secret)
-	_, err = damaged.Open(ctx, "file:root.key.age")
+	_, err = damaged.Open(ctx, "file:root.age")
 	check(t, "absent", err, bulkhead.KindNotFound, secret)
 }
 
@@ -95,7 +95,7 @@ func TestDamagedByOneBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(c.Dir, "root.key.age")
+	path := filepath.Join(c.Dir, "root.age")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -154,10 +154,10 @@ func TestFilesAreSealedAndPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uri != "file:root.key.age" {
+	if uri != "file:root.age" {
 		t.Errorf("URI %q", uri)
 	}
-	path := filepath.Join(c.Dir, "root.key.age")
+	path := filepath.Join(c.Dir, "root.age")
 	mode(t, path)
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -184,7 +184,7 @@ func TestLeftoverOfACrash(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(c.Dir, ".new-123"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, "Strange.key.age"), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.Dir, "Strange.age"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ring := must(t, c)

@@ -144,7 +144,7 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	if commonName == "" {
 		commonName = x.h.cfg.Organization + " " + string(id) + " " + x.h.cfg.House
 	}
-	req, err := ceremony.NewCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: "JP"}, alg)
+	req, err := ceremony.NewCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: x.h.cfg.Country}, alg)
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	House string `yaml:"house"`
 	// Organization is the O of the authorities' names, chosen at first start.
 	Organization string `yaml:"organization"`
+	// Country is the C of the authorities' names, two letters of ISO 3166-1, chosen at first start.
+	Country string `yaml:"country"`
 
 	// Listen is the HTTPS listener: ACME, API.
 	Listen string `yaml:"listen"`
@@ -136,7 +138,7 @@ func ParseDuration(text string) (time.Duration, error) {
 // DefaultConfig is what `bulkhead up` starts with.
 func DefaultConfig() Config {
 	return Config{
-		Organization: "Bulkhead",
+		Organization: "Bulkhead", Country: "JP",
 		Listen:       "127.0.0.1:14000", StatusListen: "127.0.0.1:14080", MetricsListen: "127.0.0.1:14090",
 		StatusURL:        "http://127.0.0.1:14080",
 		Store:            "sqlite:bulkhead.db",
@@ -185,6 +187,9 @@ func (c Config) Check() error {
 	}
 	if err := checkStatusURL(c.StatusURL); err != nil {
 		return err
+	}
+	if len(c.Country) != 2 || strings.ToUpper(c.Country) != c.Country || c.Organization == "" {
+		return wrong("country", "organization %q and country %q name no authority: a name and two capital letters are wanted", c.Organization, c.Country)
 	}
 	if c.ExternalURL != "" {
 		if u, err := url.Parse(c.ExternalURL); err != nil || u.Scheme != "https" || u.Host == "" {

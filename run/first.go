@@ -186,7 +186,7 @@ func (f *first) hierarchy() error {
 	}
 	org := f.cfg.Organization
 	name := func(cn string) ceremony.Name {
-		return ceremony.Name{CommonName: cn, Organization: org, Country: "JP"}
+		return ceremony.Name{CommonName: cn, Organization: org, Country: f.cfg.Country}
 	}
 	plan := ceremony.Plan{Title: "first start of " + f.cfg.House, StatusURL: f.cfg.StatusURL, Root: rootID, Steps: []ceremony.Step{
 		{Root: &ceremony.RootStep{ID: rootID, Subject: name(org + " Root " + f.cfg.House), Algorithm: keys.P384, Days: 20 * 365}},

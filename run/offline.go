@@ -67,7 +67,7 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 	plan := ceremony.Plan{Title: "issuing authority " + string(r.Name), StatusURL: cfg.StatusURL, Root: rootID,
 		Existing: []ceremony.Existing{{ID: rootID, Kind: bulkhead.RootAuthority, Certificate: root.Bytes, KeyURI: uris[0]}},
 		Steps: []ceremony.Step{{Issuing: &ceremony.IssuingStep{ID: r.Name, Kind: bulkhead.IssuingAuthority, Parent: rootID,
-			Subject: ceremony.Name{CommonName: cfg.Organization + " " + string(r.Name) + " " + cfg.House, Organization: cfg.Organization, Country: "JP"},
+			Subject: ceremony.Name{CommonName: cfg.Organization + " " + string(r.Name) + " " + cfg.House, Organization: cfg.Organization, Country: cfg.Country},
 			Request: ceremony.Request{CSR: csr.Bytes}, Days: r.Days, Shards: r.Shards}}}}
 	res, err := ceremony.Execute(ctx, ceremony.Config{Ring: ring, Now: time.Now, Rand: rand.Reader, Who: []string{"bulkhead hierarchy, on this machine"}, Lint: linter, PreviousTranscript: previous}, plan)
 	if err != nil {

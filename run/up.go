@@ -132,6 +132,7 @@ var settings = map[string]setting{
 	"status_url":          text(func(c *Config) *string { return &c.StatusURL }),
 	"external_url":        text(func(c *Config) *string { return &c.ExternalURL }),
 	"organization":        text(func(c *Config) *string { return &c.Organization }),
+	"country":             text(func(c *Config) *string { return &c.Country }),
 	"store":               text(func(c *Config) *string { return &c.Store }),
 	"key_passphrase_file": text(func(c *Config) *string { return &c.KeyPassphraseFile }),
 	"resolver":            text(func(c *Config) *string { return &c.Resolver }),

@@ -39,7 +39,7 @@ func table(header string, rows []string) string {
 		fmt.Fprintln(w, r)
 	}
 	_ = w.Flush() // a strings.Builder does not fail
-	return b.String()
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func (a *app) operator() *cobra.Command {

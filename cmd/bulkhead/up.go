@@ -23,6 +23,7 @@ func (a *app) up() *cobra.Command {
 		{"status_url", "URL of the status listener as relying parties see it; baked into certificates"},
 		{"external_url", "URL of the HTTPS listener as clients see it, when it is another"},
 		{"organization", "organization in the names of the authorities (first start)"},
+		{"country", "country in the names of the authorities, two letters (first start; default JP)"},
 		{"store", "sqlite:FILE or postgres:FILE-WITH-CONNECTION-STRING"},
 		{"key_passphrase_file", "file with the passphrase that seals the signing keys"},
 		{"validate_http_port", "port that http-01 dials (default 80)"},

@@ -174,7 +174,7 @@ func faults(t *testing.T, open Open, alg keys.Algorithm) {
 	}
 	_, err = ring.Open(ctx, uri)
 	wantKind(t, "open absent", err, bulkhead.KindNotFound)
-	for _, bad := range []string{"", "present", "other:present", "file:../present.key.age", "file:/etc/passwd", "file:a/b.key.age", "file:.key.age"} {
+	for _, bad := range []string{"", "present", "other:present", "file:../present.age", "file:/etc/passwd", "file:a/b.age", "file:.age"} {
 		_, err := ring.Open(ctx, bad)
 		wantKind(t, "open "+bad, err, bulkhead.KindMalformed)
 		wantKind(t, "destroy "+bad, ring.Destroy(ctx, bad), bulkhead.KindMalformed)
