@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"math/bits"
 	"time"
 
@@ -27,6 +28,11 @@ type Pack struct {
 	first      [keySize]byte
 	last       [keySize]byte
 	window     int // octets that all serials have in common, where interpolation begins to look
+
+	// buckets, made by Check, says for each value of the serial's first bits after the window (less those of the
+	// first serial) how many entries lie below: a lookup then touches one or two cache lines of the index.
+	buckets []uint32
+	shift   int
 }
 
 // Found is what Find sees of one entry. TBS, Signature and Responder point into the pack.
@@ -88,7 +94,8 @@ func (p *Pack) Verify() error {
 }
 
 // Check reads the whole pack but its digest, for those who know the object's digest already: order of the index,
-// every entry's bounds, the earliest and latest nextUpdate.
+// every entry's bounds, the earliest and latest nextUpdate. It also makes a directory that speeds lookups up, at
+// most half an octet of memory for each entry; call it before the pack is shared.
 func (p *Pack) Check() error {
 	var f raw
 	var early, late int64
@@ -107,7 +114,34 @@ func (p *Pack) Check() error {
 	if early != p.early || late != p.late {
 		return fmt.Errorf("pack: trailer and entries disagree on nextUpdate")
 	}
+	p.makeBuckets()
 	return nil
+}
+
+// makeBuckets needs a sorted index. Packs small enough to stay in the processor's cache go without.
+func (p *Pack) makeBuckets() {
+	const perBucket, worthwhile = 16, 4096
+	if p.n < worthwhile || p.n > math.MaxUint32 {
+		return
+	}
+	from, to := p.at(0), p.at(p.n-1)
+	if from == to {
+		return
+	}
+	p.shift = max(0, bits.Len64(to-from)-bits.Len(uint(p.n/perBucket)))
+	buckets := make([]uint32, (to-from)>>p.shift+2)
+	for i := range p.n {
+		buckets[(p.at(i)-from)>>p.shift+1] = uint32(i + 1)
+	}
+	for i := 1; i < len(buckets); i++ {
+		buckets[i] = max(buckets[i], buckets[i-1]) // those that nothing fell into
+	}
+	p.buckets = buckets
+}
+
+// at is where interpolation sees entry i.
+func (p *Pack) at(i int) uint64 {
+	return u64(p.key(i)[p.window:])
 }
 
 // Issuer is whose answers the pack holds.
@@ -220,6 +254,11 @@ func (p *Pack) search(serial *[keySize]byte) int {
 	lo, hi := 0, p.n-1 // inclusive
 	want := u64(serial[p.window:])
 	from, to := u64(p.first[p.window:]), u64(p.last[p.window:])
+	if p.buckets != nil {
+		b := (want - from) >> p.shift
+		lo, hi = int(p.buckets[b]), int(p.buckets[b+1])-1
+		from, to = from+b<<p.shift, from+(b+1)<<p.shift-1
+	}
 	for round := 0; lo <= hi; round++ {
 		mid := int(uint(lo+hi) >> 1)
 		if round < rounds && hi-lo > near && from < to && from <= want && want <= to {

@@ -130,6 +130,62 @@ func TestFindEverything(t *testing.T) {
 	})
 }
 
+// TestFindInLargePack: lookups with the directory of Check and without it agree, for spread and for crowded serials.
+func TestFindInLargePack(t *testing.T) {
+	const n = 20_000
+	for name, draw := range map[string]func(*rand.Rand, int) [20]byte{
+		"spread":     func(r *rand.Rand, _ int) (k [20]byte) { binary.BigEndian.PutUint64(k[2:], r.Uint64()); return k },
+		"sequential": func(_ *rand.Rand, i int) (k [20]byte) { binary.BigEndian.PutUint64(k[12:], uint64(2*i)+2); return k },
+		"crowded": func(r *rand.Rand, i int) (k [20]byte) {
+			binary.BigEndian.PutUint32(k[16:], r.Uint32()|1)
+			if i%1000 == 0 {
+				k[0] = byte(i / 1000)
+			}
+			return k
+		},
+		"top of the range": func(r *rand.Rand, _ int) (k [20]byte) {
+			for i := range k {
+				k[i] = 0xff
+			}
+			binary.BigEndian.PutUint32(k[8:], r.Uint32())
+			return k
+		},
+	} {
+		rng := rand.New(rand.NewPCG(5, 6))
+		set := map[[20]byte]bool{}
+		for i := range n {
+			set[draw(rng, i)] = true
+		}
+		var entries []Entry
+		for k := range set {
+			if k != ([20]byte{}) {
+				entries = append(entries, entryFor(serialOf(t, k[:]), 0))
+			}
+		}
+		sort.Slice(entries, func(i, j int) bool { return entries[i].Serial.Compare(entries[j].Serial) < 0 })
+		p := build(t, issuerOf(1), nil, entries...)
+		for range 2 {
+			for i, e := range entries {
+				var f Found
+				k := e.Serial.Fixed()
+				if !p.Find(&k, &f) || !bytes.Equal(f.TBS, e.TBS) {
+					t.Fatalf("%s: serial %s (%d) not found, directory %d", name, e.Serial, i, len(p.buckets))
+				}
+				k[19]++
+				if p.Find(&k, &f) != set[k] {
+					t.Fatalf("%s: serial %x: found %v, directory %d", name, k, !set[k], len(p.buckets))
+				}
+			}
+			if err := p.Check(); err != nil { // the second round has the directory
+				t.Fatal(err)
+			}
+		}
+		if len(p.buckets) == 0 || len(p.buckets) > n/8+2 {
+			t.Errorf("%s: directory of %d", name, len(p.buckets))
+		}
+	}
+}
+
 func TestEntryKeepsItsParts(t *testing.T) {
 	e := entryFor(serialOf(t, []byte{7}), 1)
 	p := build(t, issuerOf(1), []byte("cert"), e)
@@ -364,11 +420,18 @@ func BenchmarkFind(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var f Found
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if !p.Find(&keys[i&(n-1)], &f) {
-			b.Fatal("not found")
+	find := func(b *testing.B) {
+		var f Found
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if !p.Find(&keys[i&(n-1)], &f) {
+				b.Fatal("not found")
+			}
 		}
 	}
+	b.Run("opened", find)
+	if err := p.Check(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("checked", find)
 }
