@@ -139,7 +139,7 @@ func ParseDuration(text string) (time.Duration, error) {
 func DefaultConfig() Config {
 	return Config{
 		Organization: "Bulkhead", Country: "JP",
-		Listen:       "127.0.0.1:14000", StatusListen: "127.0.0.1:14080", MetricsListen: "127.0.0.1:14090",
+		Listen: "127.0.0.1:14000", StatusListen: "127.0.0.1:14080", MetricsListen: "127.0.0.1:14090",
 		StatusURL:        "http://127.0.0.1:14080",
 		Store:            "sqlite:bulkhead.db",
 		ValidateHTTPPort: 80, ValidateTLSPort: 443, PrivateTargets: true,

@@ -106,7 +106,7 @@ func (h *House) diagnoseStatus(ctx context.Context, add addFinding) {
 	default:
 		add("edge", levelOK, "", "the edge serves head %d", hl.Sequence)
 	}
-	crls, err := h.store.(crlLister).CRLs(ctx)
+	crls, err := h.store.CRLs(ctx)
 	if err != nil {
 		return
 	}
@@ -121,10 +121,6 @@ func (h *House) diagnoseStatus(ctx context.Context, add addFinding) {
 	if worst == 0 {
 		add("crl", levelOK, "", "%d CRLs are within the first half of their lives", len(crls))
 	}
-}
-
-type crlLister interface {
-	CRLs(ctx context.Context) ([]bulkhead.CRLRecord, error)
 }
 
 func (h *House) diagnoseAuthorities(ctx context.Context, add addFinding) {

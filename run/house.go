@@ -119,6 +119,7 @@ func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version
 			return h, err
 		}
 	}
+	h.metrics.MustRegister(&houseMetrics{h: h})
 	return h, nil
 }
 

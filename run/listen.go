@@ -125,7 +125,7 @@ func (f *front) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.cert.Load(), nil }, NextProtos: []string{"h2", "http/1.1"}}
-	f.serve(ctx, g, f.https, web, tlsConfig)
+	f.serve(ctx, g, f.https, counted(f.h.metrics, "https", web), tlsConfig)
 	f.serve(ctx, g, f.statusL, f.h.edge.Handler(), nil)
 	f.serve(ctx, g, f.metricsL, metrics, nil)
 	g.Go(func() error { return f.keepRenewing(ctx) })
