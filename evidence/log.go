@@ -112,7 +112,10 @@ func New(cfg Config) (*Log, error) {
 }
 
 // Close gives up the directory's lock. Run must have returned.
-func (l *Log) Close() error { return l.lock.Close() }
+func (l *Log) Close() error {
+	// Closing alone would leave the lock with a child process that is just being started and shares the open file.
+	return errors.Join(unix.Flock(int(l.lock.Fd()), unix.LOCK_UN), l.lock.Close())
+}
 
 // Verifier checks this log's checkpoints.
 func (l *Log) Verifier() note.Verifier { return l.verifier }
