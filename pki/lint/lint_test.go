@@ -224,6 +224,8 @@ func TestForeignStillBites(t *testing.T) {
 	}
 }
 
+// FuzzCertificate: run it with -fuzzminimizetime=10x; the coverage of so large a library is never twice the same, and
+// minimising would take the whole time.
 func FuzzCertificate(f *testing.F) {
 	h := ecHierarchy(f)
 	l := newLinter(f, true)
