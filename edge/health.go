@@ -45,7 +45,7 @@ func livez(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	noStore(h)
-	w.Write([]byte("ok\n"))
+	_, _ = w.Write([]byte("ok\n")) // a client that has gone is nobody to tell
 }
 
 // readyz is 200 as long as something unexpired is served: trouble with the source does not make an edge unready.

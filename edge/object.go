@@ -88,7 +88,7 @@ func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
 		if o.verify(ref) == nil {
 			return o, nil
 		}
-		os.Remove(path) // damaged on our disk: fetched again below
+		_ = os.Remove(path) // damaged on our disk: fetched again below
 	}
 	if err := e.download(ctx, ref, path); err != nil {
 		return nil, err
@@ -128,8 +128,8 @@ func writeFile(path string, write func(*os.File) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
-			os.Remove(tmp)
+			_ = f.Close()
+			_ = os.Remove(tmp)
 			err = cacheTrouble(err)
 		}
 	}()

@@ -72,7 +72,7 @@ func (e *Edge) serveOCSP(w http.ResponseWriter, r *http.Request, path string) {
 	if out != outGood && out != outRevoked {
 		e.metrics.ocsp[out].Inc()
 		noStore(h)
-		w.Write(errorBody(out))
+		_, _ = w.Write(errorBody(out)) // a client that has gone is nobody to tell
 		return
 	}
 	etag := e.setHeaders(h, s, r.Method == http.MethodPost, now)
@@ -88,7 +88,7 @@ func (e *Edge) serveOCSP(w http.ResponseWriter, r *http.Request, path string) {
 		h["Content-Length"] = []string{strconv.Itoa(len(s.out))}
 	}
 	e.metrics.ocsp[out].Inc()
-	w.Write(s.out)
+	_, _ = w.Write(s.out) // a client that has gone is nobody to tell
 }
 
 func errorBody(out outcome) []byte {

@@ -45,7 +45,7 @@ func NewDir(root string) (*Dir, error) {
 	}
 	for _, e := range left {
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
-			os.Remove(filepath.Join(d.temp(), e.Name())) // best effort: it is only space
+			_ = os.Remove(filepath.Join(d.temp(), e.Name())) // best effort: it is only space
 		}
 	}
 	return d, nil
@@ -115,7 +115,7 @@ func (d *Dir) SetHead(ctx context.Context, signed []byte) error {
 		return unavailable("write head", err)
 	}
 	if err := os.Rename(tmp, filepath.Join(d.root, headName)); err != nil {
-		os.Remove(tmp)
+		_ = os.Remove(tmp)
 		return unavailable("rename head", err)
 	}
 	if err := syncDir(d.root); err != nil {
@@ -156,7 +156,7 @@ func (d *Dir) Open(ctx context.Context, name string) (io.ReadCloser, int64, erro
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, 0, notFound("object "+name, err)
 	}
 	return f, info.Size(), nil
@@ -249,8 +249,8 @@ func (d *Dir) writeTemp(body io.Reader) (path string, err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
-			os.Remove(path)
+			_ = f.Close()
+			_ = os.Remove(path)
 		}
 	}()
 	if err = f.Chmod(0o644); err != nil { // whatever the umask says: other users' web servers read it
