@@ -271,6 +271,9 @@ func (f *first) files() error {
 	if _, err := evidence.NewKey(filepath.Join(f.data, evidenceKey), f.cfg.House+"/evidence"); err != nil {
 		return err
 	}
+	if err := evidence.Begin(filepath.Join(f.data, evidenceDir), filepath.Join(f.data, evidenceKey), f.cfg.House+"/evidence"); err != nil {
+		return err
+	}
 	for name, text := range profile.Files() {
 		if err := writeFile(filepath.Join(f.data, profilesDir, name), text, 0o644); err != nil {
 			return err

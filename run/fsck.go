@@ -59,10 +59,17 @@ func (f *fsck) evidence(ctx context.Context, dir string, _ Config) error {
 		return err
 	}
 	for _, x := range r.Findings {
-		f.add("evidence/"+x.Rule, levelFailure, "row %d: %s", x.Seq, x.Message)
+		where := "the whole log"
+		if x.Seq > 0 {
+			where = fmt.Sprintf("row %d", x.Seq)
+		}
+		f.add("evidence/"+x.Rule, levelFailure, "%s: %s", where, x.Message)
+	}
+	if r.Omitted > 0 {
+		f.add("evidence", levelFailure, "%d more findings are not shown", r.Omitted)
 	}
 	if len(r.Findings) == 0 {
-		f.add("evidence", levelOK, "%d rows chain, %d are covered by the checkpoint, intents stand before outcomes", r.Rows, r.Checkpoint.Size)
+		f.add("evidence", levelOK, "%d rows chain, %d are covered by the checkpoint, intents stand before outcomes, %d keys signed", r.Rows, r.Checkpoint.Size, len(r.Keys))
 	}
 	return nil
 }
