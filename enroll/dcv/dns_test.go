@@ -26,11 +26,11 @@ func TestDNS01(t *testing.T) {
 		"_acme-challenge.loop.test. 60 IN CNAME loop2.test.", "loop2.test. 60 IN CNAME _acme-challenge.loop.test.",
 		"_acme-challenge.host.test. 60 IN A 127.0.0.1",
 	)
+	many := []string{"_acme-challenge.many.test. 60 IN TXT \"" + want + "\""}
 	for i := range 60 { // does not fit a datagram: TCP has it
-		k := key("_acme-challenge.many.test", dns.TypeTXT)
-		z.records[k] = append(z.records[k], fmt.Sprintf("_acme-challenge.many.test. 60 IN TXT \"%s%d\"", strings.Repeat("x", 40), i))
+		many = append([]string{fmt.Sprintf("_acme-challenge.many.test. 60 IN TXT \"%s%d\"", strings.Repeat("x", 40), i)}, many...)
 	}
-	z.records[key("_acme-challenge.many.test", dns.TypeTXT)][59] = "_acme-challenge.many.test. 60 IN TXT \"" + want + "\""
+	z.set("_acme-challenge.many.test", dns.TypeTXT, many...)
 	z.fail("_acme-challenge.broken.test", dns.TypeTXT, dns.RcodeServerFailure)
 	z.fail("_acme-challenge.gone.test", dns.TypeTXT, dns.RcodeNameError)
 	v := validator(t, func(c *Config) { c.Resolver = z.addr })

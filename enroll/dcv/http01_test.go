@@ -144,7 +144,7 @@ func TestRebinding(t *testing.T) {
 	good, bad := "flip.site.test. 0 IN A 127.0.0.1", "flip.site.test. 0 IN A 169.254.169.254"
 	v := validator(t, func(c *Config) { c.Resolver, c.HTTPPort = z.addr, port })
 
-	z.rotate[key("flip.site.test", dns.TypeA)] = []string{good, bad}
+	z.turns("flip.site.test", dns.TypeA, good, bad)
 	if _, err := v.Validate(t.Context(), dnsName("flip.site.test"), bulkhead.HTTP01, testToken, testAuth); err != nil {
 		t.Fatal(err)
 	}

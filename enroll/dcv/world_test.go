@@ -60,7 +60,24 @@ func key(name string, qtype uint16) string {
 	return strings.ToLower(dns.Fqdn(name)) + " " + dns.TypeToString[qtype]
 }
 
-func (z *zone) fail(name string, qtype uint16, rcode int) { z.rcodes[key(name, qtype)] = rcode }
+func (z *zone) fail(name string, qtype uint16, rcode int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.rcodes[key(name, qtype)] = rcode
+}
+
+// set replaces the records of a name; turns answers one of them a question, in turn.
+func (z *zone) set(name string, qtype uint16, records ...string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records[key(name, qtype)] = records
+}
+
+func (z *zone) turns(name string, qtype uint16, records ...string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.rotate[key(name, qtype)] = records
+}
 
 func (z *zone) count(name string, qtype uint16) int {
 	z.mu.Lock()
