@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,7 +222,9 @@ func TestCRLKeepsEntriesPastExpiry(t *testing.T) {
 		wantKind(t, err, bulkhead.KindConflict, "number")
 		h.shift.Store(start)
 	}
-	_, _, err := h.crl(ecdsaCA, 9, 1, "")
+	_, err := h.signer.SignCRL(t.Context(), bulkhead.CRLRequest{Authority: ecdsaCA, Number: 90, ThisUpdate: h.now(), NextUpdate: h.now().Add(11 * dayTime)}, io.Discard)
+	wantKind(t, err, bulkhead.KindGate, "lint") // subscriber CRLs last 10 days at most (BR 7.2)
+	_, _, err = h.crl(ecdsaCA, 9, 1, "")
 	wantKind(t, err, bulkhead.KindMalformed, "shard")
 	_, _, err = h.crl(rootCA, 0, 1, "")
 	wantKind(t, err, bulkhead.KindUnavailable, "offline")

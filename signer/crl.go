@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"iter"
@@ -9,6 +10,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/pki/crl"
+	"bulkhead/pki/lint"
 )
 
 // keepMargin keeps an entry on a CRL for one period beyond the certificate's end, so that it stands on at least one
@@ -16,9 +18,10 @@ import (
 // (BR 4.9.7).
 const keepMargin = 7 * 24 * time.Hour
 
-// SignCRL implements Door. The DER goes to w only after the outcome is durable; after an error w holds nothing of use.
+// SignCRL implements Door. thisUpdate is the one asked for, or the latest revocation on the list when that is later: a
+// CRL does not speak of what was still to come (RFC 5280 section 5.1.2.4). The DER goes to w only after the outcome is durable; after an error w holds nothing of use.
 // Faults: KindUnavailable for an offline key, KindMalformed for a shard that does not exist, KindConflict for a number
-// that this process has signed before, a change that is not approved, or entries that moved meanwhile.
+// that this process has signed before, a change that is not approved, or entries that moved meanwhile; KindGate from lint, which sees a twin first.
 func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error) {
 	none := bulkhead.CRLRecord{}
 	leave, err := s.enter()
@@ -48,12 +51,23 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 	if err != nil {
 		return none, err
 	}
-	if err := s.takeNumber(req); err != nil {
+	keepFrom := this.Add(-keepMargin)
+	entries := func() iter.Seq2[crl.Entry, error] {
+		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, keepFrom), extra, items)
+	}
+	sample, latest, err := survey(entries)
+	if err != nil {
+		return none, err
+	}
+	if this, next, err = s.window(later(this, latest), next); err != nil {
 		return none, err
 	}
 	info := crl.Info{Issuer: a.cert, Number: req.Number, ThisUpdate: this, NextUpdate: next, URL: s.cfg.URLs.CRL(a.ID, req.Shard), Scope: crl.ScopeUserCerts}
-	entries := func() iter.Seq2[crl.Entry, error] {
-		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, this.Add(-keepMargin)), extra, items)
+	if err := s.lintCRL(a, info, sample); err != nil {
+		return none, err
+	}
+	if err := s.takeNumber(req); err != nil {
+		return none, err
 	}
 	res, err := crl.WriteWith(w, info, entries, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) })
 	if err != nil {
@@ -61,6 +75,59 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 	}
 	return bulkhead.CRLRecord{Authority: a.ID, Shard: req.Shard, Number: req.Number, ThisUpdate: this, NextUpdate: next, Object: req.Object,
 		Digest: res.Digest, Entries: res.Entries}, nil
+}
+
+// lintEntries bounds what lint sees of a CRL: the rules look at the frame and at each entry alone, and the encoder holds
+// every entry to the reasons that are allowed.
+const lintEntries = 1000
+
+// survey takes the first lintEntries entries and the latest revocation of all.
+func survey(entries crl.Entries) (sample []crl.Entry, latest time.Time, err error) {
+	for e, err := range entries() {
+		if err != nil {
+			return nil, latest, err
+		}
+		if len(sample) < lintEntries {
+			sample = append(sample, e)
+		}
+		latest = later(latest, e.RevokedAt)
+	}
+	return sample, latest, nil
+}
+
+func later(x, y time.Time) time.Time {
+	if y.After(x) {
+		return y
+	}
+	return x
+}
+
+// lintCRL makes a twin of the CRL with a throw-away key and a sample of its entries, and lints it.
+func (s *Signer) lintCRL(a *authority, info crl.Info, sample []crl.Entry) error {
+	key, err := s.twins.like(a.cert.PublicKey)
+	if err != nil {
+		return err
+	}
+	issuer := *a.cert
+	issuer.PublicKey, info.Issuer = key.Public(), &issuer
+	entries := func() iter.Seq2[crl.Entry, error] {
+		return func(yield func(crl.Entry, error) bool) {
+			for _, e := range sample {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+	var der bytes.Buffer
+	if _, err := crl.WriteWith(&der, info, entries, func(t crl.ToSign) ([]byte, error) { return key.Sign(s.cfg.Rand, t.Digest, t.Hash) }); err != nil {
+		return err
+	}
+	found, err := s.cfg.Linter.ExpectedCRL(der.Bytes(), lint.SetCRL, s.now(), lint.Expect{Issuer: a.cert, CRLURL: info.URL})
+	if err != nil {
+		return err
+	}
+	return lint.Blocking(found)
 }
 
 // signCRL is called when the whole TBSCertList is known and nothing of it has left: intent, signature, outcome.

@@ -29,7 +29,8 @@ import (
 func TestIssueVerifiesWithOpenSSL(t *testing.T) {
 	h := newHouse(t)
 	h.makeAuthority(rsaCA, bulkhead.IssuingAuthority, keys.RSA2048)
-	for _, id := range []bulkhead.AuthorityID{ecdsaCA, rsaCA} {
+	h.makeAuthority("issuing-p384", bulkhead.IssuingAuthority, keys.P384)
+	for _, id := range []bulkhead.AuthorityID{ecdsaCA, rsaCA, "issuing-p384"} {
 		for _, p := range []string{"tls-server", "tls-server-short", "tls-client"} {
 			req := h.request("www.example.test", "10.0.0.7")
 			req.Authority, req.Profile = id, p
@@ -299,5 +300,46 @@ func TestInfrastructure(t *testing.T) {
 	ok(t, h.store.BlockKey(t.Context(), bulkhead.BlockedKey{KeyHash: keyHash(t, key.Public()), BlockedAt: h.now(), Reason: "stolen"}))
 	_, err = h.signer.IssueInfrastructure(t.Context(), names, csr(t, key, names))
 	wantKind(t, err, bulkhead.KindBadPublicKey, "blocked")
+	h.audit()
+}
+
+// TestNeverOutlivesTheIssuer: cut to the issuer's end, and refused when hardly anything would be left.
+func TestNeverOutlivesTheIssuer(t *testing.T) {
+	h := newHouse(t)
+	end := h.certs[ecdsaCA].NotAfter
+	h.move(end.Add(-10 * dayTime).Sub(h.now()))
+	if got := h.issue("a.example.test"); !got.Certificate.NotAfter.Equal(end) {
+		t.Errorf("notAfter %s, the issuer ends %s", got.Certificate.NotAfter, end)
+	}
+	h.move(10*dayTime - 30*time.Minute)
+	_, err := h.signer.Issue(t.Context(), h.request("a.example.test"))
+	wantKind(t, err, bulkhead.KindConflict, "less than")
+	h.audit()
+}
+
+// stuck is a random source whose first serials are all the same.
+type stuck struct{ left int }
+
+func (s *stuck) Read(p []byte) (int, error) {
+	if len(p) == 16 && s.left > 0 {
+		s.left--
+		for i := range p {
+			p[i] = 0x55
+		}
+		return len(p), nil
+	}
+	return rand.Read(p)
+}
+
+func TestTakenSerialIsDrawnAgain(t *testing.T) {
+	source := &stuck{left: 2}
+	h := newHouse(t, func(c *signer.Config) { c.Rand = source })
+	one, two := h.issue("a.example.test"), h.issue("b.example.test")
+	if one.Certificate.Serial == two.Certificate.Serial || len(two.Certificate.Serial.Bytes()) != 16 {
+		t.Errorf("serials %s and %s", one.Certificate.Serial, two.Certificate.Serial)
+	}
+	source.left = 100
+	_, err := h.signer.Issue(t.Context(), h.request("c.example.test"))
+	wantKind(t, err, bulkhead.KindUnavailable, "serial")
 	h.audit()
 }

@@ -49,7 +49,7 @@ func (s *Signer) Sign(ctx context.Context, token *Token) (bulkhead.IssuedCertifi
 	defer leave()
 	der, err := s.signTicket(ctx, t)
 	if err != nil {
-		s.abandon(ctx, t.row, t.digest, "not signed: "+bulkhead.AsFault(err).Detail)
+		s.abandon(ctx, t.row, t.digest, "given up, handed to nobody: "+bulkhead.AsFault(err).Detail)
 		return none, err
 	}
 	return s.finish(ctx, t, der)
