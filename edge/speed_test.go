@@ -239,17 +239,8 @@ func BenchmarkServe(b *testing.B) {
 	b.Logf("heap per certificate: %.2f octets", (float64(after.HeapAlloc)-float64(before.HeapAlloc))/certificates)
 	edge := serve(b, e)
 
-	fixed := bytes.Repeat([]byte{0x30}, 300)
-	values := map[string][]string{"Content-Type": typeOCSP, "Etag": {`"0123456789abcdef0123456789abcdef"`}, "Last-Modified": {httpTime(w.clock())},
-		"Expires": {httpTime(w.clock())}, "Cache-Control": {"public, max-age=287998, no-transform, must-revalidate"}}
-	bare := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		h := rw.Header()
-		for k, v := range values {
-			h[k] = v
-		}
-		rw.Write(fixed)
-	}))
-	defer bare.Close()
+	size := len(e.askFor(b, must(ocsp.EncodeRequest([]ocsp.CertID{a.issuer.CertID(ocsp.SHA1, serials[1])}, nil))(b)))
+	bare, sameSize := bareServer(b, w, 300), bareServer(b, w, size)
 
 	rng := mathrand.New(mathrand.NewPCG(3, 4))
 	gets, posts := make([][]byte, 100_000), make([][]byte, 100_000)
@@ -262,21 +253,40 @@ func BenchmarkServe(b *testing.B) {
 	for name, requests := range map[string][][]byte{"GET": gets, "POST": posts} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				var rate, ref, ratio, ratio99, cpu []float64
+				var rate, ref, ratio, ratio99, cpu, same []float64
 				for range rounds {
+					q := load(b, sameSize.Listener.Addr().String(), requests, conns, round)
 					r := load(b, bare.Listener.Addr().String(), requests, conns, round)
 					o := load(b, edge.Listener.Addr().String(), requests, conns, round)
 					rate, ref, ratio = append(rate, o.rate), append(ref, r.rate), append(ratio, o.rate/r.rate)
-					ratio99, cpu = append(ratio99, o.p99/r.p99), append(cpu, o.cpu/r.cpu)
+					ratio99, cpu, same = append(ratio99, o.p99/r.p99), append(cpu, o.cpu/r.cpu), append(same, o.cpu/q.cpu)
 				}
 				b.ReportMetric(median(rate), "req/s")
 				b.ReportMetric(median(ref), "bare-req/s")
 				b.ReportMetric(median(ratio), "x-bare")
 				b.ReportMetric(median(ratio99), "p99-x-bare")
 				b.ReportMetric(median(cpu), "cpu-x-bare")
+				b.ReportMetric(median(same), "cpu-x-bare-same-size")
 			}
 		})
 	}
+}
+
+// bareServer is the reference: a handler that writes a fixed body under the headers of an OCSP answer.
+func bareServer(b *testing.B, w *world, size int) *httptest.Server {
+	b.Helper()
+	fixed := bytes.Repeat([]byte{0x30}, size)
+	values := map[string][]string{"Content-Type": typeOCSP, "Etag": {`"0123456789abcdef0123456789abcdef"`}, "Last-Modified": {httpTime(w.clock())},
+		"Expires": {httpTime(w.clock())}, "Cache-Control": {"public, max-age=287998, no-transform, must-revalidate"}}
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		h := rw.Header()
+		for k, v := range values {
+			h[k] = v
+		}
+		_, _ = rw.Write(fixed)
+	}))
+	b.Cleanup(srv.Close)
+	return srv
 }
 
 func median(v []float64) float64 {
