@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -22,6 +24,17 @@ func opener(dsn string) storetest.Open {
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(storetest.Main(m, func(ctx context.Context, dsn string) (storetest.Store, error) {
+		return postgres.Open(ctx, postgres.Config{DSN: dsn})
+	}))
+}
+
+func TestKill(t *testing.T) {
+	dsn := pgtest.New(t)
+	storetest.Kill(t, dsn, opener(dsn))
 }
 
 func TestStore(t *testing.T) {

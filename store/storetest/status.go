@@ -119,7 +119,7 @@ func testChanges(t *testing.T, open Open) {
 	var got []bulkhead.ChangeItem
 	var after bulkhead.CertificateRef
 	for {
-		page := value(s.ChangeItems(ctx, "c-1", after, 3))(t)
+		page := value(s.ChangeItems(ctx, "c-1", after, 1))(t)
 		if len(page) == 0 {
 			break
 		}
