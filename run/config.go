@@ -59,6 +59,10 @@ type Config struct {
 	// KeyPassphraseFile replaces keys.identity as what opens the key files; empty uses the identity file.
 	KeyPassphraseFile string `yaml:"key_passphrase_file,omitempty"`
 
+	// WeakKeyLists are files with hashes of known weak keys (the Debian lists of CVE-2008-0166 and the like): openssl-blacklist
+	// text, 120-bit or full SHA-256 hex, a JSON array of those, or badkeys' binary blocklist.dat. None is shipped.
+	WeakKeyLists []string `yaml:"weak_key_lists,omitempty"`
+
 	// ValidateHTTPPort and ValidateTLSPort are dialled by http-01 and tls-alpn-01; other than 80 and 443 only for tests
 	// and private networks (RFC 8555 section 8.3, RFC 8737 section 3).
 	ValidateHTTPPort int `yaml:"validate_http_port"`

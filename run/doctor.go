@@ -52,6 +52,11 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 	} else {
 		add("quorum", levelOK, "", "%d operators are in office", n)
 	}
+	if len(h.cfg.WeakKeyLists) == 0 {
+		add("weak-keys", levelFinding, "set weak_key_lists in "+ConfigFile, "no list of known weak keys is loaded: keys of CVE-2008-0166 are not recognised (sizes, exponents, ROCA and close primes are)")
+	} else {
+		add("weak-keys", levelOK, "", "%d lists of known weak keys are loaded", len(h.cfg.WeakKeyLists))
+	}
 	if h.cfg.PrivateTargets {
 		add("validation", levelFinding, "set private_targets: false before serving names of strangers", "validation may dial loopback and private addresses (the embedded default)")
 	}

@@ -26,6 +26,7 @@ import (
 	"bulkhead/enroll/dcv"
 	"bulkhead/evidence"
 	"bulkhead/keys"
+	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
 	"bulkhead/publish"
@@ -170,6 +171,28 @@ func loadProfiles(dir string) ([]*profile.Profile, error) {
 	return out, nil
 }
 
+// keyRules are the default rules with the operator's lists of weak keys.
+func keyRules(dir string, lists []string) (keycheck.Rules, error) {
+	rules := keycheck.DefaultRules()
+	for _, name := range lists {
+		f, err := os.Open(inDir(dir, name))
+		if err != nil {
+			return rules, bulkhead.Faultf(bulkhead.KindUsage, "weak_key_lists: %s cannot be read", name).WithHint("correct weak_key_lists in " + ConfigFile).WithCause(err)
+		}
+		parse := keycheck.ParseList
+		if filepath.Ext(name) == ".dat" {
+			parse = keycheck.ParseBadkeys
+		}
+		l, err := parse(filepath.Base(name), f)
+		f.Close()
+		if err != nil {
+			return rules, bulkhead.Faultf(bulkhead.KindUsage, "weak_key_lists: %s: %s", name, bulkhead.AsFault(err).Detail).WithHint("correct weak_key_lists in " + ConfigFile).WithCause(err)
+		}
+		rules.Lists = append(rules.Lists, l)
+	}
+	return rules, nil
+}
+
 func (h *House) openSigner(ctx context.Context, s seed) error {
 	var err error
 	if h.profiles, err = loadProfiles(h.dir); err != nil {
@@ -190,7 +213,11 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter,
+	rules, err := keyRules(h.dir, h.cfg.WeakKeyLists)
+	if err != nil {
+		return err
+	}
+	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &rules,
 		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"bulkhead"
@@ -27,8 +28,7 @@ func (s *Signer) newBatch(authority bulkhead.AuthorityID, signer bulkhead.Hash, 
 	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
 		return nil, fmt.Errorf("random source: %w", err)
 	}
-	const most = 4096 // bytes of a detail
-	return &batch{id: hex.EncodeToString(id[:]), authority: authority, signer: signer, detail: detail[:min(len(detail), most)]}, nil
+	return &batch{id: hex.EncodeToString(id[:]), authority: authority, signer: signer, detail: strings.ToValidUTF8(detail[:min(len(detail), tlog.MaxDetail)], "")}, nil
 }
 
 // announce makes the intent durable; only then may the key be used.
