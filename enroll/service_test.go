@@ -3,7 +3,6 @@ package enroll_test
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/enroll"
+	"bulkhead/pki/policy"
 )
 
 func TestIssueAndRows(t *testing.T) {
@@ -169,90 +169,6 @@ func TestCAADenial(t *testing.T) {
 		t.Errorf("%d CAA rows, want one for each name, denials too", len(checks))
 	}
 }
-
-// TestResume loses each write after finalize in both ways, lets another process take over, and finds the order valid
-// with exactly one certificate.
-func TestResume(t *testing.T) {
-	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "UpdateOrder", "UpdateAuthorization"} {
-		for _, kept := range []bool{false, true} {
-			name := op + " lost"
-			if kept {
-				name = op + " kept but reported lost"
-			}
-			t.Run(name, func(t *testing.T) {
-				h := newHouse(t, func(c *enroll.Config) { c.Limits.FinalizeWait = 5 * time.Second })
-				acct, _ := h.account()
-				first := h.issued(acct, newKey(t), "www.site.test")
-				o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test", "b.site.test"), Replaces: first.Certificate.CertificateRef})
-				ok(t, err)
-				plant := func() {
-					var once sync.Once
-					// Of UpdateOrder, let the move to processing pass and lose the move to valid.
-					skip := op == "UpdateOrder"
-					f := func(did string, commit func() error) (err error) {
-						if did != op {
-							return commit()
-						}
-						if skip {
-							skip = false
-							return commit()
-						}
-						err = errUnset
-						once.Do(func() {
-							if kept {
-								ok(t, commit())
-							}
-							err = errors.New("the connection broke")
-						})
-						if errors.Is(err, errUnset) {
-							return commit()
-						}
-						return err
-					}
-					h.hook.Store(&f)
-				}
-				if op == "UpdateAuthorization" {
-					a, err := h.svc.Authorization(t.Context(), acct, o.Authorizations[1])
-					ok(t, err)
-					gate := make(chan struct{})
-					h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) { <-gate; return "seen", nil }
-					_, err = h.svc.Respond(t.Context(), acct, a.ID, a.Challenges[0].ID)
-					ok(t, err)
-					plant()
-					close(gate)
-				} else {
-					h.respond(acct, o)
-					h.until(acct, o.ID, bulkhead.OrderReady)
-					plant()
-					o, err = h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test", "b.site.test"))
-					ok(t, err)
-				}
-				ok(t, h.svc.Close(t.Context()))
-				h.hook.Store(nil)
-				h.svc = h.service()
-				ok(t, h.svc.Resume(t.Context()))
-				if op == "UpdateAuthorization" {
-					h.until(acct, o.ID, bulkhead.OrderReady)
-					o, err = h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test", "b.site.test"))
-					ok(t, err)
-				}
-				o = h.until(acct, o.ID, bulkhead.OrderValid)
-				list, _, err := h.store.Certificates(t.Context(), bulkhead.CertificateFilter{OrderID: o.ID, State: bulkhead.Issued})
-				ok(t, err)
-				if len(list) != 1 || list[0].CertificateRef != o.Certificate {
-					t.Fatalf("%d certificates for one order", len(list))
-				}
-				old, _, err := h.store.Certificate(t.Context(), first.Certificate.CertificateRef)
-				ok(t, err)
-				if old.ReplacedBy != o.Certificate {
-					t.Errorf("the predecessor is replaced by %v", old.ReplacedBy)
-				}
-			})
-		}
-	}
-}
-
-var errUnset = errors.New("unset")
 
 func TestRevocation(t *testing.T) {
 	h := newHouse(t)
@@ -452,111 +368,18 @@ func TestStaleAccountRequest(t *testing.T) {
 	}
 }
 
-// failing is an issuer that is away.
-type failing struct{ err error }
-
-func (f failing) Issue(context.Context, bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
-	return bulkhead.IssuedCertificate{}, f.err
-}
-
-// TestSignerAway: the order waits for a signer that is away, and fails at once when the signer says no.
-func TestSignerAway(t *testing.T) {
-	for kind, want := range map[bulkhead.Kind]bulkhead.OrderState{
-		bulkhead.KindUnavailable: bulkhead.OrderProcessing, bulkhead.KindInternal: bulkhead.OrderProcessing,
-		bulkhead.KindStopped: bulkhead.OrderInvalid, bulkhead.KindBadPublicKey: bulkhead.OrderInvalid,
-	} {
-		t.Run(string(kind), func(t *testing.T) {
-			h := newHouse(t)
-			real := h.cfg.Issuer
-			h.cfg.Issuer = failing{bulkhead.NewFault(kind, "planted")}
-			h.svc = h.service()
-			acct, _ := h.account()
-			o := h.ready(acct, "www.site.test")
-			o, err := h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test"))
-			ok(t, err)
-			if o.State != want {
-				t.Fatalf("the order is %s", o.State)
-			}
-			if want == bulkhead.OrderInvalid {
-				if o.Problem.Kind != kind {
-					t.Errorf("the problem is %v", o.Problem)
-				}
-				return
-			}
-			if kind == bulkhead.KindInternal { // for ever: the order comes to an end all the same
-				h.shift.Store(int64(2 * time.Hour))
-				ok(t, h.svc.Resume(t.Context()))
-				for o.State == bulkhead.OrderProcessing {
-					o, err = h.svc.Order(t.Context(), acct, o.ID)
-					ok(t, err)
-				}
-				if o.State != bulkhead.OrderInvalid || o.Problem.Kind != bulkhead.KindUnavailable {
-					t.Errorf("the order is %s with %v", o.State, o.Problem)
-				}
-				return
-			}
-			h.cfg.Issuer = real
-			h.svc = h.service()
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			go func() { _ = h.svc.Run(ctx, 10*time.Millisecond) }()
-			h.until(acct, o.ID, bulkhead.OrderValid)
-		})
-	}
-}
-
-// TestLostOutcomeIsLookedForAgain: without a restart, too.
-func TestLostOutcomeIsLookedForAgain(t *testing.T) {
-	h := newHouse(t)
-	acct, _ := h.account()
-	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
-	ok(t, err)
-	var once sync.Once
-	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) {
-		f := func(op string, commit func() error) error {
-			err := error(nil)
-			if op == "UpdateAuthorization" {
-				once.Do(func() { err = errors.New("planted") })
-			}
-			if err != nil {
-				return err
-			}
-			return commit()
+// TestReuseFollowsPolicy: configuration can shorten the reuse of a validation and never stretch it beyond the policy
+// row of the day (BR 4.2.1).
+func TestReuseFollowsPolicy(t *testing.T) {
+	for _, asked := range []time.Duration{time.Hour, 10_000 * 24 * time.Hour} {
+		h := newHouse(t, func(c *enroll.Config) { c.Limits.ValidationReuse = asked })
+		acct, _ := h.account()
+		o := h.ready(acct, "www.site.test")
+		a, err := h.svc.Authorization(t.Context(), acct, o.Authorizations[0])
+		ok(t, err)
+		want := min(asked, policy.DCVReuse(h.now()))
+		if got := a.ExpiresAt.Sub(h.now()); got > want || got < want-time.Minute {
+			t.Errorf("asked for %s, got %s, want %s", asked, got, want)
 		}
-		h.hook.Store(&f)
-		return "seen", nil
 	}
-	h.respond(acct, o)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() { _ = h.svc.Run(ctx, 10*time.Millisecond) }()
-	h.until(acct, o.ID, bulkhead.OrderReady)
-	if n := h.script.looks.Load(); n < 2 {
-		t.Errorf("looked %d times", n)
-	}
-}
-
-// TestClose: what is turned away is not lost, and Close ends in time although a validation hangs.
-func TestClose(t *testing.T) {
-	h := newHouse(t)
-	acct, _ := h.account()
-	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
-	ok(t, err)
-	release := make(chan struct{})
-	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) { <-release; return "seen", nil }
-	h.respond(acct, o)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	time.AfterFunc(50*time.Millisecond, func() { close(release) })
-	if err := h.svc.Close(ctx); err == nil {
-		t.Error("a close that cut work off said nothing")
-	}
-	a, err := h.svc.Authorization(t.Context(), acct, o.Authorizations[0])
-	ok(t, err)
-	if a.Challenges[0].State != bulkhead.ChallengeProcessing {
-		t.Fatalf("what was seen while closing was believed: %s", a.Challenges[0].State)
-	}
-	h.svc = h.service()
-	ok(t, h.svc.Resume(t.Context()))
-	h.until(acct, o.ID, bulkhead.OrderReady)
 }
