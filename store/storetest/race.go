@@ -120,6 +120,10 @@ func testRaceActivate(t *testing.T, open Open) {
 	})
 	oneWins(t, errs, bulkhead.KindConflict)
 	equal(t, value(s.Head(ctx))(t).Sequence, 2)
+	head = nextHead(t, s)
+	oneWins(t, race(6, func(i int) error {
+		return stores[i%2].PutHead(ctx, head, []bulkhead.CRLRecord{crl(i%2, 3), crl(1-i%2, 3)})
+	}), bulkhead.KindConflict)
 	counts := value(s.Counts(ctx))(t)[issuer]
 	want := int64(30)
 	if errs[1] == nil {
