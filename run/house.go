@@ -23,6 +23,7 @@ import (
 	"bulkhead/console"
 	"bulkhead/edge"
 	"bulkhead/enroll"
+	"bulkhead/enroll/acme"
 	"bulkhead/enroll/dcv"
 	"bulkhead/evidence"
 	"bulkhead/keys"
@@ -60,6 +61,7 @@ type House struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	version string
+	address string // base URL of the HTTPS listener; set before any role runs
 
 	store    Store
 	ring     keys.Ring
@@ -295,7 +297,8 @@ func (h *House) openEnroll(context.Context, seed) error {
 	}
 	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
-		Policy: enroll.Policy{OwnNames: own}, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
+		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
+		Policy:     enroll.Policy{OwnNames: own}, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,16 @@ func (h *House) listen(ctx context.Context) (_ *front, err error) {
 			return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "%s: cannot listen on %s", l.key, l.addr).WithHint("is another process there? choose another address").WithCause(err)
 		}
 	}
+	h.address = f.base()
 	return f, f.renew(ctx)
+}
+
+// base is the address of the HTTPS listener as clients see it.
+func (f *front) base() string {
+	if f.h.cfg.ExternalURL != "" {
+		return strings.TrimRight(f.h.cfg.ExternalURL, "/")
+	}
+	return "https://" + dialable(f.https.Addr())
 }
 
 func (f *front) close() {
@@ -85,10 +94,7 @@ func (f *front) close() {
 
 // Ready says where everything is.
 func (f *front) Ready() Ready {
-	base := "https://" + dialable(f.https.Addr())
-	if f.h.cfg.ExternalURL != "" {
-		base = strings.TrimRight(f.h.cfg.ExternalURL, "/")
-	}
+	base := f.base()
 	trust, err := filepath.Abs(filepath.Join(f.h.dir, trustFile))
 	if err != nil {
 		trust = filepath.Join(f.h.dir, trustFile)
