@@ -377,3 +377,12 @@ func parse(t testing.TB, body []byte) []*x509.Certificate {
 	}
 	return out
 }
+
+// decode reads exactly one JSON document.
+func decode(t testing.TB, text string, v any) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(text))
+	if err := dec.Decode(v); err != nil || dec.More() {
+		t.Fatalf("not one JSON document (%v): %s", err, text)
+	}
+}
