@@ -343,6 +343,7 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	for name, role := range map[string]func(context.Context) error{
 		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run,
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, time.Minute) },
+		"signer": h.sweep,
 		"front":  front.Run,
 	} {
 		g.Go(func() error {
@@ -360,6 +361,29 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// sweepEvery is how often reservations that nobody holds any more are looked for.
+const sweepEvery = time.Minute
+
+// sweep abandons reservations whose commit was only reported lost, or whose token was never signed.
+func (h *House) sweep(ctx context.Context) error {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			n, err := h.signer.Recover(ctx)
+			if err != nil && ctx.Err() == nil {
+				h.log.WarnContext(ctx, "stale reservations could not be swept", slog.String("error", err.Error()))
+			}
+			if n > 0 {
+				h.log.WarnContext(ctx, "stale reservations were abandoned; nobody received them", slog.Int("count", n))
+			}
+		}
+	}
 }
 
 // headVerifierKey is the public half of the head key as a signed-note verifier key.
