@@ -290,12 +290,16 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
+	rules, err := keyRules(h.dir, h.cfg.WeakKeyLists)
+	if err != nil {
+		return err
+	}
 	look, err := dcv.New(dcv.Config{Resolver: h.cfg.Resolver, HTTPPort: h.cfg.ValidateHTTPPort, TLSPort: h.cfg.ValidateTLSPort, AllowPrivate: h.cfg.PrivateTargets,
 		OwnNames: own, CAAIdentities: h.cfg.ACME.CAAIdentities, Now: time.Now, Log: h.log.With(slog.String("role", "dcv"))})
 	if err != nil {
 		return err
 	}
-	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles,
+	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
 		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
 		Policy:     enroll.Policy{OwnNames: own}, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
@@ -342,7 +346,7 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for name, role := range map[string]func(context.Context) error{
 		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run,
-		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, time.Minute) },
+		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
 		"signer": h.sweep,
 		"front":  front.Run,
 	} {
