@@ -41,6 +41,8 @@ var settings = map[string]string{
 	"synchronous_commit":                  "on",
 	"lock_timeout":                        "15s",
 	"idle_in_transaction_session_timeout": "30s",
+	// A generic plan made while a table was small reads it whole for ever after: plan for the table as it is.
+	"plan_cache_mode": "force_custom_plan",
 }
 
 // Connections when the configuration names no number. Writers that append evidence follow each other anyway; readers
