@@ -34,6 +34,9 @@ func (s *Store) PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bu
 	})
 }
 
+// keepHeads is how many head bodies the store keeps.
+const keepHeads = 1000
+
 func (t *tx) putHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error {
 	var newest int64
 	if err := t.QueryRowContext(ctx, `SELECT COALESCE(MAX(sequence), 0) FROM heads`).Scan(&newest); err != nil {
@@ -45,6 +48,10 @@ func (t *tx) putHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkh
 	_, err := exec(ctx, t, `INSERT INTO heads (sequence, body, at) VALUES ($1, $2, $3)`,
 		int64(head.Sequence), blob(head.Body), unix(head.At))
 	if err != nil {
+		return err
+	}
+	// What every head was is in evidence, by digest; the bodies are kept for looking back a while.
+	if _, err := exec(ctx, t, `DELETE FROM heads WHERE sequence <= $1`, int64(head.Sequence)-keepHeads); err != nil {
 		return err
 	}
 	for _, c := range crls {
