@@ -3,6 +3,7 @@ package status
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"sort"
@@ -75,7 +76,10 @@ func (t *responderTable) index(cert []byte) int {
 // signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.
 func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials []bulkhead.Serial, change string, t *responderTable) ([]pack.Entry, error) {
 	now := s.now()
-	from := now.Add(-s.cfg.Policy.Backdate)
+	from, err := s.from()
+	if err != nil {
+		return nil, err
+	}
 	b, err := s.cfg.Signer.SignAnswers(ctx, bulkhead.AnswerRequest{
 		Authority: a.ID, Serials: serials, Change: change, ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.AnswerValidity), Object: "packs/" + string(a.ID),
 	})
@@ -85,6 +89,9 @@ func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials
 	if len(b.Missing) > 0 {
 		return nil, fmt.Errorf("authority %s: the signer knows no certificate %s, which the record lists", a.ID, b.Missing[0])
 	}
+	if len(b.Answers) != len(serials) {
+		return nil, bulkhead.Faultf(bulkhead.KindGate, "authority %s: %d answers were signed for %d certificates", a.ID, len(b.Answers), len(serials))
+	}
 	issuer, err := parseAuthority(a)
 	if err != nil {
 		return nil, err
@@ -92,6 +99,9 @@ func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials
 	r := t.index(b.Responder)
 	entries := make([]pack.Entry, len(b.Answers))
 	for i, ans := range b.Answers {
+		if ans.Status.Issuer != a.ID || ans.Status.Serial != serials[i] {
+			return nil, bulkhead.Faultf(bulkhead.KindGate, "the answer for %s of %s is about %s", serials[i], a.ID, ans.Status.CertificateRef)
+		}
 		if i == 0 || change != "" {
 			// The first of each batch and every answer of a change are verified whole; the rest share key and code path.
 			if err := checkAnswer(ans, b.Responder, issuer, now); err != nil {
@@ -230,7 +240,11 @@ func (s *Service) startRefresh(ctx context.Context, a bulkhead.Authority, ih *pa
 	go func() {
 		defer s.background.Done()
 		defer s.refreshing.Delete(a.ID)
-		if err := s.refresh(ctx, a, replaced); err != nil && ctx.Err() == nil {
+		err := s.refresh(ctx, a, replaced)
+		if err != nil {
+			s.refreshed.Store(a.ID, s.now().Add(retryAfter-s.cfg.Policy.AnswerValidity/8))
+		}
+		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.ErrorContext(ctx, "answers could not be refreshed; the old ones stand until they expire", slog.String("authority", string(a.ID)), slog.String("error", err.Error()))
 		}
 	}()
@@ -296,4 +310,23 @@ func newer(now, replaced []pack.ObjectRef) []pack.ObjectRef {
 		}
 	}
 	return keep
+}
+
+// checkAnswer assembles both answers for a certificate and judges each as a relying party would.
+func checkAnswer(ans bulkhead.SignedAnswer, responder []byte, issuer *x509.Certificate, now time.Time) error {
+	for _, part := range [][2][]byte{{ans.TBS, ans.Signature}, {ans.TBS256, ans.Signature256}} {
+		r, err := ocsp.ParseResponse(ocsp.Assemble(part[0], part[1], responder))
+		if err != nil {
+			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
+		}
+		got, err := ocsp.CheckResponse(r, issuer, ans.Status.Serial, now)
+		if err != nil {
+			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
+		}
+		revoked := ans.Status.State == bulkhead.Revoked
+		if (got.State == ocsp.Revoked) != revoked || got.State == ocsp.Unknown || revoked && (got.Reason != ans.Status.Reason || !got.RevokedAt.Equal(ans.Status.RevokedAt)) {
+			return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
+		}
+	}
+	return nil
 }

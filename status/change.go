@@ -2,15 +2,14 @@ package status
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sort"
+	"strings"
 	"time"
 
 	"bulkhead"
-	"bulkhead/pki/ocsp"
 	"bulkhead/pki/pack"
 )
 
@@ -196,6 +195,12 @@ func (s *Service) previewItem(ctx context.Context, p *Preview, it bulkhead.Chang
 	if err != nil {
 		return err
 	}
+	if err := s.checkItem(ctx, &it, s.now()); err != nil {
+		if k := bulkhead.KindOf(err); k != bulkhead.KindAlreadyRevoked && k != bulkhead.KindNotFound {
+			return err
+		}
+		p.Blocked = append(p.Blocked, bulkhead.AsFault(err).Detail)
+	}
 	p.AnswersChanged++
 	p.ByIssuer[it.Issuer]++
 	p.ByProfile[cert.Profile]++
@@ -244,6 +249,10 @@ func (s *Service) Approve(ctx context.Context, id string, hash bulkhead.Hash, ac
 	if hash != c.PreviewHash || hash.IsZero() {
 		return bulkhead.Faultf(bulkhead.KindGate, "the approval quotes another preview of change %s", id).WithHint("bulkhead change preview " + id)
 	}
+	var p Preview
+	if err := json.Unmarshal(c.Preview, &p); err != nil || len(p.Blocked) > 0 {
+		return bulkhead.Faultf(bulkhead.KindGate, "the preview of change %s is blocked: %s", id, strings.Join(p.Blocked, "; ")).WithHint("bulkhead change show " + id)
+	}
 	c.State = bulkhead.ChangeApproved
 	return s.cfg.Store.MoveChange(ctx, c, bulkhead.ChangePreviewed, s.leaf(bulkhead.EvChangeApproved, c, actor, "approved"))
 }
@@ -270,7 +279,7 @@ func (s *Service) Activate(ctx context.Context, id string) error {
 		return bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s and not approved", id, c.State).WithHint("bulkhead change approve " + id)
 	}
 	if err := s.stillTrue(ctx, c); err != nil {
-		return err
+		return s.refuse(ctx, c, err)
 	}
 	next := clone(s.head)
 	crls, err := s.stage(ctx, c, next)
@@ -295,26 +304,42 @@ func (s *Service) Activate(ctx context.Context, id string) error {
 	if err := s.cfg.Store.Activate(ctx, c, rec, crls, evs...); err != nil {
 		return err
 	}
-	s.head = next
+	s.take(next)
 	if err := s.cfg.Objects.SetHead(ctx, rec.Body); err != nil {
 		return err
 	}
 	return s.settle(ctx, c)
 }
 
-// stillTrue refuses a preview that the world has overtaken: an item that is no longer as it was when shown.
+// stillTrue fails with KindGate for a preview that the world has overtaken: an item that is no longer as it was when
+// shown.
 func (s *Service) stillTrue(ctx context.Context, c bulkhead.Change) error {
 	var p Preview
 	if err := json.Unmarshal(c.Preview, &p); err != nil || bulkhead.Digest(c.Preview) != c.PreviewHash {
-		return bulkhead.Faultf(bulkhead.KindGate, "the stored preview of change %s does not have the hash that was approved", c.ID).WithHint("bulkhead change preview " + c.ID)
+		return bulkhead.Faultf(bulkhead.KindGate, "the stored preview of change %s does not have the hash that was approved", c.ID).WithHint("plan the change again: bulkhead cert revoke")
 	}
 	return s.eachItem(ctx, c.ID, func(it bulkhead.ChangeItem) error {
-		if err := s.checkItem(ctx, &it, s.now()); err != nil {
+		err := s.checkItem(ctx, &it, s.now())
+		switch bulkhead.KindOf(err) {
+		case bulkhead.KindAlreadyRevoked, bulkhead.KindNotFound, bulkhead.KindBadRevocationReason:
 			return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: %s", c.ID, bulkhead.AsFault(err).Detail).
-				WithHint("bulkhead change preview " + c.ID).WithCause(err)
+				WithHint("plan what is left again: bulkhead cert revoke").WithCause(err)
 		}
-		return nil
+		return err
 	})
+}
+
+// refuse ends a change whose preview is not true any more; other errors leave it as it is.
+func (s *Service) refuse(ctx context.Context, c bulkhead.Change, why error) error {
+	if bulkhead.KindOf(why) != bulkhead.KindGate {
+		return why
+	}
+	was := c.State
+	c.State = bulkhead.ChangeRefused
+	if err := s.cfg.Store.MoveChange(ctx, c, was, s.leaf(bulkhead.EvChangeRefused, c, "role:status", bulkhead.AsFault(why).Detail)); err != nil {
+		s.cfg.Log.WarnContext(ctx, "a stale change could not be closed", slog.String("change", c.ID), slog.String("error", err.Error()))
+	}
+	return why
 }
 
 // activationLeaves are the leaves of the commit: the switch itself and one for each certificate.
@@ -326,29 +351,6 @@ func (s *Service) activationLeaves(ctx context.Context, c bulkhead.Change, rec b
 		return nil
 	})
 	return evs, err
-}
-
-// settle notes that the head is public and, once it was read back, that the change is done.
-func (s *Service) settle(ctx context.Context, c bulkhead.Change) error {
-	if c.State == bulkhead.ChangeActivated {
-		c.State = bulkhead.ChangePublished
-		if err := s.cfg.Store.MoveChange(ctx, c, bulkhead.ChangeActivated, s.leaf(bulkhead.EvChangePublished, c, "role:status", fmt.Sprintf("head %d is public", c.Epoch))); err != nil {
-			return err
-		}
-	}
-	signed, err := s.cfg.Objects.Head(ctx)
-	if err != nil {
-		return err
-	}
-	h, err := pack.OpenHead(signed, s.cfg.HeadVerifier)
-	if err != nil {
-		return err
-	}
-	if h.Sequence < c.Epoch {
-		return fmt.Errorf("head %d is public, change %s needs %d", h.Sequence, c.ID, c.Epoch)
-	}
-	c.State = bulkhead.ChangeSettled
-	return s.cfg.Store.MoveChange(ctx, c, bulkhead.ChangePublished, s.leaf(bulkhead.EvChangeSettled, c, "role:status", "read back through the object store"))
 }
 
 // stage signs and publishes the objects of a change, reads them back, and names them in next.
@@ -424,46 +426,6 @@ func (s *Service) stageAnswers(ctx context.Context, c bulkhead.Change, a bulkhea
 	}
 	ih.Packs = append([]pack.ObjectRef{ref}, ih.Packs...)
 	return shards, nil
-}
-
-// checkAnswer assembles both answers for a certificate and judges each as a relying party would.
-func checkAnswer(ans bulkhead.SignedAnswer, responder []byte, issuer *x509.Certificate, now time.Time) error {
-	for _, part := range [][2][]byte{{ans.TBS, ans.Signature}, {ans.TBS256, ans.Signature256}} {
-		r, err := ocsp.ParseResponse(ocsp.Assemble(part[0], part[1], responder))
-		if err != nil {
-			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-		}
-		got, err := ocsp.CheckResponse(r, issuer, ans.Status.Serial, now)
-		if err != nil {
-			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-		}
-		if (got.State == ocsp.Revoked) != (ans.Status.State == bulkhead.Revoked) || got.State == ocsp.Unknown {
-			return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
-		}
-	}
-	return nil
-}
-
-// resume carries on what was approved when the last process died, and withdraws what was not.
-func (s *Service) resume(ctx context.Context) error {
-	open, err := s.cfg.Store.Changes(ctx, 1000, bulkhead.ChangePlanned, bulkhead.ChangeApproved, bulkhead.ChangeStaged, bulkhead.ChangeActivated, bulkhead.ChangePublished)
-	if err != nil {
-		return err
-	}
-	for _, c := range open {
-		if c.State == bulkhead.ChangePlanned {
-			was := c.State
-			c.State = bulkhead.ChangeRefused
-			if err := s.cfg.Store.MoveChange(ctx, c, was, s.leaf(bulkhead.EvChangeRefused, c, "role:status", "interrupted before its preview; ask again")); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.Activate(ctx, c.ID); err != nil {
-			s.cfg.Log.ErrorContext(ctx, "an approved change could not be carried on", slog.String("change", c.ID), slog.String("error", err.Error()))
-		}
-	}
-	return nil
 }
 
 // BlockKey blocks a key for ever (promise P10).

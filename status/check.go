@@ -51,6 +51,9 @@ func Check(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers 
 	if h.Sequence != rec.Sequence {
 		c.add("head", bulkhead.CertificateRef{}, "head %d is stored under sequence %d", h.Sequence, rec.Sequence)
 	}
+	if err := c.public(ctx, rec); err != nil {
+		return nil, 0, err
+	}
 	authorities, err := cfg.Store.Authorities(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -69,6 +72,27 @@ func Check(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers 
 		}
 	}
 	return c.found, c.answers, nil
+}
+
+// public holds the public head against the record's: it may be behind for a moment, never ahead or another.
+func (c *comparison) public(ctx context.Context, rec bulkhead.HeadRecord) error {
+	signed, err := c.s.cfg.Objects.Head(ctx)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound || err == nil && string(signed) == string(rec.Body) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch h, err := pack.OpenHead(signed, c.s.cfg.HeadVerifier); {
+	case err != nil:
+		c.add("head", bulkhead.CertificateRef{}, "the public head does not verify: %s", err)
+	case h.Sequence >= rec.Sequence:
+		if now, err := c.s.cfg.Store.Head(ctx); err != nil || h.Sequence < now.Sequence || string(now.Body) == string(signed) {
+			return err // a writer went on while we looked
+		}
+		c.add("head", bulkhead.CertificateRef{}, "head %d is public and not the newest of the record, which is %d", h.Sequence, rec.Sequence)
+	}
+	return nil
 }
 
 type comparison struct {

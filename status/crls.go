@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -57,8 +58,10 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 	if err != nil {
 		return bulkhead.CRLRecord{}, err
 	}
-	now := s.now()
-	from := now.Add(-s.cfg.Policy.Backdate)
+	from, err := s.from()
+	if err != nil {
+		return bulkhead.CRLRecord{}, err
+	}
 	old := crlOf(ih, shard)
 	if old != nil && from.Before(old.ThisUpdate) {
 		from = old.ThisUpdate
@@ -107,6 +110,9 @@ func (s *Service) preparedCRL(ctx context.Context, a bulkhead.Authority, ih *pac
 	if err != nil {
 		return nil, err
 	}
+	if old := crlOf(ih, 0); old != nil && parsed.ThisUpdate.Before(old.ThisUpdate) {
+		return nil, bulkhead.Faultf(bulkhead.KindGate, "prepared CRL %d of %s is dated before CRL %d, which is public", due.CRLNumber, a.ID, old.Number).WithHint("sign its CRLs again at a ceremony")
+	}
 	rec := bulkhead.CRLRecord{Authority: a.ID, Number: due.CRLNumber, ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate,
 		Object: name, Digest: bulkhead.Digest(due.DER), Entries: len(parsed.serials)}
 	setCRL(ih, pack.CRLRef{Number: rec.Number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
@@ -136,15 +142,16 @@ func (s *Service) readCRL(ctx context.Context, a bulkhead.Authority, name string
 	return out, out.Verify(issuer)
 }
 
-// checkCRL compares a new CRL with the one before it. What appears must be an item of the change, or revoked in the
-// record; what disappears must have expired. Anything else would be a surprise in public.
+// checkCRL compares a new CRL with the one before it. What appears or changes must be an item of the change as it was
+// approved, or, for a CRL without a change, revoked in the record; what disappears must have expired; and every item of
+// the change that belongs here must be there. Anything else would be a surprise in public.
 func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.CRLRef, rec bulkhead.CRLRecord, change string) error {
 	got, err := s.readCRL(ctx, a, rec.Object)
 	if err != nil {
 		return err
 	}
 	if len(got.serials) != rec.Entries {
-		return fmt.Errorf("CRL %s has %d entries, the signer wrote %d", rec.Object, len(got.serials), rec.Entries)
+		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s has %d entries, the signer wrote %d", rec.Object, len(got.serials), rec.Entries)
 	}
 	before := map[bulkhead.Serial]crl.Entry{}
 	if old != nil {
@@ -159,49 +166,95 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 		return err
 	}
 	var moved []bulkhead.Serial
-	for serial := range got.serials {
-		if _, was := before[serial]; !was && !approved[serial] {
+	for serial, e := range got.serials {
+		if was, is := before[serial]; !is || was.Reason != e.Reason || !was.RevokedAt.Equal(e.RevokedAt) || approved[serial] != (bulkhead.ChangeItem{}) {
 			moved = append(moved, serial)
 		}
 	}
-	appeared := len(moved)
 	for serial := range before {
 		if _, is := got.serials[serial]; !is {
 			moved = append(moved, serial)
 		}
 	}
-	if len(moved) == 0 {
-		return nil
+	for serial := range approved {
+		_, is := got.serials[serial]
+		if _, was := before[serial]; !is && !was {
+			moved = append(moved, serial)
+		}
 	}
-	rows, err := s.cfg.Store.Statuses(ctx, a.ID, moved)
+	rows, err := s.rows(ctx, a.ID, moved)
 	if err != nil {
 		return err
 	}
-	state := map[bulkhead.Serial]bulkhead.Status{}
-	for _, r := range rows {
-		state[r.Serial] = r
-	}
-	for i, serial := range moved {
-		r := state[serial]
-		if i < appeared && r.State != bulkhead.Revoked {
-			return bulkhead.Faultf(bulkhead.KindGate, "CRL %s lists %s, which no approved change revokes", rec.Object, serial)
-		}
-		if i >= appeared && !r.NotAfter.Before(rec.ThisUpdate) {
-			return bulkhead.Faultf(bulkhead.KindGate, "CRL %s drops %s, which has not expired (BR 4.10.1)", rec.Object, serial)
+	for _, serial := range moved {
+		e, listed := got.serials[serial]
+		it, asked := approved[serial]
+		if err := checkEntry(rec, serial, e, listed, it, asked, rows[serial]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// itemsOf is the set of serials of a change under one issuer.
-func (s *Service) itemsOf(ctx context.Context, change string, issuer bulkhead.AuthorityID) (map[bulkhead.Serial]bool, error) {
-	set := map[bulkhead.Serial]bool{}
+// checkEntry judges one entry of a CRL that is new, gone, different, or ought to be there.
+func checkEntry(rec bulkhead.CRLRecord, serial bulkhead.Serial, e crl.Entry, listed bool, it bulkhead.ChangeItem, asked bool, row bulkhead.Status) error {
+	if asked {
+		row = afterItem(row, it)
+	}
+	expired := row.NotAfter.Before(rec.ThisUpdate)
+	switch {
+	case listed && (row.State != bulkhead.Revoked || row.Shard != rec.Shard):
+		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s lists %s, which no approved change revokes", rec.Object, serial)
+	case listed && (e.Reason != row.Reason || !e.RevokedAt.Equal(row.RevokedAt)):
+		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s says of %s: %s at %s, the record and the approved change say %s at %s", rec.Object, serial,
+			e.Reason, e.RevokedAt.UTC().Format(time.RFC3339), row.Reason, row.RevokedAt.UTC().Format(time.RFC3339))
+	case !listed && asked && row.Shard == rec.Shard && !expired:
+		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s does not list %s, which the change revokes", rec.Object, serial)
+	case !listed && !asked && !expired:
+		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s drops %s, which has not expired (BR 4.10.1)", rec.Object, serial)
+	}
+	return nil
+}
+
+// afterItem is what a status becomes when an item is activated: an issued row is revoked; a revoked one only has its
+// reason upgraded, and its date moved earlier, for keyCompromise (BR 7.2.2).
+func afterItem(st bulkhead.Status, it bulkhead.ChangeItem) bulkhead.Status {
+	switch {
+	case st.State == bulkhead.Issued:
+		st.State, st.RevokedAt, st.Reason = bulkhead.Revoked, it.RevokedAt, it.Reason
+	case st.State == bulkhead.Revoked && it.Reason == bulkhead.KeyCompromise:
+		st.Reason = it.Reason
+		if it.RevokedAt.Before(st.RevokedAt) {
+			st.RevokedAt = it.RevokedAt
+		}
+	}
+	return st
+}
+
+// rows reads the rows of serials; one that does not exist is the zero Status.
+func (s *Service) rows(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) (map[bulkhead.Serial]bulkhead.Status, error) {
+	out := map[bulkhead.Serial]bulkhead.Status{}
+	for part := range slices.Chunk(serials, batchSize) {
+		rows, err := s.cfg.Store.Statuses(ctx, issuer, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			out[r.Serial] = r
+		}
+	}
+	return out, nil
+}
+
+// itemsOf is the items of a change under one issuer.
+func (s *Service) itemsOf(ctx context.Context, change string, issuer bulkhead.AuthorityID) (map[bulkhead.Serial]bulkhead.ChangeItem, error) {
+	set := map[bulkhead.Serial]bulkhead.ChangeItem{}
 	if change == "" {
 		return set, nil
 	}
 	err := s.eachItem(ctx, change, func(it bulkhead.ChangeItem) error {
 		if it.Issuer == issuer {
-			set[it.Serial] = true
+			set[it.Serial] = it
 		}
 		return nil
 	})

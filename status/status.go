@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -32,6 +34,7 @@ type Policy struct {
 	OnePerson      int           // a change of at most so many items needs one person; default 10
 	Interval       time.Duration // between looks for new certificates and due refreshes; default 1 s
 	MaxDeltas      int           // deltas above the base before they are merged; default 8
+	KeepObjects    time.Duration // an object stays this long after the last head that named it; default 24 h
 }
 
 func (p *Policy) defaults() {
@@ -45,6 +48,7 @@ func (p *Policy) defaults() {
 	set(&p.Backdate, time.Minute)
 	set(&p.KeepExpired, 24*time.Hour)
 	set(&p.Interval, time.Second)
+	set(&p.KeepObjects, 24*time.Hour)
 	if p.OnePerson == 0 {
 		p.OnePerson = 10
 	}
@@ -69,10 +73,14 @@ type Config struct {
 type Service struct {
 	cfg Config
 
-	mu   sync.Mutex // held for the whole of every step that makes a head, so steps never interleave
-	head *pack.Head // newest head of the store; guarded by mu
+	mu        sync.Mutex           // held for the whole of every step that makes a head, so steps never interleave
+	head      *pack.Head           // newest head of the store; guarded by mu
+	unnamed   map[string]time.Time // objects that no head names, and since when that is known; guarded by mu
+	collected time.Time            // when objects were last looked through; guarded by mu
 
-	refreshing sync.Map // bulkhead.AuthorityID → struct{}: a base refresh is under way
+	latest     atomic.Int64 // Unix time of the newest head: no statement is dated before it
+	troubles   sync.Map     // change id → time.Time: when a change that could not be carried on is tried again
+	refreshing sync.Map     // bulkhead.AuthorityID → struct{}: a base refresh is under way
 	background sync.WaitGroup
 	refreshed  sync.Map // bulkhead.AuthorityID → time.Time: when the last base refresh began
 	ends       sync.Map // object name → time.Time: earliest nextUpdate inside a pack
@@ -99,6 +107,27 @@ func New(cfg Config) (*Service, error) {
 // now is UTC to the second: certificates, CRLs and OCSP know nothing finer.
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Second) }
 
+// from is the thisUpdate of whatever is signed now. It never goes back: while the clock is behind the newest head by no
+// more than Backdate it stands still, and beyond that nothing is signed, for an answer that looks older than the one
+// before it would be believed by nobody who has seen both.
+func (s *Service) from() (time.Time, error) {
+	now, last := s.now(), time.Unix(s.latest.Load(), 0).UTC()
+	if behind := last.Sub(now); behind > s.cfg.Policy.Backdate {
+		return now, bulkhead.Faultf(bulkhead.KindUnavailable, "the clock says %s, the newest head was made at %s: nothing is signed that would look older", now.Format(time.RFC3339), last.Format(time.RFC3339)).
+			WithHint("set the clock of this machine right")
+	}
+	if last.After(now) {
+		now = last
+	}
+	return now.Add(-s.cfg.Policy.Backdate), nil
+}
+
+// take makes h the newest head. Callers hold mu.
+func (s *Service) take(h *pack.Head) {
+	s.head = h
+	s.latest.Store(h.At.Unix())
+}
+
 func (s *Service) newID() (string, error) {
 	b := make([]byte, 10)
 	if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
@@ -110,14 +139,15 @@ func (s *Service) newID() (string, error) {
 // Start takes up where the last process stopped: the newest head is published if it was not, and changes that were
 // approved are carried on by the ordinary path. It returns when every authority has its CRLs and its answers.
 func (s *Service) Start(ctx context.Context) error {
-	if err := s.Tick(ctx); err != nil {
+	if err := s.bringAllUp(ctx); err != nil {
 		return err
 	}
-	if err := s.resume(ctx); err != nil {
+	if err := s.withdraw(ctx); err != nil {
 		return err
 	}
+	err := s.carryOn(ctx)
 	s.background.Wait()
-	return nil
+	return err
 }
 
 // Run looks for new certificates and due refreshes until ctx ends.
@@ -145,7 +175,7 @@ func (s *Service) load(ctx context.Context) error {
 		return err
 	}
 	if rec.Sequence == 0 {
-		s.head = &pack.Head{Origin: s.cfg.HeadVerifier.Name()}
+		s.take(&pack.Head{Origin: s.cfg.HeadVerifier.Name(), At: time.Unix(0, 0)})
 		return nil
 	}
 	if s.head == nil || s.head.Sequence != rec.Sequence {
@@ -153,7 +183,7 @@ func (s *Service) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("newest head of the store: %w", err)
 		}
-		s.head = h
+		s.take(h)
 	}
 	public, err := s.cfg.Objects.Head(ctx)
 	if err == nil && string(public) == string(rec.Body) {
@@ -161,6 +191,12 @@ func (s *Service) load(ctx context.Context) error {
 	}
 	if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
 		return fmt.Errorf("reading the public head: %w", err)
+	}
+	if h, perr := pack.OpenHead(public, s.cfg.HeadVerifier); err == nil && perr == nil && h.Sequence >= rec.Sequence {
+		// Another writer was faster, and the next look sees its record; or the record is an old copy, and going on
+		// from it would take back what the world has seen.
+		return bulkhead.Faultf(bulkhead.KindConflict, "head %d is public and not the newest of the record, which is %d", h.Sequence, rec.Sequence).
+			WithHint("if the database was restored from an older copy, restore the newest one; see: bulkhead fsck")
 	}
 	return s.cfg.Objects.SetHead(ctx, rec.Body)
 }
@@ -191,6 +227,9 @@ func issuerHead(h *pack.Head, id bulkhead.AuthorityID) *pack.IssuerHead {
 func (s *Service) sign(ctx context.Context, next *pack.Head) (bulkhead.HeadRecord, error) {
 	next.Sequence = s.head.Sequence + 1
 	next.At = s.now()
+	if next.At.Before(s.head.At) {
+		next.At = s.head.At
+	}
 	prev := s.head
 	if prev.Sequence == 0 {
 		prev = nil
@@ -210,8 +249,16 @@ func (s *Service) sign(ctx context.Context, next *pack.Head) (bulkhead.HeadRecor
 }
 
 // Tick does what is due: certificates that are new, CRLs and answers at half-life, deltas to merge. One new head
-// carries all of it.
+// carries all of it. Then changes that were approved and interrupted are carried on, and what no head has named for
+// long is cleared away.
 func (s *Service) Tick(ctx context.Context) error {
+	if err := s.bringAllUp(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.carryOn(ctx), s.collect(ctx))
+}
+
+func (s *Service) bringAllUp(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(ctx); err != nil {
@@ -260,7 +307,7 @@ func (s *Service) put(ctx context.Context, next *pack.Head, crls []bulkhead.CRLR
 	if err := s.cfg.Store.PutHead(ctx, rec, crls); err != nil {
 		return err
 	}
-	s.head = next
+	s.take(next)
 	return s.cfg.Objects.SetHead(ctx, rec.Body)
 }
 
