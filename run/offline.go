@@ -25,6 +25,51 @@ type SubordinateRequest struct {
 	Shards, Days     int
 }
 
+// offlineRoot is an opened root folder.
+type offlineRoot struct {
+	ring        keys.Ring
+	uri         string // of its one key
+	certificate []byte // DER
+}
+
+// CheckRoot opens a root folder and its key, so that a wrong folder or passphrase is found before anything is asked of
+// the server.
+func CheckRoot(ctx context.Context, dir, passphraseFile string) error {
+	o, err := openRoot(ctx, dir, passphraseFile)
+	if err == nil {
+		_, err = o.ring.Open(ctx, o.uri)
+	}
+	return err
+}
+
+func openRoot(ctx context.Context, dir, passphraseFile string) (o offlineRoot, err error) {
+	const hint = "--root-dir: the folder that the first start made"
+	text, err := os.ReadFile(filepath.Join(dir, "root.pem"))
+	if err != nil {
+		return o, bulkhead.Faultf(bulkhead.KindUsage, "%s holds no root.pem", dir).WithHint(hint).WithCause(err)
+	}
+	root, _ := pem.Decode(text)
+	if root == nil {
+		return o, bulkhead.Faultf(bulkhead.KindMalformed, "%s is not PEM", filepath.Join(dir, "root.pem")).WithHint(hint)
+	}
+	c := keys.Config{Dir: dir, IdentityFile: filepath.Join(dir, rootIdentity)}
+	if passphraseFile != "" {
+		if c.Passphrase, err = ReadSecret(passphraseFile); err != nil {
+			return o, err
+		}
+		c.IdentityFile = ""
+	}
+	ring, err := keys.OpenFileRing(c)
+	if err != nil {
+		return o, err
+	}
+	uris, err := ring.List(ctx)
+	if err != nil || len(uris) != 1 {
+		return o, bulkhead.Faultf(bulkhead.KindUsage, "%s does not hold exactly one key", dir).WithHint(hint).WithCause(err)
+	}
+	return offlineRoot{ring, uris[0], root.Bytes}, nil
+}
+
 // SignSubordinate holds a ceremony of one step on this machine, outside the server: the root key is opened here and
 // nowhere else. It returns the certificate and the chain above it as PEM and leaves the transcript in both folders.
 func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, chain []string, err error) {
@@ -32,29 +77,13 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 	if err != nil {
 		return "", nil, err
 	}
-	rc := keys.Config{Dir: r.RootDir, IdentityFile: filepath.Join(r.RootDir, rootIdentity)}
-	if r.PassphraseFile != "" {
-		if rc.Passphrase, err = ReadSecret(r.PassphraseFile); err != nil {
-			return "", nil, err
-		}
-		rc.IdentityFile = ""
-	}
-	ring, err := keys.OpenFileRing(rc)
+	o, err := openRoot(ctx, r.RootDir, r.PassphraseFile)
 	if err != nil {
 		return "", nil, err
 	}
-	rootPEM, err := os.ReadFile(filepath.Join(r.RootDir, "root.pem"))
-	if err != nil {
-		return "", nil, bulkhead.Faultf(bulkhead.KindUsage, "%s holds no root.pem", r.RootDir).WithHint("--root-dir: the folder that the first start made").WithCause(err)
-	}
-	root, _ := pem.Decode(rootPEM)
 	csr, _ := pem.Decode(r.CSR)
-	if root == nil || csr == nil {
-		return "", nil, bulkhead.NewFault(bulkhead.KindMalformed, "root.pem or the certificate request is not PEM")
-	}
-	uris, err := ring.List(ctx)
-	if err != nil || len(uris) != 1 {
-		return "", nil, bulkhead.Faultf(bulkhead.KindUsage, "%s does not hold exactly one key", r.RootDir).WithHint("--root-dir: the folder that the first start made").WithCause(err)
+	if csr == nil {
+		return "", nil, bulkhead.NewFault(bulkhead.KindMalformed, "the certificate request is not PEM")
 	}
 	previous, last, err := newestTranscript(r.DataDir)
 	if err != nil {
@@ -65,11 +94,11 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 		return "", nil, err
 	}
 	plan := ceremony.Plan{Title: "issuing authority " + string(r.Name), StatusURL: cfg.StatusURL, Root: rootID,
-		Existing: []ceremony.Existing{{ID: rootID, Kind: bulkhead.RootAuthority, Certificate: root.Bytes, KeyURI: uris[0]}},
+		Existing: []ceremony.Existing{{ID: rootID, Kind: bulkhead.RootAuthority, Certificate: o.certificate, KeyURI: o.uri}},
 		Steps: []ceremony.Step{{Issuing: &ceremony.IssuingStep{ID: r.Name, Kind: bulkhead.IssuingAuthority, Parent: rootID,
 			Subject: ceremony.Name{CommonName: cfg.Organization + " " + string(r.Name) + " " + cfg.House, Organization: cfg.Organization, Country: cfg.Country},
 			Request: ceremony.Request{CSR: csr.Bytes}, Days: r.Days, Shards: r.Shards}}}}
-	res, err := ceremony.Execute(ctx, ceremony.Config{Ring: ring, Now: time.Now, Rand: rand.Reader, Who: []string{"bulkhead hierarchy, on this machine"}, Lint: linter, PreviousTranscript: previous}, plan)
+	res, err := ceremony.Execute(ctx, ceremony.Config{Ring: o.ring, Now: time.Now, Rand: rand.Reader, Who: []string{"bulkhead hierarchy, on this machine"}, Lint: linter, PreviousTranscript: previous}, plan)
 	if err != nil {
 		return "", nil, err
 	}

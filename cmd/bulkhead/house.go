@@ -107,6 +107,11 @@ func successorName(old string) string {
 }
 
 func (a *app) grow(c *cobra.Command, g grow, name, predecessor string) error {
+	if g.rootDir != "" {
+		if err := run.CheckRoot(c.Context(), g.rootDir, g.rootPassphraseFile); err != nil {
+			return err
+		}
+	}
 	cl, err := client.New(a.opts)
 	if err != nil {
 		return err
