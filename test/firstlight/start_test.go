@@ -1,0 +1,190 @@
+package firstlight
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// attempt runs `up` on a house's directory and expects it to end by itself.
+func (h *house) attempt(code int, says string, flags ...string) {
+	h.t.Helper()
+	p, err := launch(h.bin, h.environment(), append([]string{"up", "--data", h.dir}, flags...)...)
+	ok(h.t, err)
+	select {
+	case <-p.ended:
+	case <-time.After(startTimeout):
+		_, _ = p.stop(syscall.SIGKILL)
+		h.t.Fatalf("up %v does not end", flags)
+	}
+	if p.code() != code || !strings.Contains(p.log.String(), says) || !strings.Contains(p.log.String(), "next: ") {
+		h.t.Errorf("up %v ends with %d, want %d and %q:\n%s", flags, p.code(), code, says, p.log.String())
+	}
+}
+
+// TestSecondStart: what the first start made is there again; a second process, a contradiction and an unknown key are
+// refused; while the house is down nothing claims that it is up.
+func TestSecondStart(t *testing.T) {
+	t.Parallel()
+	h := start(t, options{})
+	readyFile := filepath.Join(h.dir, "run", "ready.json")
+	p := h.issue("kept.test").paper(t)
+	p.awaitGood(t)
+
+	h.attempt(1, "pid "+strconv.Itoa(h.process.pid()), h.flags...)
+	if _, err := os.Stat(readyFile); err != nil {
+		t.Errorf("the refused second process took ready.json away: %v", err)
+	}
+	h.stop()
+	if _, err := os.Stat(readyFile); err == nil {
+		t.Error("the house is down and ready.json says that it is up")
+	}
+	h.refused(5, "bulkhead up", "cert", "list")
+	h.attempt(2, "status_url", append(h.flags, "--status-url", "http://pki.example.com")...)
+	h.attempt(2, "store", append(h.flags, "--store", "sqlite:other.db")...)
+	h.attempt(2, "validate_http_port", append(h.flags, "--validate-http-port", "8080")...)
+
+	root := h.dir + "-root"
+	ok(t, os.Rename(root, filepath.Join(t.TempDir(), "safe"))) // as the operator was told to
+	h.up()
+	if s := p.status(t); s != "good" {
+		t.Errorf("after the second start the certificate is %s", s)
+	}
+	if _, err := os.Stat(root); err == nil {
+		t.Error("the second start made a root folder")
+	}
+	coreOfFirstLight(t, h, "second.test")
+	for _, f := range h.doctor() {
+		if f.Check == "root-folder" && f.Level != "ok" {
+			t.Errorf("doctor misses that the root folder is gone: %+v", f)
+		}
+	}
+	h.kill()
+	h.refused(5, "next: ", "cert", "list")
+	h.up() // the stale ready.json of the killed process does not matter
+	h.issue("third.test")
+	h.stop()
+	body, err := os.ReadFile(filepath.Join(h.dir, "bulkhead.yaml"))
+	ok(t, err)
+	h.edit("log:", "surprise: 1\nlog:")
+	h.attempt(2, "surprise", h.flags...)
+	h.refused(2, "surprise", "config", "check")
+	ok(t, os.WriteFile(filepath.Join(h.dir, "bulkhead.yaml"), body, 0o600))
+	h.must("config", "check")
+}
+
+// TestFirstStartRefusals: a wildcard or port 0 status listener needs a URL, a folder of somebody else's is left alone,
+// and nothing is made.
+func TestFirstStartRefusals(t *testing.T) {
+	t.Parallel()
+	for _, listen := range []string{"0.0.0.0:14080", ":14080", "127.0.0.1:0"} {
+		h := prepare(t, options{})
+		h.attempt(2, "status_url", "--status-listen", listen)
+		wantNothing(t, h.dir)
+	}
+	h := prepare(t, options{})
+	h.attempt(2, "status_url", append(h.flags, "--status-url", "https://pki.example.com")...)
+	wantNothing(t, h.dir)
+	foreign := prepare(t, options{dir: t.TempDir()})
+	ok(t, os.WriteFile(filepath.Join(foreign.dir, "letter.txt"), []byte("mine"), 0o600))
+	foreign.attempt(2, "not empty", foreign.flags...)
+	if all, err := os.ReadDir(foreign.dir); err != nil || len(all) != 1 {
+		t.Errorf("a folder of somebody else's has %v now", all)
+	}
+}
+
+func wantNothing(t testing.TB, dir string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-root", ".first-start"} {
+		if _, err := os.Stat(dir + suffix); err == nil {
+			t.Errorf("a refused start left %s", dir+suffix)
+		}
+	}
+}
+
+// TestKilledFirstStart: a first start that is killed at any moment starts over cleanly; there is never half a house.
+func TestKilledFirstStart(t *testing.T) {
+	t.Parallel()
+	h := prepare(t, options{})
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // moments of a test
+	begun := time.Now()
+	h.up()
+	whole := time.Since(begun)
+	h.stop()
+	for range 10 {
+		h = prepare(t, options{})
+		for killed := 0; killed < 2; killed++ {
+			p, err := launch(h.bin, h.environment(), append([]string{"up", "--data", h.dir}, h.flags...)...)
+			ok(t, err)
+			time.Sleep(time.Duration(dice.Int64N(int64(whole))))
+			_, _ = p.stop(syscall.SIGKILL)
+			entries, err := os.ReadDir(h.dir)
+			if err == nil && len(entries) > 0 {
+				h.must("config", "check")
+				if _, err := os.Stat(filepath.Join(h.dir+"-root", "root.pem")); err != nil {
+					t.Errorf("there is a house without its root folder: %v", err)
+				}
+			}
+		}
+	}
+	h.up()
+	h.issue("afterwards.test")
+	if _, err := os.Stat(h.dir + ".first-start"); err == nil {
+		t.Error("the staging folder is still there")
+	}
+	for _, f := range []string{"root.age", "root.identity", "root.pem", "operator-2.key"} {
+		if _, err := os.Stat(filepath.Join(h.dir+"-root", f)); err != nil {
+			t.Errorf("root folder: %v", err)
+		}
+	}
+}
+
+// TestDoctorLevels: findings while the defaults of the first hour stand, none once they are seen to, a failure when an
+// online role could open the root's key.
+func TestDoctorLevels(t *testing.T) {
+	t.Parallel()
+	h := start(t, options{})
+	level := func(check string) string {
+		t.Helper()
+		for _, f := range h.doctor() {
+			if f.Check == check {
+				return f.Level
+			}
+		}
+		return "absent"
+	}
+	if r, v := level("root-folder"), level("validation"); r != "finding" || v != "finding" {
+		t.Errorf("root-folder %s, validation %s", r, v)
+	}
+	h.stop()
+	safe := filepath.Join(t.TempDir(), "safe")
+	ok(t, os.Rename(h.dir+"-root", safe))
+	h.edit("private_targets: true", "private_targets: false")
+	h.up()
+	for _, f := range h.doctor() {
+		if f.Level != "ok" && f.Check != "weak-keys" { // lists of known weak keys are the operator's to bring
+			t.Errorf("nothing is left to do, and: %+v", f)
+		}
+	}
+	h.stop()
+	for from, to := range map[string]string{"root.age": "keys/root.age", "root.identity": "keys.identity"} {
+		body, err := os.ReadFile(filepath.Join(safe, from))
+		ok(t, err)
+		f, err := os.OpenFile(filepath.Join(h.dir, to), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		ok(t, err)
+		_, err = f.Write(body)
+		ok(t, err)
+		ok(t, f.Close())
+	}
+	h.up()
+	if l := level("root-key"); l != "failure" {
+		t.Errorf("the root's key can be opened by the signer, doctor says %s: %+v", l, h.doctor())
+	}
+}
