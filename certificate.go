@@ -101,17 +101,23 @@ type Completion struct {
 
 // CertificateFilter selects rows of the inventory; zero fields match everything.
 type CertificateFilter struct {
-	Issuer    AuthorityID
-	Serial    Serial
-	Kind      CertificateKind
-	State     CertificateState
-	Name      string // exact identifier value, or a suffix when it begins with "."
-	KeyHash   Hash
-	AccountID string
-	OrderID   string
-	ExpiresBy time.Time
-	After     string // cursor from the previous page
-	Limit     int    // 0 means 100
+	Issuer        AuthorityID
+	Serial        Serial
+	Kind          CertificateKind
+	State         CertificateState
+	Profile       string
+	Name          string // exact identifier value, or a suffix when it begins with "."
+	Text          string // part of a name or of the subject, ASCII letters in any case
+	KeyHash       Hash
+	AccountID     string
+	OrderID       string
+	IssuedFrom    time.Time // reserved at this time or later
+	IssuedBefore  time.Time
+	ExpiresFrom   time.Time
+	ExpiresBefore time.Time
+	ExpiresBy     time.Time // at this time or earlier
+	After         string    // cursor from the previous page
+	Limit         int       // 0 means 100
 }
 
 // CertificateRequest is all that a caller may ask of the signer. Serial, dates and extensions are not here: a caller

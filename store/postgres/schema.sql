@@ -260,6 +260,18 @@ CREATE TABLE prepared (
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
 );
 
+CREATE TABLE replies (
+  key_hash bytea NOT NULL,
+  owner text COLLATE "C" NOT NULL,
+  request bytea NOT NULL,
+  holder text COLLATE "C" NOT NULL,
+  status bigint NOT NULL,
+  body bytea NOT NULL,
+  lease_until bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  CONSTRAINT replies_pkey PRIMARY KEY (key_hash)
+);
+
 CREATE TABLE requests (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   id text COLLATE "C" NOT NULL,
@@ -322,6 +334,10 @@ CREATE INDEX caa_checks_order ON public.caa_checks USING btree (order_id);
 
 CREATE INDEX certificates_account ON public.certificates USING btree (account_id) WHERE (account_id <> ''::text);
 
+CREATE INDEX certificates_expiry ON public.certificates USING btree (not_after);
+
+CREATE INDEX certificates_issued ON public.certificates USING btree (reserved_at);
+
 CREATE INDEX certificates_key ON public.certificates USING btree (key_hash);
 
 CREATE INDEX certificates_open ON public.certificates USING btree (reserved_at) WHERE (state = 'reserved'::text);
@@ -343,6 +359,8 @@ CREATE INDEX orders_account ON public.orders USING btree (account_id, seq);
 CREATE UNIQUE INDEX orders_replaces ON public.orders USING btree (replaces_issuer, replaces_serial) WHERE ((replaces_issuer <> ''::text) AND (state <> 'invalid'::text));
 
 CREATE INDEX orders_state ON public.orders USING btree (state, seq);
+
+CREATE INDEX replies_expiry ON public.replies USING btree (expires_at);
 
 CREATE INDEX requests_state ON public.requests USING btree (state, seq);
 

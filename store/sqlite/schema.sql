@@ -134,6 +134,10 @@ CREATE TABLE certificates (
 
 CREATE INDEX certificates_account ON certificates (account_id) WHERE account_id <> '';
 
+CREATE INDEX certificates_expiry ON certificates (not_after);
+
+CREATE INDEX certificates_issued ON certificates (reserved_at);
+
 CREATE INDEX certificates_key ON certificates (key_hash);
 
 CREATE INDEX certificates_open ON certificates (reserved_at) WHERE state = 'reserved';
@@ -273,6 +277,19 @@ CREATE TABLE prepared (
   imported_at INTEGER NOT NULL,
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
+
+CREATE TABLE replies (
+  key_hash    BLOB PRIMARY KEY,
+  owner       TEXT NOT NULL,
+  request     BLOB NOT NULL,
+  holder      TEXT NOT NULL,
+  status      INTEGER NOT NULL, -- 0 while under way
+  body        BLOB NOT NULL,
+  lease_until INTEGER NOT NULL,
+  expires_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX replies_expiry ON replies (expires_at);
 
 CREATE TABLE requests (
   seq        INTEGER PRIMARY KEY,

@@ -91,6 +91,11 @@ type Store interface {
 	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)
 	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
 
+	ClaimReply(ctx context.Context, r bulkhead.Reply, now time.Time) (bulkhead.Reply, error)
+	FinishReply(ctx context.Context, keyHash bulkhead.Hash, holder string, status int, body []byte) error
+	ReleaseReply(ctx context.Context, keyHash bulkhead.Hash, holder string) error
+	ForgetReplies(ctx context.Context, now time.Time) error
+
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
@@ -120,6 +125,9 @@ func Run(t *testing.T, fresh Fresh) {
 		{"LargeBatch", testLargeBatch},
 		{"Inventory", testInventory},
 		{"Names", testNames},
+		{"Search", testSearch},
+		{"Paging", testPaging},
+		{"Replies", testReplies},
 		{"Status", testStatus},
 		{"Accounts", testAccounts},
 		{"Orders", testOrders},

@@ -73,51 +73,79 @@ func (s *Store) CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time
 	return rows, s.fault("CertificatesByKey", err)
 }
 
-// Certificates returns a page of the inventory, newest reservation first, and the cursor of the next page, "" after
-// the last. KindMalformed for a cursor that we did not hand out.
-func (s *Store) Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error) {
-	var where []string
-	var args []any
-	match := func(condition string, arg any) {
-		args = append(args, arg)
-		where = append(where, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
-	}
-	for _, m := range []struct{ column, value string }{{"issuer", string(f.Issuer)}, {"kind", string(f.Kind)},
+// conditions is the WHERE of a statement under construction.
+type conditions struct {
+	where []string
+	args  []any
+}
+
+// add takes a condition whose "?" stands for arg.
+func (c *conditions) add(condition string, arg any) {
+	c.args = append(c.args, arg)
+	c.where = append(c.where, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(c.args))))
+}
+
+// filter translates everything but Text, After and Limit.
+func filter(f bulkhead.CertificateFilter) *conditions {
+	c := &conditions{where: []string{"1 = 1"}}
+	for _, m := range []struct{ column, value string }{{"issuer", string(f.Issuer)}, {"kind", string(f.Kind)}, {"profile", f.Profile},
 		{"state", string(f.State)}, {"account_id", f.AccountID}, {"order_id", f.OrderID}} {
 		if m.value != "" {
-			match(m.column+" = ? AND "+m.column+" <> ''", m.value)
+			c.add(m.column+" = ? AND "+m.column+" <> ''", m.value)
 		}
 	}
 	if !f.Serial.IsZero() {
-		match("serial = ?", serialArg(f.Serial))
+		c.add("serial = ?", serialArg(f.Serial))
 	}
 	if !f.KeyHash.IsZero() {
-		match("key_hash = ?", hashArg(f.KeyHash))
+		c.add("key_hash = ?", hashArg(f.KeyHash))
 	}
-	if !f.ExpiresBy.IsZero() {
-		match("not_after <= ?", unix(f.ExpiresBy))
+	for _, m := range []struct {
+		condition string
+		t         time.Time
+	}{{"reserved_at >= ?", f.IssuedFrom}, {"reserved_at < ?", f.IssuedBefore}, {"not_after >= ?", f.ExpiresFrom},
+		{"not_after < ?", f.ExpiresBefore}, {"not_after <= ?", f.ExpiresBy}} {
+		if !m.t.IsZero() {
+			c.add(m.condition, unix(m.t))
+		}
 	}
 	if strings.HasPrefix(f.Name, ".") {
 		lower := reverse(f.Name)
-		match("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed >= ?", lower)
-		match("reversed < ?)", lower[:len(lower)-1]+"/") // '/' follows '.'
+		c.add("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed >= ?", lower)
+		c.add("reversed < ?)", lower[:len(lower)-1]+"/") // '/' follows '.'
 	} else if f.Name != "" {
-		match("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed = ?)", reverse(f.Name))
+		c.add("intent_seq IN (SELECT intent_seq FROM certificate_names WHERE reversed = ?)", reverse(f.Name))
 	}
+	return c
+}
+
+// page reads the newest rows that meet the conditions.
+func (s *Store) page(ctx context.Context, c *conditions, limit int) ([]bulkhead.Certificate, error) {
+	return list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates WHERE `+
+		strings.Join(c.where, " AND ")+` ORDER BY intent_seq DESC LIMIT $`+strconv.Itoa(len(c.args)+1), append(c.args[:len(c.args):len(c.args)], limit)...)
+}
+
+// Certificates returns a page of the inventory, newest reservation first, and the cursor of the next page, "" after
+// the last. Rows that are added meanwhile come before the first page and disturb no cursor. With Text a page may be
+// short, or empty, and have a next one: one call looks through a bounded part of the record. KindMalformed for a cursor
+// that we did not hand out.
+func (s *Store) Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error) {
+	var after int64
 	if f.After != "" {
-		after, err := strconv.ParseInt(f.After, 10, 64)
-		if err != nil || after <= 0 {
+		if after, err = strconv.ParseInt(f.After, 10, 64); err != nil || after <= 0 {
 			return nil, "", bulkhead.Faultf(bulkhead.KindMalformed, "%q is not a cursor", f.After).WithHint("begin without a cursor")
 		}
-		match("intent_seq < ?", after)
-	}
-	if len(where) == 0 {
-		where = []string{"1 = 1"}
 	}
 	limit := atMost(f.Limit)
-	args = append(args, limit+1)
-	rows, err = list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates WHERE `+
-		strings.Join(where, " AND ")+` ORDER BY intent_seq DESC LIMIT $`+strconv.Itoa(len(args)), args...)
+	if f.Text != "" {
+		rows, next, err = s.search(ctx, f, after, limit)
+		return rows, next, s.fault("Certificates", err)
+	}
+	c := filter(f)
+	if after > 0 {
+		c.add("intent_seq < ?", after)
+	}
+	rows, err = s.page(ctx, c, limit+1)
 	if err != nil {
 		return nil, "", s.fault("Certificates", err)
 	}
@@ -126,6 +154,70 @@ func (s *Store) Certificates(ctx context.Context, f bulkhead.CertificateFilter) 
 		next = strconv.FormatInt(rows[limit-1].IntentSeq, 10)
 	}
 	return rows, next, nil
+}
+
+// searchWindow is how many evidence numbers one search for text goes back: no index serves a part of a word on both
+// engines, so the work of one call is bounded instead.
+const searchWindow = 200_000
+
+// search looks for text from the row before after (the newest when 0) backwards. The engine sorts out most rows; what
+// it cannot tell from the JSON around the names is decided here.
+func (s *Store) search(ctx context.Context, f bulkhead.CertificateFilter, after int64, limit int) (found []bulkhead.Certificate, next string, err error) {
+	if after == 0 {
+		if err := s.reader.QueryRowContext(ctx, `SELECT COALESCE(MAX(intent_seq), 0) FROM certificates`).Scan(&after); err != nil {
+			return nil, "", err
+		}
+		after++
+	}
+	want := lowerASCII(f.Text)
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(want) + "%"
+	floor := max(after-searchWindow, 0)
+	for {
+		c := filter(f)
+		c.add(`(lower(names) LIKE ? ESCAPE '\' OR lower(subject) LIKE ? ESCAPE '\')`, pattern)
+		c.add("intent_seq < ?", after)
+		c.add("intent_seq >= ?", floor)
+		rows, err := s.page(ctx, c, limit+1)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, r := range rows {
+			if after = r.IntentSeq; !mentions(r, want) {
+				continue
+			}
+			if len(found) == limit {
+				return found, strconv.FormatInt(found[limit-1].IntentSeq, 10), nil
+			}
+			found = append(found, r)
+		}
+		if len(rows) <= limit {
+			break
+		}
+	}
+	if floor > 0 {
+		next = strconv.FormatInt(floor, 10)
+	}
+	return found, next, nil
+}
+
+// mentions reports whether a name or the subject holds want, which is in lower case.
+func mentions(c bulkhead.Certificate, want string) bool {
+	for _, n := range c.Names {
+		if strings.Contains(lowerASCII(n.Value), want) {
+			return true
+		}
+	}
+	return strings.Contains(lowerASCII(c.Subject), want)
+}
+
+// lowerASCII is lower() as SQLite has it.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // reverse turns a name round, so that a suffix becomes a prefix.
