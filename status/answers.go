@@ -36,7 +36,7 @@ func (s *Service) newAnswers(ctx context.Context, a bulkhead.Authority, ih *pack
 		for i, r := range rows {
 			serials[i] = r.Serial
 		}
-		got, err := s.signAnswers(ctx, a, serials, "", &responders)
+		got, err := s.signAnswers(ctx, a, serials, "", nil, &responders)
 		if err != nil {
 			return false, err
 		}
@@ -74,7 +74,8 @@ func (t *responderTable) index(cert []byte) int {
 }
 
 // signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.
-func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials []bulkhead.Serial, change string, t *responderTable) ([]pack.Entry, error) {
+// Answers of a change must say what expect says, no more and no less.
+func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials []bulkhead.Serial, change string, expect map[bulkhead.Serial]bulkhead.Status, t *responderTable) ([]pack.Entry, error) {
 	now := s.now()
 	from, err := s.from()
 	if err != nil {
@@ -101,6 +102,10 @@ func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials
 	for i, ans := range b.Answers {
 		if ans.Status.Issuer != a.ID || ans.Status.Serial != serials[i] {
 			return nil, bulkhead.Faultf(bulkhead.KindGate, "the answer for %s of %s is about %s", serials[i], a.ID, ans.Status.CertificateRef)
+		}
+		if want, st := expect[serials[i]], ans.Status; change != "" && (st.State != want.State || st.Reason != want.Reason || !st.RevokedAt.Equal(want.RevokedAt)) {
+			return nil, bulkhead.Faultf(bulkhead.KindGate, "staged answer for %s says %s (%s at %s), the approved change says %s (%s at %s)", st.CertificateRef,
+				st.State, st.Reason, st.RevokedAt.UTC().Format(time.RFC3339), want.State, want.Reason, want.RevokedAt.UTC().Format(time.RFC3339))
 		}
 		if i == 0 || change != "" {
 			// The first of each batch and every answer of a change are verified whole; the rest share key and code path.
@@ -270,7 +275,7 @@ func (s *Service) refresh(ctx context.Context, a bulkhead.Authority, replaced []
 		for i, r := range rows {
 			serials[i] = r.Serial
 		}
-		got, err := s.signAnswers(ctx, a, serials, "", &responders)
+		got, err := s.signAnswers(ctx, a, serials, "", nil, &responders)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -355,10 +356,9 @@ func (s *Service) activationLeaves(ctx context.Context, c bulkhead.Change, rec b
 
 // stage signs and publishes the objects of a change, reads them back, and names them in next.
 func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head) ([]bulkhead.CRLRecord, error) {
-	byIssuer := map[bulkhead.AuthorityID][]bulkhead.Serial{}
-	shards := map[bulkhead.AuthorityID]map[int]bool{}
+	byIssuer := map[bulkhead.AuthorityID][]bulkhead.ChangeItem{}
 	err := s.eachItem(ctx, c.ID, func(it bulkhead.ChangeItem) error {
-		byIssuer[it.Issuer] = append(byIssuer[it.Issuer], it.Serial)
+		byIssuer[it.Issuer] = append(byIssuer[it.Issuer], it)
 		return nil
 	})
 	if err != nil {
@@ -370,15 +370,15 @@ func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head)
 	}
 	var crls []bulkhead.CRLRecord
 	for _, a := range authorities {
-		serials := byIssuer[a.ID]
-		if len(serials) == 0 {
+		if len(byIssuer[a.ID]) == 0 {
 			continue
 		}
 		ih := issuerHead(next, a.ID)
-		if shards[a.ID], err = s.stageAnswers(ctx, c, a, ih, serials); err != nil {
+		shards, err := s.stageAnswers(ctx, c, a, ih, byIssuer[a.ID])
+		if err != nil {
 			return nil, err
 		}
-		for shard := range shards[a.ID] {
+		for shard := range shards {
 			rec, err := s.newCRL(ctx, a, ih, shard, c.ID)
 			if err != nil {
 				return nil, err
@@ -392,30 +392,28 @@ func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head)
 }
 
 // stageAnswers makes the delta of one authority and returns the CRL shards concerned.
-func (s *Service) stageAnswers(ctx context.Context, c bulkhead.Change, a bulkhead.Authority, ih *pack.IssuerHead, serials []bulkhead.Serial) (map[int]bool, error) {
+func (s *Service) stageAnswers(ctx context.Context, c bulkhead.Change, a bulkhead.Authority, ih *pack.IssuerHead, items []bulkhead.ChangeItem) (map[int]bool, error) {
 	shards := map[int]bool{}
 	var entries []pack.Entry
 	var t responderTable
-	for len(serials) > 0 {
-		n := min(batchSize, len(serials))
-		rows, err := s.cfg.Store.Statuses(ctx, a.ID, serials[:n])
+	for part := range slices.Chunk(items, batchSize) {
+		serials := make([]bulkhead.Serial, len(part))
+		for i, it := range part {
+			serials[i] = it.Serial
+		}
+		rows, err := s.rows(ctx, a.ID, serials)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range rows {
-			shards[r.Shard] = true
+		for _, it := range part {
+			rows[it.Serial] = afterItem(rows[it.Serial], it)
+			shards[rows[it.Serial].Shard] = true
 		}
-		got, err := s.signAnswers(ctx, a, serials[:n], c.ID, &t)
+		got, err := s.signAnswers(ctx, a, serials, c.ID, rows, &t)
 		if err != nil {
 			return nil, err
 		}
 		entries = append(entries, got...)
-		serials = serials[n:]
-	}
-	for _, e := range entries {
-		if !e.Revoked {
-			return nil, bulkhead.Faultf(bulkhead.KindGate, "staged answer for %s of %s does not say revoked", e.Serial, a.ID)
-		}
 	}
 	ref, err := s.putPack(ctx, a, entries, t)
 	if err != nil {

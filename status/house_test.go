@@ -303,9 +303,7 @@ func (h *house) state(ref bulkhead.CertificateRef) bulkhead.CertificateState {
 // agree fails when what is public and the record differ.
 func (h *house) agree() {
 	h.t.Helper()
-	found, _, err := status.Check(context.Background(), status.CheckConfig{Store: h.store, Objects: h.dir, HeadVerifier: h.verifier, Now: h.now})
-	ok(h.t, err)
-	for _, d := range found {
+	for _, d := range h.check() {
 		h.t.Errorf("%s: %s: %s", d.Rule, d.Ref, d.Message)
 	}
 	rec, err := h.store.Head(context.Background())
@@ -315,6 +313,13 @@ func (h *house) agree() {
 	if string(public) != string(rec.Body) {
 		h.t.Error("the public head is not the newest one of the record")
 	}
+}
+
+func (h *house) check() []status.Disagreement {
+	h.t.Helper()
+	found, _, err := status.Check(context.Background(), status.CheckConfig{Store: h.store, Objects: h.dir, HeadVerifier: h.verifier, Now: h.now})
+	ok(h.t, err)
+	return found
 }
 
 func ok(t testing.TB, err error) {
