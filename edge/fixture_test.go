@@ -95,9 +95,14 @@ func (a *authority) sign(t testing.TB, x answer) (tbs, sig []byte) {
 	if x.revoked {
 		s.State, s.RevokedAt, s.Reason, s.HasReason = ocsp.Revoked, x.this, bulkhead.KeyCompromise, true
 	}
-	tbs = must(ocsp.BuildTBS(a.issuer, a.respHash, x.this, s))(t)
+	tbs = must(twoStatements(a, x.this, s))(t)
 	sum := sha256.Sum256(tbs)
 	return tbs, must(ecdsa.SignASN1(rand.Reader, a.delegate, sum[:]))(t)
+}
+
+// twoStatements makes one response for both CertID hashes, so that one entry of a pack serves every request.
+func twoStatements(a *authority, at time.Time, s ocsp.Single) ([]byte, error) {
+	return ocsp.BuildLiveTBS(a.respHash, at, []ocsp.Statement{{ID: a.issuer.CertID(ocsp.SHA1, s.Serial), Single: s}, {ID: a.issuer.CertID(ocsp.SHA256, s.Serial), Single: s}}, nil)
 }
 
 func (a *authority) pack(t testing.TB, answers ...answer) ([]byte, pack.ObjectRef) {

@@ -119,7 +119,7 @@ func bigPack(b *testing.B, w *world, a *authority, n int) (serials []bulkhead.Se
 		if i%10 == 0 {
 			x.State, x.RevokedAt = ocsp.Revoked, now.Add(-2*time.Hour)
 		}
-		tbs := must(ocsp.BuildTBS(a.issuer, a.respHash, x.ThisUpdate, x))(b)
+		tbs := must(ocsp.BuildTBSFor(a.issuer, a.respHash, x.ThisUpdate, x, ocsp.SHA1))(b)
 		if err := pw.Add(pack.Entry{Serial: s, TBS: tbs, Signature: sig, Responder: r, ThisUpdate: x.ThisUpdate, NextUpdate: x.NextUpdate, Revoked: i%10 == 0}); err != nil {
 			b.Fatal(err)
 		}

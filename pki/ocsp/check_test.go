@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/cryptobyte"
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"bulkhead"
@@ -247,10 +246,10 @@ func element(tag byte, contents ...[]byte) []byte {
 func single(t *testing.T, h house, extensions string) []byte {
 	t.Helper()
 	s, issuer := goodSingle(h.child.serial(t)), h.root.issuer(t)
-	var b cryptobyte.Builder
-	addSingle(&b, issuer.CertID(SHA256, s.Serial), s)
+	e := encoded{hash: SHA256, name: issuer.name.of(SHA256), key: issuer.key.of(SHA256), serial: s.Serial.Fixed(), single: &s}
+	e.measure()
 	var one asn1.RawValue
-	if _, err := asn1.Unmarshal(b.BytesOrPanic(), &one); err != nil {
+	if _, err := asn1.Unmarshal(e.append(nil), &one); err != nil {
 		t.Fatal(err)
 	}
 	return element(0x30, one.Bytes, []byte(extensions))

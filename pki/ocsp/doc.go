@@ -4,10 +4,10 @@
 // arrives is read as strict DER, and what cannot be read is KindMalformed, never a panic. Name, key and serial together
 // name a certificate; one of them alone never does.
 //
-// One signed response can serve SHA-1 and SHA-256 clients: BuildTBS puts two statements about one certificate into it,
-// SHA-1 first. OpenSSL searches for the CertID with which it asked, GnuTLS takes the first statement under whatever hash it
-// has, and Go's ParseResponseForCert goes by serial. Go's ParseResponse, which is told no certificate, refuses two
-// statements; a response for its users (CertMagic, lego) holds one, by BuildTBSFor. The tests try all of them.
+// A pre-signed answer (BuildTBSFor) makes one statement, for one CertID hash: Go's ParseResponse, which CertMagic and lego
+// call, refuses two. An answer to one request (BuildLiveTBS) makes a statement for each CertID that was asked, in order,
+// and repeats the nonce. OpenSSL searches for the CertID with which it asked, GnuTLS takes the first statement under
+// whatever hash it has, and Go's ParseResponseForCert goes by serial. The tests try all of them.
 //
 // Refuses: to take the responder-authorisation rule of RFC 6960 section 4.2.2.2 as enough. A CA certificate with the
 // OCSPSigning purpose is no delegate here, though other validators believe it; nor is a certificate without the purpose,

@@ -129,11 +129,20 @@ func sign(t testing.TB, issuer Issuer, signer *party, s Single, hashes ...HashAl
 	if err != nil {
 		t.Fatal(err)
 	}
-	tbs, err := BuildTBSFor(issuer, keyHash, now, s, hashes...)
+	tbs, err := statements(issuer, keyHash, now, s, hashes...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Assemble(tbs, signTBS(t, signer.key, tbs), signer.cert.Raw)
+}
+
+// statements says one thing under several hashes: what verifiers make of it is pinned by the interop tests.
+func statements(issuer Issuer, responder [20]byte, at time.Time, s Single, hashes ...HashAlgorithm) ([]byte, error) {
+	var list []Statement
+	for _, h := range hashes {
+		list = append(list, Statement{ID: issuer.CertID(h, s.Serial), Single: s})
+	}
+	return BuildLiveTBS(responder, at, list, nil)
 }
 
 func signTBS(t testing.TB, key crypto.Signer, tbs []byte) []byte {

@@ -95,7 +95,7 @@ func TestGnuTLSReadsBoth(t *testing.T) {
 }
 
 // TestGoReadsBoth: with the certificate given, Go finds the statement by serial; without it, Go refuses two statements.
-// The second half is why BuildTBSFor exists: CertMagic and lego call ParseResponse.
+// The second half is why a pre-signed answer makes one statement: CertMagic and lego call ParseResponse.
 func TestGoReadsBoth(t *testing.T) {
 	h := newHouse(t)
 	for layout, hashes := range layouts {
@@ -106,7 +106,7 @@ func TestGoReadsBoth(t *testing.T) {
 		}
 		_, err = xocsp.ParseResponse(der, h.root.cert)
 		if accepted := err == nil; accepted != (len(hashes) == 1) {
-			t.Errorf("%s: ParseResponse accepted %v (%v); the package comment and BuildTBS say otherwise", layout, accepted, err)
+			t.Errorf("%s: ParseResponse accepted %v (%v); the package comment says otherwise", layout, accepted, err)
 		}
 	}
 }

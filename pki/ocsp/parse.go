@@ -52,6 +52,16 @@ func ParseResponse(der []byte) (*Response, error) {
 	return r, nil
 }
 
+// ParseData reads a ResponseData alone: what BuildTBSFor made and a pack holds. Nothing in it is verified; KindMalformed
+// for anything else.
+func ParseData(tbs []byte) (*Response, error) {
+	r := &Response{TBS: tbs}
+	if d := r.parseData(tbs); d != "" {
+		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "OCSP response data: %s", string(d))
+	}
+	return r, nil
+}
+
 func (r *Response) parse(der []byte) defect {
 	in := cryptobyte.String(der)
 	var outer, status, wrap, bytes, oid, basic cryptobyte.String
@@ -119,7 +129,7 @@ func (r *Response) parseCertificates(in cryptobyte.String) defect {
 func (r *Response) parseData(in cryptobyte.String) defect {
 	var data, version, list, exts cryptobyte.String
 	var present bool
-	if !in.ReadASN1(&data, asn1.SEQUENCE) || !data.ReadOptionalASN1(&version, &present, cons0) || present && string(version) != "\x02\x01\x00" {
+	if !in.ReadASN1(&data, asn1.SEQUENCE) || !in.Empty() || !data.ReadOptionalASN1(&version, &present, cons0) || present && string(version) != "\x02\x01\x00" {
 		return "the version is not v1"
 	}
 	if d := r.parseResponder(&data); d != "" {

@@ -1,11 +1,7 @@
 package ocsp
 
 import (
-	"fmt"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"bulkhead"
 )
@@ -77,60 +73,19 @@ func (s ResponseStatus) String() string {
 	}
 }
 
-// BuildTBS encodes the ResponseData to be signed: responder by key hash, and the same statement for the SHA-1 and the
-// SHA-256 CertID, in that order. It fails with KindMalformed when s contradicts itself: no serial or state, nextUpdate not after
-// thisUpdate, producedAt before thisUpdate, a revocation without a time, or a reason that may not stand here.
-//
-// One response serves clients that search by CertID (OpenSSL, GnuTLS, Firefox) or by serial (Go's ParseResponseForCert). Go's
-// ParseResponse, which is given no certificate, refuses any response with more than one statement; stapling servers on it
-// (CertMagic, lego) need BuildTBSFor with one hash.
-func BuildTBS(issuer Issuer, responderKeyHash [20]byte, producedAt time.Time, s Single) ([]byte, error) {
-	return BuildTBSFor(issuer, responderKeyHash, producedAt, s, SHA1, SHA256)
-}
-
-// BuildTBSFor is BuildTBS with one statement for each of the hashes, in order. With one hash it is the response that
-// every client reads, provided it asked with that hash (RFC 9919 section 3.2.1).
-func BuildTBSFor(issuer Issuer, responderKeyHash [20]byte, producedAt time.Time, s Single, hashes ...HashAlgorithm) ([]byte, error) {
-	if err := checkSingle(issuer, producedAt, s); err != nil {
-		return nil, err
-	}
-	if len(hashes) == 0 {
-		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "an OCSP answer needs a CertID hash")
-	}
-	for _, h := range hashes {
-		if h.Size() == 0 {
-			return nil, bulkhead.Faultf(bulkhead.KindMalformed, "CertID hash %d does not exist", h)
-		}
-	}
-	b := cryptobyte.NewBuilder(make([]byte, 0, 384))
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(cons2, func(b *cryptobyte.Builder) { b.AddASN1OctetString(responderKeyHash[:]) })
-		b.AddASN1GeneralizedTime(producedAt.UTC())
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			for _, h := range hashes {
-				addSingle(b, issuer.CertID(h, s.Serial), s)
-			}
-		})
-	})
-	der, err := b.Bytes()
-	if err != nil {
-		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "the answer cannot be encoded").WithCause(fmt.Errorf("encode response data: %w", err))
-	}
-	return der, nil
-}
-
-func checkSingle(issuer Issuer, producedAt time.Time, s Single) error {
+// checkSingle refuses a statement that contradicts itself.
+func checkSingle(producedAt time.Time, s *Single) error {
 	refuse := func(format string, args ...any) error {
 		return bulkhead.Faultf(bulkhead.KindMalformed, "OCSP answer for serial "+s.Serial.String()+": "+format, args...)
 	}
 	this, next := s.ThisUpdate.Truncate(time.Second), s.NextUpdate.Truncate(time.Second)
 	switch {
-	case !issuer.set:
-		return refuse("the issuer is missing")
 	case s.Serial.IsZero():
 		return refuse("the serial number is missing")
 	case s.ThisUpdate.IsZero() || !next.After(this):
 		return refuse("nextUpdate must be after thisUpdate (RFC 6960 section 4.2.2.1)")
+	case !yearFits(producedAt) || !yearFits(this) || !yearFits(next) || s.State == Revoked && !yearFits(s.RevokedAt):
+		return refuse("a date lies outside the years 0 to 9999")
 	case producedAt.Truncate(time.Second).Before(this):
 		return refuse("producedAt must not be before thisUpdate")
 	case s.State == Revoked && s.RevokedAt.IsZero():
@@ -151,27 +106,6 @@ func checkSingle(issuer Issuer, producedAt time.Time, s Single) error {
 func reasonAllowed(r bulkhead.Reason) bool {
 	return r >= bulkhead.Unspecified && r <= bulkhead.AACompromise &&
 		r != bulkhead.CertificateHold && r != 7 && r != bulkhead.RemoveFromCRL
-}
-
-func addSingle(b *cryptobyte.Builder, id CertID, s Single) {
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		addCertID(b, id)
-		switch s.State {
-		case Good:
-			b.AddASN1(ctx0, func(*cryptobyte.Builder) {})
-		case Revoked:
-			b.AddASN1(cons1, func(b *cryptobyte.Builder) {
-				b.AddASN1GeneralizedTime(s.RevokedAt.UTC())
-				if s.HasReason && s.Reason != bulkhead.Unspecified {
-					b.AddASN1(cons0, func(b *cryptobyte.Builder) { b.AddASN1Enum(int64(s.Reason)) })
-				}
-			})
-		default:
-			b.AddASN1(ctx2, func(*cryptobyte.Builder) {})
-		}
-		b.AddASN1GeneralizedTime(s.ThisUpdate.UTC())
-		b.AddASN1(cons0, func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(s.NextUpdate.UTC()) })
-	})
 }
 
 // Fixed pieces of a successful response.

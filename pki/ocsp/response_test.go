@@ -38,7 +38,7 @@ func TestBuildTBS(t *testing.T) {
 	serial, _ := bulkhead.ParseSerial("80ff")
 	at := time.Date(2026, 11, 21, 1, 2, 3, 999, time.FixedZone("east", 3600))
 	s := Single{Serial: serial, State: Revoked, RevokedAt: at, HasReason: true, Reason: bulkhead.KeyCompromise, ThisUpdate: at, NextUpdate: at.Add(time.Hour)}
-	got, err := BuildTBS(issuer, [20]byte{1}, at, s)
+	got, err := statements(issuer, [20]byte{1}, at, s, SHA1, SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +53,12 @@ func TestBuildTBS(t *testing.T) {
 	if hex.EncodeToString(got) != want {
 		t.Errorf("got  %x\nwant %s", got, want)
 	}
+	one, err := BuildTBSFor(issuer, [20]byte{1}, at, s, SHA1)
+	want = "3081a7" + "a2160414" + "0100000000000000000000000000000000000000" + "180f32303236313132313030303230335a" + "307c" +
+		"307a" + "303c" + "300906052b0e03021a0500" + "0414" + name1 + "0414" + key1 + "02030080ff" + status
+	if err != nil || hex.EncodeToString(one) != want {
+		t.Errorf("one: %v\ngot  %x\nwant %s", err, one, want)
+	}
 }
 
 func TestBuildTBSRefuses(t *testing.T) {
@@ -62,7 +68,7 @@ func TestBuildTBSRefuses(t *testing.T) {
 	revoked.State, revoked.RevokedAt, revoked.HasReason = Revoked, now, true
 	build := func(s Single, f func(s *Single)) error {
 		f(&s)
-		_, err := BuildTBS(issuer, [20]byte{}, now, s)
+		_, err := BuildTBSFor(issuer, [20]byte{}, now, s, SHA256)
 		return err
 	}
 	for name, err := range map[string]error{
@@ -87,12 +93,12 @@ func TestBuildTBSRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := BuildTBS(Issuer{}, [20]byte{}, now, base); bulkhead.KindOf(err) != bulkhead.KindMalformed {
+	if _, err := BuildTBSFor(Issuer{}, [20]byte{}, now, base, SHA1); bulkhead.KindOf(err) != bulkhead.KindMalformed {
 		t.Errorf("zero issuer: %v", err)
 	}
-	for _, hashes := range [][]HashAlgorithm{{}, {UnknownHash}, {SHA1, 77}} {
-		if _, err := BuildTBSFor(issuer, [20]byte{}, now, base, hashes...); bulkhead.KindOf(err) != bulkhead.KindMalformed {
-			t.Errorf("hashes %v: %v", hashes, err)
+	for _, hash := range []HashAlgorithm{UnknownHash, 77} {
+		if _, err := BuildTBSFor(issuer, [20]byte{}, now, base, hash); bulkhead.KindOf(err) != bulkhead.KindMalformed {
+			t.Errorf("hash %v: %v", hash, err)
 		}
 	}
 	unspecified := revoked
@@ -106,7 +112,7 @@ func TestBuildTBSRefuses(t *testing.T) {
 // TestAssemble: sizes on both sides of each length form read back as the parts they were made of.
 func TestAssemble(t *testing.T) {
 	h := newHouse(t)
-	tbs, err := BuildTBS(h.root.issuer(t), [20]byte{1}, now, goodSingle(h.child.serial(t)))
+	tbs, err := BuildTBSFor(h.root.issuer(t), [20]byte{1}, now, goodSingle(h.child.serial(t)), SHA1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,9 +178,14 @@ func TestNoAllocation(t *testing.T) {
 			t.Errorf("ParseOne allocates %v times", n)
 		}
 	}
-	tbs, err := BuildTBS(issuer, [20]byte{1}, now, goodSingle(h.child.serial(t)))
+	tbs, err := BuildTBSFor(issuer, [20]byte{1}, now, goodSingle(h.child.serial(t)), SHA1)
 	if err != nil {
 		t.Fatal(err)
+	}
+	single := goodSingle(h.child.serial(t))
+	single.State, single.RevokedAt, single.Reason, single.HasReason = Revoked, now, bulkhead.KeyCompromise, true
+	if n := testing.AllocsPerRun(100, func() { _, err = BuildTBSFor(issuer, [20]byte{1}, now, single, SHA256) }); n > 3 || err != nil {
+		t.Errorf("BuildTBSFor allocates %v times, %v", n, err)
 	}
 	sig, cert := signTBS(t, h.delegate.key, tbs), h.delegate.cert.Raw
 	dst := make([]byte, 0, AssembledSize(tbs, sig, cert))
@@ -201,7 +212,7 @@ func BenchmarkParseOne(b *testing.B) {
 
 func BenchmarkAppendAssembled(b *testing.B) {
 	h := newHouse(b)
-	tbs, err := BuildTBS(h.root.issuer(b), [20]byte{1}, now, goodSingle(h.child.serial(b)))
+	tbs, err := BuildTBSFor(h.root.issuer(b), [20]byte{1}, now, goodSingle(h.child.serial(b)), SHA1)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -219,7 +230,7 @@ func BenchmarkBuildTBS(b *testing.B) {
 	issuer, s := h.root.issuer(b), goodSingle(h.child.serial(b))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := BuildTBS(issuer, [20]byte{1}, now, s); err != nil {
+		if _, err := BuildTBSFor(issuer, [20]byte{1}, now, s, SHA256); err != nil {
 			b.Fatal(err)
 		}
 	}
