@@ -203,6 +203,20 @@ CREATE TABLE evidence_head (
   CONSTRAINT evidence_head_id_check CHECK ((id = 1))
 );
 
+CREATE TABLE external_keys (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  note text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  used_at bigint NOT NULL,
+  revoked_at bigint NOT NULL,
+  CONSTRAINT external_keys_id_key UNIQUE (id),
+  CONSTRAINT external_keys_pkey PRIMARY KEY (seq)
+);
+
 CREATE TABLE heads (
   sequence bigint NOT NULL,
   body bytea NOT NULL,
@@ -258,6 +272,12 @@ CREATE TABLE prepared (
   crl_number bigint NOT NULL,
   imported_at bigint NOT NULL,
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
+);
+
+CREATE TABLE rate_limits (
+  key text COLLATE "C" NOT NULL,
+  tat bigint NOT NULL,
+  CONSTRAINT rate_limits_pkey PRIMARY KEY (key)
 );
 
 CREATE TABLE replies (
@@ -360,9 +380,13 @@ CREATE UNIQUE INDEX orders_replaces ON public.orders USING btree (replaces_issue
 
 CREATE INDEX orders_state ON public.orders USING btree (state, seq);
 
+CREATE INDEX rate_limits_tat ON public.rate_limits USING btree (tat);
+
 CREATE INDEX replies_expiry ON public.replies USING btree (expires_at);
 
 CREATE INDEX requests_state ON public.requests USING btree (state, seq);
+
+CREATE INDEX validations_at ON public.validations USING btree (at);
 
 CREATE INDEX validations_authorization ON public.validations USING btree (authorization_id);
 

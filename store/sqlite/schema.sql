@@ -216,6 +216,18 @@ CREATE TABLE evidence_head (
   chain BLOB NOT NULL
 ) STRICT;
 
+CREATE TABLE external_keys (
+  seq        INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  note       TEXT NOT NULL,
+  actor      TEXT NOT NULL,
+  account_id TEXT NOT NULL, -- '' while unused
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_at    INTEGER NOT NULL,
+  revoked_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE heads (
   sequence INTEGER PRIMARY KEY,
   body     BLOB NOT NULL,
@@ -278,6 +290,13 @@ CREATE TABLE prepared (
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
 
+CREATE TABLE rate_limits (
+  key TEXT PRIMARY KEY,
+  tat INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX rate_limits_tat ON rate_limits (tat);
+
 CREATE TABLE replies (
   key_hash    BLOB PRIMARY KEY,
   owner       TEXT NOT NULL,
@@ -320,6 +339,8 @@ CREATE TABLE validations (
   reuse_until      INTEGER NOT NULL,
   detail           TEXT NOT NULL
 ) STRICT;
+
+CREATE INDEX validations_at ON validations (at);
 
 CREATE INDEX validations_authorization ON validations (authorization_id);
 

@@ -69,6 +69,19 @@ type Store interface {
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
 
+	OpenOrdersByAccount(ctx context.Context, accountID string, limit int) ([]bulkhead.Order, error)
+	CreateExternalKey(ctx context.Context, k bulkhead.ExternalKey, ev ...bulkhead.Evidence) error
+	ExternalKey(ctx context.Context, id string) (bulkhead.ExternalKey, error)
+	ExternalKeys(ctx context.Context, limit int) ([]bulkhead.ExternalKey, error)
+	RevokeExternalKey(ctx context.Context, id string, now time.Time, ev ...bulkhead.Evidence) error
+	CreateBoundAccount(ctx context.Context, a bulkhead.Account, keyID string, ev ...bulkhead.Evidence) error
+	TallyAuthorizations(ctx context.Context, f bulkhead.AuthorizationFilter) (bulkhead.AuthorizationTally, error)
+	SelectAuthorizations(ctx context.Context, f bulkhead.AuthorizationFilter, limit int) ([]bulkhead.Authorization, error)
+	RevokeAuthorizations(ctx context.Context, ids []string, ev []bulkhead.Evidence) (int, error)
+	TakeRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error)
+	PeekRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error)
+	ForgetRates(ctx context.Context, now time.Time) error
+
 	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
@@ -134,6 +147,9 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Replaces", testReplaces},
 		{"Authorizations", testAuthorizations},
 		{"OrderEvidence", testOrderEvidence},
+		{"ExternalKeys", testExternalKeys},
+		{"RevokedAuthorizations", testRevokedAuthorizations},
+		{"Rates", testRates},
 		{"Changes", testChanges},
 		{"Activate", testActivate},
 		{"ActivateRefusals", testActivateRefusals},

@@ -19,15 +19,17 @@ func scanAccount(r scanner) (bulkhead.Account, error) {
 
 // CreateAccount inserts; KindConflict when the id, thumbprint or token hash exists.
 func (s *Store) CreateAccount(ctx context.Context, a bulkhead.Account, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "CreateAccount", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `INSERT INTO accounts (`+accountFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-			ON CONFLICT DO NOTHING`, a.ID, string(a.State), a.Thumbprint, blob(a.JWK), hashArg(a.TokenHash),
-			jsonArg(a.Contacts), unix(a.TermsAt), a.Operator, unix(a.CreatedAt))
-		if err == nil && n == 0 {
-			return conflict("an account with this id or key exists")
-		}
-		return err
-	})
+	return s.write(ctx, "CreateAccount", ev, func(t *tx) error { return t.insertAccount(ctx, a) })
+}
+
+func (t *tx) insertAccount(ctx context.Context, a bulkhead.Account) error {
+	n, err := exec(ctx, t, `INSERT INTO accounts (`+accountFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT DO NOTHING`, a.ID, string(a.State), a.Thumbprint, blob(a.JWK), hashArg(a.TokenHash),
+		jsonArg(a.Contacts), unix(a.TermsAt), a.Operator, unix(a.CreatedAt))
+	if err == nil && n == 0 {
+		return conflict("an account with this id or key exists")
+	}
+	return err
 }
 
 func (s *Store) account(ctx context.Context, where, shown string, arg any) (bulkhead.Account, error) {

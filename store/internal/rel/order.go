@@ -120,16 +120,24 @@ func (s *Store) OrdersInState(ctx context.Context, state bulkhead.OrderState, li
 	return rows, s.fault("OrdersInState", err)
 }
 
-// OrdersByAuthorization returns the pending orders that rest on an authorisation, oldest first.
+// OrdersByAuthorization returns the pending and ready orders that rest on an authorisation, oldest first.
 func (s *Store) OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error) {
 	rows, err := list(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders
-		WHERE id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1) AND state = 'pending' ORDER BY seq`,
+		WHERE id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1) AND state IN ('pending', 'ready') ORDER BY seq`,
 		authorizationID)
 	return rows, s.fault("OrdersByAuthorization", err)
 }
 
-// OrderEvidence returns the validations and CAA checks on which an order rests, oldest first: every validation of its
-// authorisations, every CAA check made for it. KindNotFound when there is no such order.
+// OpenOrdersByAccount returns the pending and ready orders of an account, oldest first.
+func (s *Store) OpenOrdersByAccount(ctx context.Context, accountID string, limit int) ([]bulkhead.Order, error) {
+	rows, err := list(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders
+		WHERE account_id = $1 AND state IN ('pending', 'ready') ORDER BY seq LIMIT $2`, accountID, atMost(limit))
+	return rows, s.fault("OpenOrdersByAccount", err)
+}
+
+// OrderEvidence returns the validations and CAA checks on which an order rests, oldest first: every validation of those
+// of its authorisations that are valid (one that was revoked or given up vouches for nothing), every CAA check made
+// for it. KindNotFound when there is no such order.
 func (s *Store) OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error) {
 	var seq int64
 	err := s.reader.QueryRowContext(ctx, `SELECT seq FROM orders WHERE id = $1`, orderID).Scan(&seq)
@@ -141,7 +149,8 @@ func (s *Store) OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.V
 			&v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}, &v.Detail)
 		return v, err
 	}, `SELECT id, authorization_id, account_id, name_type, name, wildcard, method, at, reuse_until, detail FROM validations
-		WHERE authorization_id IN (SELECT authorization_id FROM order_authorizations WHERE order_id = $1) ORDER BY seq`, orderID)
+		WHERE authorization_id IN (SELECT id FROM authorizations WHERE state = 'valid'
+			AND id IN (SELECT authorization_id FROM order_authorizations WHERE order_id = $1)) ORDER BY seq`, orderID)
 	if err != nil {
 		return nil, nil, s.fault("OrderEvidence", err)
 	}
