@@ -249,7 +249,7 @@ func (a *app) fsck() *cobra.Command {
 func (a *app) config() *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "configuration: check"}
 	var explain bool
-	check := &cobra.Command{Use: "check [FILE]", Short: "check the configuration and the profiles", Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	check := &cobra.Command{Use: "check [FILE]", Short: "check the configuration and the profiles", Args: atMost(1, "one file, or none"), RunE: func(_ *cobra.Command, args []string) error {
 		if explain {
 			text, err := run.DefaultConfig().Marshal()
 			if err != nil {

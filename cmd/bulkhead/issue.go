@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -114,8 +115,13 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 	var res console.IssueResponse
 	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
 	if err := cl.Do(ctx, http.MethodPost, "/api/v1/certificates", in, &res); err != nil {
-		if key != nil {
-			os.Remove(f.Key) // useless without its certificate
+		if key == nil {
+			return none, err
+		}
+		if mayArrive(err) {
+			a.say("the key stays in %s: the order may have arrived, and may still be fulfilled", f.Key)
+		} else {
+			os.Remove(f.Key) // it will have no certificate
 		}
 		return none, err
 	}
@@ -125,6 +131,16 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 		}
 	}
 	return issued{Certificate: res.Certificate, Files: f}, nil
+}
+
+// mayArrive says whether an order that failed may still lead to a certificate: neither refused nor never sent.
+func mayArrive(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return false
+	}
+	k := bulkhead.KindOf(err)
+	return k == bulkhead.KindUnavailable || k == bulkhead.KindInternal
 }
 
 // place checks that nothing is in the way and writes the key.

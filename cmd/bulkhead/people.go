@@ -96,7 +96,7 @@ func (a *app) propose(c *cobra.Command, method, path string, in any) error {
 func (a *app) approve() *cobra.Command {
 	var keyFile string
 	var list bool
-	c := &cobra.Command{Use: "approve ID", Short: "approve a request with an operator key", Args: cobra.MaximumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "approve ID", Short: "approve a request with an operator key", Args: atMost(1, "the id of a request, or none"), RunE: func(c *cobra.Command, args []string) error {
 		if list || len(args) == 0 {
 			return get(a, c, "/api/v1/approvals", func(v map[string][]console.ApprovalView) string {
 				var rows []string

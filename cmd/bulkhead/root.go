@@ -49,14 +49,28 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return a.code
 	}
 	if errors.Is(err, errFindings) {
 		return exitRefused
 	}
-	return a.fail(err)
+	a.json = a.json || wantsJSON(args)
+	return a.fail(c, err)
+}
+
+// wantsJSON finds --json where a wrong flag before it kept it from being read.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if arg == "--json" || arg == "--json=true" {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) root() *cobra.Command {
@@ -77,20 +91,23 @@ func (a *app) root() *cobra.Command {
 	for _, c := range []*cobra.Command{a.up(), a.issue(), a.cert(), a.change(), a.hierarchy(), a.operator(), a.approve(), a.account(), a.alarms(), a.doctor(), a.fsck(), a.config(), a.versionCmd()} {
 		root.AddCommand(c)
 	}
-	noArgsMeansHelp(root)
+	a.noArgsMeansHelp(root)
 	return root
 }
 
-// noArgsMeansHelp gives every group a usage error for an unknown verb.
-func noArgsMeansHelp(c *cobra.Command) {
+// noArgsMeansHelp gives every group a usage error for an unknown verb, and for none where a program asks.
+func (a *app) noArgsMeansHelp(c *cobra.Command) {
 	for _, sub := range c.Commands() {
-		noArgsMeansHelp(sub)
+		a.noArgsMeansHelp(sub)
 	}
 	if c.HasSubCommands() && c.RunE == nil {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return bulkhead.Faultf(bulkhead.KindUsage, "%s has no command %q", c.CommandPath(), args[0]).WithHint(c.CommandPath() + " --help")
+			}
+			if a.json {
+				return bulkhead.Faultf(bulkhead.KindUsage, "%s takes a command", c.CommandPath()).WithHint(c.CommandPath() + " --help")
 			}
 			return c.Help()
 		}
@@ -131,24 +148,35 @@ func exitCode(k bulkhead.Kind) int {
 	}
 }
 
+// next is what to type where a fault does not say it.
+func next(c *cobra.Command, k bulkhead.Kind) string {
+	switch k {
+	case bulkhead.KindUnavailable, bulkhead.KindInternal, bulkhead.KindRateLimited:
+		return "bulkhead doctor, then try again"
+	default:
+		return c.CommandPath() + " --help"
+	}
+}
+
 // fail tells the operator what is wrong and what to type next.
-func (a *app) fail(err error) int {
+func (a *app) fail(c *cobra.Command, err error) int {
 	f := bulkhead.AsFault(err)
-	detail := f.Detail
+	detail, hint := f.Detail, f.Hint
+	if hint == "" {
+		hint = next(c, f.Kind)
+	}
 	if f.Kind == bulkhead.KindInternal {
 		detail = err.Error() // this is the operator's own machine: the cause helps
 	}
 	if a.json {
-		doc := map[string]any{"error": map[string]any{"kind": f.Kind, "detail": detail, "hint": f.Hint}}
+		doc := map[string]any{"error": map[string]any{"kind": f.Kind, "detail": detail, "hint": hint}}
 		_ = a.print(doc)
 	}
 	fmt.Fprintf(a.err, "bulkhead: %s\n", detail)
 	for _, s := range f.Subs {
 		fmt.Fprintf(a.err, "  %s: %s\n", s.Identifier.Value, s.Detail)
 	}
-	if f.Hint != "" {
-		fmt.Fprintf(a.err, "next: %s\n", f.Hint)
-	}
+	fmt.Fprintf(a.err, "next: %s\n", hint)
 	return exitCode(f.Kind)
 }
 
@@ -176,6 +204,16 @@ func (a *app) show(v any, format string, args ...any) error {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
+			return bulkhead.Faultf(bulkhead.KindUsage, "%s takes %s", c.CommandPath(), what).WithHint(c.CommandPath() + " --help")
+		}
+		return nil
+	}
+}
+
+// atMost is cobra.MaximumNArgs with a usage fault.
+func atMost(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) > n {
 			return bulkhead.Faultf(bulkhead.KindUsage, "%s takes %s", c.CommandPath(), what).WithHint(c.CommandPath() + " --help")
 		}
 		return nil
