@@ -17,6 +17,7 @@ func TestRotation(t *testing.T) {
 	k, g := kept.paper(t), gone.paper(t)
 	k.awaitGood(t)
 	h.must("cert", "revoke", gone.Files.Cert)
+	g.awaitRevoked(t)
 	h.refused(2, "next: ", "hierarchy", "rotate", "issuing-p256", "--root-dir", filepath.Join(t.TempDir(), "nowhere"))
 	before := h.must("hierarchy", "show", "--json")
 	if strings.Contains(before, "issuing-p256-g2") {
