@@ -148,7 +148,7 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}
-	a, err := ceremony.Pending(id, req, shards, time.Now().UTC())
+	a, err := ceremony.Pending(id, req, shards, x.h.now().UTC())
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}
@@ -158,7 +158,7 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 		a.Parent = predecessor // while pending: whom it will succeed
 		detail += ", to succeed " + string(predecessor)
 	}
-	return a, x.h.store.PutAuthority(ctx, a, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: time.Now().UTC(), Actor: actor, Authority: id,
+	return a, x.h.store.PutAuthority(ctx, a, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: x.h.now().UTC(), Actor: actor, Authority: id,
 		KeyHash: bulkhead.Digest(a.SPKI), Digest: bulkhead.Digest(a.CSR), Detail: detail})
 }
 
@@ -172,7 +172,7 @@ func (x hierarchy) AcceptAuthority(ctx context.Context, actor string, id bulkhea
 	if pending.State != bulkhead.AuthorityPending {
 		return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "authority %s is %s and waits for no certificate", id, pending.State).WithHint("bulkhead hierarchy show")
 	}
-	now := time.Now().UTC()
+	now := x.h.now().UTC()
 	predecessor := pending.Parent
 	pending.Parent = ""
 	a, err := ceremony.AcceptCertificate(pending, certificate, chain, now)
@@ -254,7 +254,7 @@ func (x hierarchy) retire(ctx context.Context, actor string, id, successor bulkh
 func (h *House) openAPI(context.Context, seed) error {
 	var err error
 	h.api, err = console.New(console.Config{Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
-		Hierarchy: hierarchy{h}, Doctor: h, Version: h.version, Now: time.Now, Log: h.log.With(slog.String("role", "console"))})
+		Hierarchy: hierarchy{h}, Doctor: h, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
 }
 

@@ -115,7 +115,7 @@ func (h *House) diagnoseStatus(ctx context.Context, add addFinding) {
 	if err != nil {
 		return
 	}
-	now, worst := time.Now(), 0
+	now, worst := h.now(), 0
 	for _, c := range crls {
 		if c.NextUpdate.Sub(now) < c.NextUpdate.Sub(c.ThisUpdate)/2-time.Hour {
 			worst++
@@ -134,7 +134,7 @@ func (h *House) diagnoseAuthorities(ctx context.Context, add addFinding) {
 		add("authorities", levelFailure, "bring the store back", "the authorities cannot be read")
 		return
 	}
-	now, fine := time.Now(), 0
+	now, fine := h.now(), 0
 	for _, a := range all {
 		cert, err := x509.ParseCertificate(a.Certificate)
 		if err != nil {
@@ -161,7 +161,7 @@ func (h *House) diagnosePrepared(ctx context.Context, a bulkhead.Authority, add 
 	if err != nil || len(all) == 0 {
 		return
 	}
-	now := time.Now()
+	now := h.now()
 	first, last := all[0].NotBefore, time.Time{}
 	for _, p := range all {
 		if p.NotAfter.After(last) {

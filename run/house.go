@@ -61,7 +61,10 @@ type House struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	version string
+	now     func() time.Time
 	address string // base URL of the HTTPS listener; set before any role runs
+
+	delegateValidity time.Duration // see Options
 
 	store    Store
 	ring     keys.Ring
@@ -101,8 +104,15 @@ func inDir(dir, path string) string {
 }
 
 // Open composes a house. Close must be called.
-func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version string) (_ *House, err error) {
-	h := &House{dir: dir, cfg: cfg, log: log, version: version, metrics: prometheus.NewRegistry()}
+func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version string) (*House, error) {
+	return OpenWith(ctx, Options{Dir: dir, Config: cfg, Log: log, Version: version})
+}
+
+// OpenWith is Open with every choice. Close must be called.
+func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
+	o.defaults()
+	dir, cfg := o.Dir, o.Config
+	h := &House{dir: dir, cfg: cfg, log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -220,7 +230,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 		return err
 	}
 	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &rules,
-		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
+		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
 	}
@@ -245,26 +255,26 @@ func (h *House) openStatus(context.Context, seed) error {
 	}
 	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: verifier,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
-		Now:    time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
+		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
 	return err
 }
 
 func (h *House) openQuorum(context.Context, seed) error {
 	var err error
-	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
+	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
 		Execute: map[string]quorum.Executor{actionActivate: h.activateApproved}})
 	if err != nil {
 		return err
 	}
 	h.gate = quorum.NewGatekeeper(h.quorum)
-	h.watch, err = watch.New(watch.Config{Store: h.store, Detectors: []watch.Detector{watch.UnassignedSerial{Store: h.store}}, Now: time.Now, Log: h.log.With(slog.String("role", "watch"))})
+	h.watch, err = watch.New(watch.Config{Store: h.store, Detectors: []watch.Detector{watch.UnassignedSerial{Store: h.store}}, Now: h.now, Log: h.log.With(slog.String("role", "watch"))})
 	return err
 }
 
 func (h *House) openEvidence(context.Context, seed) error {
 	var err error
 	h.evidence, err = evidence.New(evidence.Config{Rows: h.store, Dir: filepath.Join(h.dir, evidenceDir), Origin: h.cfg.House + "/evidence",
-		KeyFile: filepath.Join(h.dir, evidenceKey), Now: time.Now, Log: h.log.With(slog.String("role", "evidence")), Alarm: h.watch.Raise})
+		KeyFile: filepath.Join(h.dir, evidenceKey), Now: h.now, Log: h.log.With(slog.String("role", "evidence")), Alarm: h.watch.Raise})
 	if err != nil {
 		return err
 	}
@@ -277,7 +287,7 @@ func (h *House) openEdge(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.edge, err = edge.New(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: time.Now,
+	h.edge, err = edge.New(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
 		CacheDir: filepath.Join(h.dir, "edge"), Metrics: h.metrics,
 		Observe: func(u edge.Unassigned) {
 			h.watch.See(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
@@ -295,14 +305,14 @@ func (h *House) openEnroll(context.Context, seed) error {
 		return err
 	}
 	look, err := dcv.New(dcv.Config{Resolver: h.cfg.Resolver, HTTPPort: h.cfg.ValidateHTTPPort, TLSPort: h.cfg.ValidateTLSPort, AllowPrivate: h.cfg.PrivateTargets,
-		OwnNames: own, CAAIdentities: h.cfg.ACME.CAAIdentities, Now: time.Now, Log: h.log.With(slog.String("role", "dcv"))})
+		OwnNames: own, CAAIdentities: h.cfg.ACME.CAAIdentities, Now: h.now, Log: h.log.With(slog.String("role", "dcv"))})
 	if err != nil {
 		return err
 	}
 	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
 		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
-		Policy:     enroll.Policy{OwnNames: own}, Now: time.Now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
+		Policy:     enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
 	if err != nil {
 		return err
 	}
@@ -328,8 +338,8 @@ func (h *House) currentAuthority(id bulkhead.AuthorityID) bulkhead.AuthorityID {
 	return id
 }
 
-// Run does the work of every role until ctx ends. It calls ready once every role answers.
-func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
+// Start takes up what an earlier process left behind, in order. Run does it by itself.
+func (h *House) Start(ctx context.Context) error {
 	if err := h.status.Start(ctx); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
@@ -338,6 +348,14 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	}
 	if err := h.edge.Refresh(ctx); err != nil {
 		return fmt.Errorf("edge: %w", err)
+	}
+	return nil
+}
+
+// Run does the work of every role until ctx ends. It calls ready once every role answers.
+func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
+	if err := h.Start(ctx); err != nil {
+		return err
 	}
 	front, err := h.listen(ctx)
 	if err != nil {

@@ -246,7 +246,7 @@ func (f *front) renew(ctx context.Context) error {
 }
 
 func (f *front) serves(c *x509.Certificate) bool {
-	if c == nil || time.Until(c.NotAfter) < c.NotAfter.Sub(c.NotBefore)/3 {
+	if c == nil || c.NotAfter.Sub(f.h.now()) < c.NotAfter.Sub(c.NotBefore)/3 {
 		return false
 	}
 	for _, n := range f.listenerNames() {

@@ -27,7 +27,7 @@ func loadSeed(dir string) (seed, error) {
 // plant puts into the store what the first ceremony made and the store does not hold yet. Running it again changes
 // nothing: each piece is looked up, or refuses a second time by itself.
 func (h *House) plant(ctx context.Context, s seed) error {
-	now := time.Now().UTC()
+	now := h.now().UTC()
 	have, err := h.store.Authorities(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,57 @@
+package run
+
+import (
+	"log/slog"
+	"time"
+
+	"bulkhead/console"
+	"bulkhead/edge"
+	"bulkhead/enroll"
+	"bulkhead/evidence"
+	"bulkhead/publish"
+	"bulkhead/signer"
+	"bulkhead/status"
+	"bulkhead/watch"
+)
+
+// Options say how a house is opened. Dir and Config are required; the rest serves rehearsals, where a day has to pass
+// in a minute.
+type Options struct {
+	Dir     string
+	Config  Config
+	Log     *slog.Logger // nil discards
+	Version string
+	// Now is the clock of every role; nil means time.Now. It moves forward only. What the file system stamps and how
+	// long a connection may take stay in real time.
+	Now func() time.Time
+	// DelegateValidity of OCSP delegates; 0 means the signer's default.
+	DelegateValidity time.Duration
+}
+
+func (o *Options) defaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// Roles are the compartments of an open house, for a program that drives them itself instead of calling Run.
+type Roles struct {
+	Store     Store
+	Signer    *signer.Signer
+	Status    *status.Service
+	Enroll    *enroll.Service
+	Evidence  *evidence.Log
+	Watch     *watch.Watch
+	Edge      *edge.Edge
+	Objects   *publish.Dir
+	Hierarchy console.Hierarchy
+}
+
+// Roles returns the compartments. They end with Close.
+func (h *House) Roles() Roles {
+	return Roles{Store: h.store, Signer: h.signer, Status: h.status, Enroll: h.enroll, Evidence: h.evidence, Watch: h.watch, Edge: h.edge,
+		Objects: h.objects, Hierarchy: hierarchy{h: h}}
+}
