@@ -7,14 +7,21 @@ import (
 	zlint "github.com/zmap/zlint/v3/lint"
 )
 
-// sources of zlint rules by set. The BR and the root programs speak of publicly trusted server certificates and what
-// is above them; a private client or listener certificate answers to the RFCs only.
+// sources of zlint rules by set. Each of the three Baseline Requirements speaks of its own certificates and of the
+// authorities above them; the root programs speak of publicly trusted server certificates. A private client or listener
+// certificate answers to the RFCs only.
 func sources(set Set) zlint.SourceList {
 	list := zlint.SourceList{zlint.RFC3279, zlint.RFC5280, zlint.RFC5480, zlint.RFC5891, zlint.RFC6960, zlint.RFC6962, zlint.RFC8813, zlint.Community}
-	if set.isPublic() {
-		list = append(list, zlint.CABFBaselineRequirements, zlint.MozillaRootStorePolicy, zlint.AppleRootStorePolicy, zlint.ChromeRootStorePolicy)
+	switch set {
+	case SetTLSClient, SetInfrastructure:
+		return list
+	case SetSMIME, SetIssuingSMIME:
+		return append(list, zlint.CABFSMIMEBaselineRequirements)
+	case SetCodeSigning, SetIssuingCode:
+		return append(list, zlint.CABFCSBaselineRequirements)
+	default:
+		return append(list, zlint.CABFBaselineRequirements, zlint.MozillaRootStorePolicy, zlint.AppleRootStorePolicy, zlint.ChromeRootStorePolicy)
 	}
-	return list
 }
 
 // foreign filters the registry of zlint for one set.
@@ -52,13 +59,14 @@ func Exclusions(privateNames bool) []Exclusion {
 }
 
 var (
-	certSets    = []Set{SetRoot, SetIssuing, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
-	caSets      = []Set{SetRoot, SetIssuing, SetCross}
-	subCASets   = []Set{SetIssuing, SetCross}
+	issuingSets = []Set{SetIssuing, SetIssuingSMIME, SetIssuingCode}
+	subCASets   = append(slices.Clone(issuingSets), SetCross)
+	caSets      = append(slices.Clone(subCASets), SetRoot)
 	serverSets  = []Set{SetTLSServer, SetTLSServerShort}
-	leafSets    = []Set{SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
-	childSets   = []Set{SetIssuing, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
-	pointerSets = []Set{SetIssuing, SetCross, SetTLSServer, SetTLSServerShort, SetTLSClient, SetInfrastructure}
+	leafSets    = []Set{SetTLSServer, SetTLSServerShort, SetTLSClient, SetSMIME, SetCodeSigning, SetInfrastructure}
+	pointerSets = append(slices.Clone(subCASets), leafSets...)
+	childSets   = append(slices.Clone(pointerSets), SetDelegate)
+	certSets    = append(slices.Clone(childSets), SetRoot)
 	crlSets     = []Set{SetCRL, SetRootCRL}
 )
 
@@ -67,6 +75,10 @@ func always() []Exclusion {
 	return []Exclusion{
 		{"w_sub_cert_aia_contains_internal_names", certSets,
 			"it reads the clock, so the same bytes could lint differently tomorrow; bulkhead_pointer_host asks the same with a date"},
+		{"w_smime_aia_contains_internal_names", []Set{SetSMIME},
+			"it reads the clock, so the same bytes could lint differently tomorrow; bulkhead_pointer_host asks the same with a date"},
+		{"e_mailbox_validated_allowed_subjectdn_attributes", []Set{SetIssuingSMIME},
+			"it takes an authority with the mailbox-validated policy for a subscriber; S/MIME BR 7.1.4.3 wants organization and country in an authority's name"},
 		{"e_cert_issued_by_compromised_emudhra_ca", certSets,
 			"it looks at the signature value, which on a twin is a throw-away key's, and for the keys of another company's CA"},
 		{"n_ct_sct_policy_count_unsatisfied", certSets,
@@ -88,6 +100,8 @@ func private() []Exclusion {
 		{"e_ext_san_contains_reserved_ip", serverSets, names},
 		{"e_subject_contains_reserved_ip", serverSets, names},
 		{"e_ext_nc_intersects_reserved_ip", subCASets, names},
+		{"e_cs_subject_locality_or_province_required", []Set{SetCodeSigning},
+			"nobody verified where a private house is; a profile whose subject names an organization must name its place (pki/profile)"},
 		{"n_san_iana_pub_suffix_empty", leafSets, "localhost and other single labels count as bare public suffixes here"},
 	}
 }

@@ -101,6 +101,16 @@ func (h hierarchy) issuingTemplate(t testing.TB, pub crypto.PublicKey) *x509.Cer
 	return must(t, c, err)
 }
 
+// usageTemplate is an issuing authority of another usage under the root.
+func (h hierarchy) usageTemplate(t testing.TB, pub crypto.PublicKey, usage profile.Usage) *x509.Certificate {
+	t.Helper()
+	c, err := profile.Issuing(profile.House{
+		Subject:   pkix.Name{CommonName: "Example Issuing " + string(usage), Organization: []string{"Example"}, Country: []string{"CH"}},
+		PublicKey: pub, Serial: newSerial(), Now: now, Validity: 1800 * day, Parent: h.root, ParentID: "root", URLs: h.urls, Usage: usage,
+	})
+	return must(t, c, err)
+}
+
 func (h hierarchy) crossTemplate(t testing.TB) *x509.Certificate {
 	t.Helper()
 	c, err := profile.Cross(profile.House{
@@ -140,6 +150,9 @@ func (h hierarchy) leafTemplate(t testing.TB, profileName string, pub crypto.Pub
 	}
 	for _, p := range profile.Builtin() {
 		if p.Name == profileName {
+			if p.Kind == profile.CodeSigning {
+				p.Subject = profile.Subject{Organization: "Example", Locality: "Geneva", Country: "CH"}
+			}
 			c, err := p.Template(in)
 			return must(t, c, err)
 		}

@@ -39,7 +39,11 @@ const (
 	SetTLSServer      Set = "tls-server"
 	SetTLSServerShort Set = "tls-server-short"
 	SetTLSClient      Set = "tls-client"
-	SetInfrastructure Set = "infrastructure" // the house's own listeners: private, no claim to follow the BR
+	SetSMIME          Set = "smime"
+	SetCodeSigning    Set = "code-signing"
+	SetIssuingSMIME   Set = "issuing-smime"        // authority for S/MIME
+	SetIssuingCode    Set = "issuing-code-signing" // authority for code signing
+	SetInfrastructure Set = "infrastructure"       // the house's own listeners: private, no claim to follow the BR
 )
 
 // Sets of CRLs.
@@ -50,16 +54,12 @@ const (
 
 // Sets lists all sets.
 func Sets() []Set {
-	return []Set{SetRoot, SetIssuing, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient,
-		SetInfrastructure, SetCRL, SetRootCRL}
+	return []Set{SetRoot, SetIssuing, SetIssuingSMIME, SetIssuingCode, SetCross, SetDelegate, SetTLSServer, SetTLSServerShort, SetTLSClient,
+		SetSMIME, SetCodeSigning, SetInfrastructure, SetCRL, SetRootCRL}
 }
 
-func (s Set) isCRL() bool    { return s == SetCRL || s == SetRootCRL }
-func (s Set) isCA() bool     { return s == SetRoot || s == SetIssuing || s == SetCross }
-func (s Set) isServer() bool { return s == SetTLSServer || s == SetTLSServerShort }
-func (s Set) isLeaf() bool   { return s.isServer() || s == SetTLSClient || s == SetInfrastructure }
-func (s Set) isPublic() bool { return s != SetInfrastructure && s != SetTLSClient }
-func (s Set) known() bool    { return slices.Contains(Sets(), s) }
+func (s Set) isCRL() bool { return slices.Contains(crlSets, s) }
+func (s Set) known() bool { return slices.Contains(Sets(), s) }
 
 // Severity of a finding.
 type Severity string
@@ -137,6 +137,7 @@ type Expect struct {
 	CRLURL  string                // exactly the one CRL distribution point
 	OCSPURL string                // exactly the one OCSP pointer
 	CAURL   string                // exactly the one pointer to the issuer's certificate
+	Above   []*x509.Certificate   // every authority above it, nearest first: their name constraints hold
 }
 
 // Certificate lints one DER certificate as a member of set, for signing at the given time. Findings come in a fixed

@@ -59,11 +59,11 @@ func OwnRules() []OwnRule {
 
 func ownRules() []rule {
 	return []rule{
-		caOCSPSigning(), caAnyUsage(), caShape(), caUsageMissing(), rootValidity(),
+		caOCSPSigning(), caAnyUsage(), caShape(), caUsageMissing(), caOneUsage(), rootValidity(),
 		delegateProfile(), delegateSubject(), delegateFuture(),
-		serialSize(), validityLimit(), notBeforeWindow(),
+		serialSize(), validityLimit(), mailValidity(), notBeforeWindow(),
 		pointersPresent(), pointersAbsent(), pointerHost(),
-		namesExpected(), leafUsage(), keyReuse(), keyExpected(),
+		namesExpected(), nameConstraints(), leafUsage(), keyReuse(), keyExpected(),
 		signatureAlgorithm(), parentEnd(), parentLink(),
 		crlWindow(), crlReason(), crlScope(), crlParent(),
 	}

@@ -1,6 +1,9 @@
 package lint
 
-import "crypto/x509"
+import (
+	"crypto/x509"
+	"slices"
+)
 
 // caShape: cA, exactly keyCertSign and cRLSign, no alternative names, a subject key identifier; path length 0 in an
 // issuing authority and none in a root.
@@ -22,7 +25,7 @@ func caShape() rule {
 				report("no subject key identifier: children could not name their issuer (RFC 5280 section 4.2.1.2)")
 			}
 			switch {
-			case s.set == SetIssuing && !c.MaxPathLenZero:
+			case slices.Contains(issuingSets, s.set) && !c.MaxPathLenZero:
 				report("the path length of an issuing authority is not 0")
 			case s.set == SetRoot && (c.MaxPathLen > 0 || c.MaxPathLenZero):
 				report("a root has a path length")

@@ -22,7 +22,11 @@ func namesExpected() rule {
 			if len(s.cert.URIs) > 0 {
 				report("a URI among the subject alternative names")
 			}
-			if cn := s.cert.Subject.CommonName; cn != "" && !slices.ContainsFunc(have, func(id bulkhead.Identifier) bool { return strings.EqualFold(id.Value, cn) }) {
+			if cn := s.cert.Subject.CommonName; cn != "" && s.set == SetCodeSigning {
+				if !slices.Contains(s.cert.Subject.Organization, cn) { // CSBR 7.1.4.2.2
+					report("the common name %q is not the organization", cn)
+				}
+			} else if cn != "" && !slices.ContainsFunc(have, func(id bulkhead.Identifier) bool { return strings.EqualFold(id.Value, cn) }) {
 				report("the common name %q is not among the subject alternative names", cn)
 			}
 			if s.want.Names == nil {

@@ -12,7 +12,7 @@ import (
 // zlint's w_sub_cert_aia_contains_internal_names, with the date as a parameter.
 func pointerHost() rule {
 	return rule{
-		name: "bulkhead_pointer_host", source: "BR 7.1.2.10.3, 7.1.2.11.2", severity: Warn, sets: []Set{SetIssuing, SetCross, SetTLSServer, SetTLSServerShort},
+		name: "bulkhead_pointer_host", source: "BR 7.1.2.10.3, 7.1.2.11.2", severity: Warn, sets: append(append(slices.Clone(subCASets), serverSets...), SetSMIME, SetCodeSigning),
 		check: func(s *subject, report report) {
 			if s.privateNames {
 				return

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"net"
 	"net/url"
 	"slices"
 	"testing"
@@ -59,6 +60,10 @@ var caPlants = []plant{
 	{"root with path length", "bulkhead_ca_shape", SetRoot, func(c *plantCase) { c.tmpl.MaxPathLen = 1 }},
 	{"names", "bulkhead_ca_shape", SetIssuing, func(c *plantCase) { c.tmpl.DNSNames = []string{"ca.test"} }},
 	{"no usage", "bulkhead_ca_usage_missing", SetIssuing, func(c *plantCase) { c.tmpl.ExtKeyUsage = nil }},
+	{"two usages", "bulkhead_ca_one_usage", SetIssuing, func(c *plantCase) { c.tmpl.ExtKeyUsage = append(c.tmpl.ExtKeyUsage, x509.ExtKeyUsageEmailProtection) }},
+	{"usage of another set", "bulkhead_ca_one_usage", SetIssuing, func(c *plantCase) { c.tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }},
+	{"mail and code", "bulkhead_ca_one_usage", SetIssuingSMIME, func(c *plantCase) { c.tmpl.ExtKeyUsage = append(c.tmpl.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) }},
+	{"unknown usage", "bulkhead_ca_one_usage", SetIssuingCode, func(c *plantCase) { c.tmpl.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}} }},
 	{"short root", "bulkhead_root_validity", SetRoot, func(c *plantCase) { c.tmpl.NotAfter = c.tmpl.NotBefore.AddDate(7, 0, 0) }},
 	{"long root", "bulkhead_root_validity", SetRoot, func(c *plantCase) { c.tmpl.NotAfter = c.tmpl.NotBefore.AddDate(26, 0, 0) }},
 	{"root with CDP", "bulkhead_root_pointers", SetRoot, func(c *plantCase) { c.tmpl.CRLDistributionPoints = []string{"http://127.0.0.1/x"} }},
@@ -157,6 +162,15 @@ var leafPlants = []plant{
 	{"unknown usage", "bulkhead_leaf_usage", SetTLSServer, func(c *plantCase) {
 		c.tmpl.UnknownExtKeyUsage = []asn1.ObjectIdentifier{append(slices.Clone(oidEmailProtection), 1)}
 	}},
+	{"826 days of mail", "bulkhead_smime_validity", SetSMIME, func(c *plantCase) { c.tmpl.NotAfter = c.tmpl.NotBefore.Add(825 * day) }},
+	{"mail with a second purpose", "bulkhead_leaf_usage", SetSMIME, func(c *plantCase) { c.tmpl.ExtKeyUsage = append(c.tmpl.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }},
+	{"code with a second purpose", "bulkhead_leaf_usage", SetCodeSigning, func(c *plantCase) { c.tmpl.ExtKeyUsage = append(c.tmpl.ExtKeyUsage, x509.ExtKeyUsageEmailProtection) }},
+	{"code in another name", "bulkhead_names", SetCodeSigning, func(c *plantCase) { c.tmpl.Subject.CommonName = "Somebody Else" }},
+	{"outside the permitted names", "bulkhead_name_constraints", SetTLSServer, func(c *plantCase) { c.want.Issuer.PermittedDNSDomains = []string{"example.com"} }},
+	{"inside the excluded range", "bulkhead_name_constraints", SetTLSServer, func(c *plantCase) {
+		c.want.Above = []*x509.Certificate{c.want.Issuer, {ExcludedIPRanges: []*net.IPNet{{IP: net.IP{10, 0, 0, 0}, Mask: net.CIDRMask(8, 32)}}}}
+	}},
+	{"mail outside", "bulkhead_name_constraints", SetSMIME, func(c *plantCase) { c.want.Issuer.PermittedEmailAddresses = []string{"example.net"} }},
 	{"issuer's key", "bulkhead_key_reuse", SetTLSServer, func(c *plantCase) { c.tmpl.PublicKey = c.h.issuingKey.Public() }},
 	{"delegate with issuer's key", "bulkhead_key_reuse", SetDelegate, func(c *plantCase) { c.tmpl.PublicKey = c.h.issuingKey.Public() }},
 	{"other key", "bulkhead_key_expected", SetTLSServer, func(c *plantCase) { c.want.KeyHash = bulkhead.Digest([]byte("other")) }},
@@ -223,6 +237,10 @@ func (h hierarchy) base(t *testing.T, set Set) (tmpl, parent *x509.Certificate, 
 		tmpl = h.issuingTemplate(t, newEC().Public())
 	case SetCross:
 		tmpl = h.crossTemplate(t)
+	case SetIssuingSMIME, SetIssuingCode:
+		tmpl = h.usageTemplate(t, newEC().Public(), usages[set])
+	case SetSMIME, SetCodeSigning:
+		tmpl, parent = h.leafTemplate(t, string(set), newEC().Public(), "alice@mail.example.com"), want.Issuer
 	case SetDelegate:
 		tmpl, parent = h.delegateTemplate(t), h.issuing
 	default:

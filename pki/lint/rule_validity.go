@@ -29,6 +29,20 @@ func validityLimit() rule {
 	}
 }
 
+// mailValidity holds strict S/MIME certificates to the row in force. Code signing needs no rule of ours: zlint has both
+// limits with their dates.
+func mailValidity() rule {
+	return rule{
+		name: "bulkhead_smime_validity", source: "S/MIME BR 6.3.2", severity: Error, sets: []Set{SetSMIME},
+		check: func(s *subject, report report) {
+			life := policy.Validity(s.cert.NotBefore, s.cert.NotAfter)
+			if most := stricter(policy.MailValidity, s); life <= 0 || most > 0 && life > most {
+				report("valid for %v, at most %v are allowed", life, most)
+			}
+		},
+	}
+}
+
 func stricter(limit func(time.Time) time.Duration, s *subject) time.Duration {
 	a, b := limit(s.at), limit(s.cert.NotBefore)
 	if a == 0 || b == 0 {

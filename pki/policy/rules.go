@@ -20,6 +20,9 @@ const (
 // both its ends (RFC 5280 section 4.1.2.5): use Validity, or notAfter - notBefore + 1 s.
 func MaxValidity(t time.Time) time.Duration { return value(ValidityMax, t).Duration }
 
+// MailValidity is the longest validity of a strict S/MIME certificate issued at t; 0 before the first row.
+func MailValidity(t time.Time) time.Duration { return value(MailValidityMax, t).Duration }
+
 // Validity is the length of a validity period that includes both its ends (RFC 5280 section 4.1.2.5).
 func Validity(notBefore, notAfter time.Time) time.Duration {
 	return notAfter.Sub(notBefore) + time.Second

@@ -15,6 +15,7 @@ const (
 	NotBeforeWindowCA = "NB-CA"
 	RootValidityMin   = "ROOT-MIN"
 	RootValidityMax   = "ROOT-MAX"
+	MailValidityMax   = "SMIME-MAX"
 	SerialMinBits     = "SER-MIN"
 	SerialMaxBits     = "SER-MAX"
 
@@ -121,6 +122,7 @@ func lifeRows() []Row {
 		{NotBeforeWindowCA, "notBefore lies before the time of signing by at most", hours(24), br200, forever, "BR 7.1.2.1.1, 7.1.2.6.1, 7.1.2.8.1", "CA and OCSP responder certificates"},
 		{RootValidityMin, "a root is valid for at least", days(2922), br200, forever, "BR 7.1.2.1.1", "root certificates"},
 		{RootValidityMax, "a root is valid for at most", days(9132), br200, forever, "BR 7.1.2.1.1", "root certificates"},
+		{MailValidityMax, "a strict or multipurpose S/MIME certificate is valid for at most", days(825), date(2023, time.September, 1), forever, "S/MIME BR 6.3.2", "S/MIME certificates"},
 		{SerialMinBits, "bits of a serial number from a secure random source, at least", count(64), date(2016, time.September, 30), forever, "BR 7.1.2.7", "all certificates"},
 		{SerialMaxBits, "a serial number is positive and below 2 to the power of", count(159), forever, forever, "BR 7.1.2.7, RFC 5280 4.1.2.2", "all certificates"},
 	}

@@ -24,7 +24,9 @@ type House struct {
 	ParentID   bulkhead.AuthorityID
 	Shard      int // CRL shard of the parent
 	URLs       URLs
-	PathLen    int // Cross only: how many authorities may follow below
+	PathLen    int             // Cross only: how many authorities may follow below
+	Usage      Usage           // what the subordinate authority may certify; "" means UsageTLS
+	Names      NameConstraints // of a subordinate authority; the zero value constrains nothing
 }
 
 // Root is a self-signed trust anchor (BR 7.1.2.1): critical basic constraints without a path length, critical
@@ -42,8 +44,8 @@ func Root(in House) (*x509.Certificate, error) {
 	return t, nil
 }
 
-// Issuing is a subordinate authority for TLS (BR 7.1.2.6): path length 0, EKU serverAuth and clientAuth and nothing
-// else, the domain-validated policy, CDP and AIA of the parent.
+// Issuing is a subordinate authority (BR 7.1.2.6): path length 0, the extended key usages and the policy of exactly one
+// usage (for TLS serverAuth and clientAuth, domain-validated), CDP and AIA of the parent.
 func Issuing(in House) (*x509.Certificate, error) {
 	t, err := authority(in)
 	if err != nil {
@@ -99,8 +101,14 @@ func subordinate(t *x509.Certificate, in House, pathLen int) error {
 		}
 	}
 	t.MaxPathLen, t.MaxPathLenZero = pathLen, pathLen == 0
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	t.Policies = []x509.OID{oidDomainValidated}
+	usage, err := ParseUsage(string(in.Usage))
+	if err != nil {
+		return err
+	}
+	if err := in.Names.apply(t); err != nil {
+		return err
+	}
+	t.ExtKeyUsage, t.Policies = usage.EKUs(), []x509.OID{usage.policy()}
 	t.CRLDistributionPoints = []string{in.URLs.CRL(in.ParentID, in.Shard)}
 	t.OCSPServer = []string{in.URLs.OCSP()}
 	t.IssuingCertificateURL = []string{in.URLs.CA(in.ParentID)}
@@ -139,7 +147,7 @@ func Infrastructure(in Input, validity, backdate time.Duration) (*x509.Certifica
 	if err != nil {
 		return nil, err
 	}
-	t.Subject.CommonName = commonName(in.Names)
+	t.Subject.CommonName = commonName(in.Names, bulkhead.DNS)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return t, nil
 }

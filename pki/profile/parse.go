@@ -43,6 +43,13 @@ type file struct {
 	Policies             []string                  `yaml:"policies"`
 	DefaultAuthority     bulkhead.AuthorityID      `yaml:"default_authority"`
 	ACME                 bool                      `yaml:"acme"`
+	Subject              Subject                   `yaml:"subject"`
+	CT                   transparency              `yaml:"ct"`
+}
+
+// transparency is the block "ct".
+type transparency struct {
+	Logs int `yaml:"logs"`
 }
 
 // Parse reads one profile. A file that is no YAML, has unknown or repeated keys, or holds more than one document is
@@ -80,7 +87,7 @@ func (f *file) profile() (*Profile, error) {
 		Name: f.Name, Kind: f.Kind, Description: f.Description, RenewAt: f.RenewAt, Keys: f.Keys,
 		IdentifierTypes: f.Identifiers, MaxNames: f.MaxNames, Wildcard: f.Wildcard, CommonName: f.CommonName,
 		SubjectKeyIdentifier: f.SubjectKeyIdentifier, KeyEncipherment: f.KeyEncipherment,
-		DefaultAuthority: f.DefaultAuthority, ACME: f.ACME,
+		DefaultAuthority: f.DefaultAuthority, ACME: f.ACME, Subject: f.Subject, Logs: f.CT.Logs,
 	}
 	var err error
 	if p.Validity, err = parseDuration("validity", f.Validity); err != nil {
@@ -92,7 +99,7 @@ func (f *file) profile() (*Profile, error) {
 	for _, name := range f.ExtendedKeyUsages {
 		eku, ok := ekuNames[name]
 		if !ok {
-			return nil, invalid("extended key usage %q is not offered", name).WithHint("extended_key_usages: server-auth, client-auth")
+			return nil, invalid("extended key usage %q is not offered", name).WithHint("extended_key_usages: server-auth, client-auth, email-protection, code-signing")
 		}
 		p.EKUs = append(p.EKUs, eku)
 	}

@@ -11,10 +11,10 @@ import (
 func TestBuiltin(t *testing.T) {
 	files := Files()
 	list := Builtin()
-	if len(list) != 3 || len(files) != 3 {
+	if len(list) != 5 || len(files) != 5 {
 		t.Fatalf("%d profiles, %d files", len(list), len(files))
 	}
-	days := map[string]float64{"tls-server": 47, "tls-server-short": 6, "tls-client": 47}
+	days := map[string]float64{"tls-server": 47, "tls-server-short": 6, "tls-client": 47, "smime": 365, "code-signing": 365}
 	for _, p := range list {
 		if got := p.Validity.Hours() / 24; got != days[p.Name] {
 			t.Errorf("%s: validity of %v days", p.Name, got)

@@ -74,18 +74,50 @@ func (p *Profile) Template(in Input) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.CommonName == CommonNameFirstDNS {
-		t.Subject.CommonName = commonName(in.Names)
+	if err := p.subject(t, in); err != nil {
+		return nil, err
 	}
 	if !p.SubjectKeyIdentifier {
 		t.SubjectKeyId = nil
 	}
 	if _, ok := in.PublicKey.(*rsa.PublicKey); ok && p.KeyEncipherment {
 		t.KeyUsage |= x509.KeyUsageKeyEncipherment
+	} else if !ok && p.KeyEncipherment && p.Kind == SMIME {
+		t.KeyUsage |= x509.KeyUsageKeyAgreement
 	}
 	t.ExtKeyUsage = slices.Clone(p.EKUs)
 	t.Policies = slices.Clone(p.Policies)
 	return t, nil
+}
+
+// subject fills the name as the profile says.
+func (p *Profile) subject(t *x509.Certificate, in Input) error {
+	switch p.CommonName {
+	case CommonNameFirstDNS:
+		t.Subject.CommonName = commonName(in.Names, bulkhead.DNS)
+	case CommonNameMailbox:
+		t.Subject.CommonName = commonName(in.Names, bulkhead.Email)
+	case CommonNameOrganization, CommonNameOmit:
+	}
+	if p.Kind != CodeSigning {
+		return nil
+	}
+	s, house := p.Subject, in.Issuer.Subject
+	if s == (Subject{}) {
+		if len(house.Organization) == 0 || len(house.Country) == 0 {
+			return bulkhead.Faultf(bulkhead.KindConflict, "profile %s names no organization, and the issuer has none either", p.Name).
+				WithHint("set subject in the profile: {organization, locality, country}")
+		}
+		s.Organization, s.Country = house.Organization[0], house.Country[0]
+	}
+	t.Subject.Organization, t.Subject.Country, t.Subject.CommonName = []string{s.Organization}, []string{s.Country}, s.Organization
+	if s.Locality != "" {
+		t.Subject.Locality = []string{s.Locality}
+	}
+	if s.Province != "" {
+		t.Subject.Province = []string{s.Province}
+	}
+	return nil
 }
 
 // leaf has what every end-entity certificate with names has in common.
@@ -183,9 +215,9 @@ func (p *Profile) checkName(n bulkhead.Identifier) (bulkhead.Kind, string) {
 	return "", ""
 }
 
-func commonName(names []bulkhead.Identifier) string {
+func commonName(names []bulkhead.Identifier, of bulkhead.IdentifierType) string {
 	for _, n := range names {
-		if n.Type == bulkhead.DNS && len(n.Value) <= maxCommonName {
+		if n.Type == of && len(n.Value) <= maxCommonName {
 			return n.Value
 		}
 	}
