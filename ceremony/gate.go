@@ -29,8 +29,6 @@ const (
 var (
 	// authorityUsage is the key usage of every authority; a foreign root may add digitalSignature.
 	authorityUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	// authorityEKUs are all that a subordinate authority may have (BR 7.1.2.10.6).
-	authorityEKUs = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	// signatureAlgorithms are those of BR 7.1.3.2 that the product makes or accepts.
 	signatureAlgorithms = []x509.SignatureAlgorithm{
 		x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS,
@@ -172,16 +170,16 @@ func gateAuthority(cert *x509.Certificate, root bool) error {
 
 // gateAuthorityEKUs refuses OCSPSigning, anyExtendedKeyUsage and everything unknown in an authority's certificate.
 func gateAuthorityEKUs(cert *x509.Certificate) error {
-	const hint = "an authority with OCSPSigning can answer for its siblings: leave serverAuth and clientAuth only"
+	const hint = "an authority with OCSPSigning can answer for its siblings: leave the extended key usages of one usage only"
 	for _, eku := range cert.ExtKeyUsage {
-		if !slices.Contains(authorityEKUs, eku) {
+		if !authorityEKU(eku) {
 			return refused("an authority's certificate has the extended key usage %s", ekuName(eku)).WithHint(hint)
 		}
 	}
 	if len(cert.UnknownExtKeyUsage) != 0 {
 		return refused("an authority's certificate has the extended key usage %s", cert.UnknownExtKeyUsage[0]).WithHint(hint)
 	}
-	return nil
+	return oneUsage(cert)
 }
 
 func ekuName(eku x509.ExtKeyUsage) string {
@@ -191,7 +189,7 @@ func ekuName(eku x509.ExtKeyUsage) string {
 	case x509.ExtKeyUsageAny:
 		return "anyExtendedKeyUsage"
 	default:
-		return "that is neither serverAuth nor clientAuth"
+		return "of no issuing authority"
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/profile"
 )
 
 const (
@@ -73,6 +74,9 @@ type IssuingStep struct {
 	Request Request                `json:"request" yaml:"request"`
 	Days    int                    `json:"days" yaml:"days"` // cut to the parent's end
 	Shards  int                    `json:"shards" yaml:"shards"`
+	Usage   profile.Usage          `json:"usage,omitempty" yaml:"usage"` // tls (the default), smime or code-signing; one authority, one usage
+	// Names limit what the authority may certify (RFC 5280 section 4.2.1.10).
+	Names profile.NameConstraints `json:"name_constraints,omitzero" yaml:"name_constraints"`
 }
 
 // CrossStep signs a second certificate for an authority.
@@ -278,6 +282,12 @@ func (s IssuingStep) check(known map[bulkhead.AuthorityID]bulkhead.AuthorityKind
 		return err
 	}
 	if err := checkDays("days", s.Days, maxRootDays); err != nil {
+		return err
+	}
+	if _, err := profile.ParseUsage(string(s.Usage)); err != nil {
+		return err
+	}
+	if err := s.Names.Check(); err != nil {
 		return err
 	}
 	if s.Shards < 1 || s.Shards > 1<<16 {

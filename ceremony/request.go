@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"slices"
 	"time"
@@ -12,12 +13,27 @@ import (
 	"bulkhead"
 	"bulkhead/keys"
 	"bulkhead/pki/keycheck"
+	"bulkhead/pki/profile"
 )
 
 // NewCSR makes a key in the ring of the host that will use it, and a PKCS#10 request for an authority or delegate: to
 // put into a plan, or to hand to an existing root elsewhere. A foreign root is asked for cA, path length 0 and
 // keyCertSign and cRLSign by policy, not by the request: many ignore requested extensions, and AcceptCertificate looks.
 func NewCSR(ctx context.Context, ring keys.Ring, keyName string, subject Name, alg keys.Algorithm) (Request, error) {
+	return newCSR(ctx, ring, keyName, subject, alg, nil)
+}
+
+// NewAuthorityCSR is NewCSR for an authority of one usage: the request asks for its extended key usages, and
+// AcceptCertificate holds the certificate to them.
+func NewAuthorityCSR(ctx context.Context, ring keys.Ring, keyName string, subject Name, alg keys.Algorithm, usage profile.Usage) (Request, error) {
+	ekus, err := ekuExtension(usage)
+	if err != nil {
+		return Request{}, err
+	}
+	return newCSR(ctx, ring, keyName, subject, alg, []pkix.Extension{ekus})
+}
+
+func newCSR(ctx context.Context, ring keys.Ring, keyName string, subject Name, alg keys.Algorithm, extensions []pkix.Extension) (Request, error) {
 	if err := subject.check(make(map[Name]bool)); err != nil {
 		return Request{}, err
 	}
@@ -28,7 +44,7 @@ func NewCSR(ctx context.Context, ring keys.Ring, keyName string, subject Name, a
 	sigAlg, err := signatureAlgorithm(signer.Public())
 	if err == nil {
 		var der []byte
-		der, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject.PKIX(), SignatureAlgorithm: sigAlg}, signer)
+		der, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject.PKIX(), SignatureAlgorithm: sigAlg, ExtraExtensions: extensions}, signer)
 		if err == nil {
 			return Request{CSR: der, KeyURI: uri}, nil
 		}
@@ -85,6 +101,9 @@ func AcceptCertificate(pending bulkhead.Authority, certificate []byte, chain [][
 		return bulkhead.Authority{}, malformedCertificate(err)
 	}
 	if err := acceptable(pending, cert, now); err != nil {
+		return bulkhead.Authority{}, err
+	}
+	if err := acceptUsage(pending, cert); err != nil {
 		return bulkhead.Authority{}, err
 	}
 	if err := acceptChain(cert, chain, now); err != nil {
@@ -154,6 +173,12 @@ func acceptLink(below, above *x509.Certificate, authorities int, now time.Time) 
 	}
 	if !slices.Contains(signatureAlgorithms, below.SignatureAlgorithm) {
 		return refused("%q is signed with %s, which is weak or not allowed", below.Subject.CommonName, below.SignatureAlgorithm).WithHint("have it signed with SHA-256 or better")
+	}
+	if len(above.UnhandledCriticalExtensions) != 0 {
+		return refused("%q has the critical extension %s, which we do not know", name, above.UnhandledCriticalExtensions[0]).WithHint("verifiers would refuse the chain: have it issued from another authority")
+	}
+	if err := nestedUsages(below, above); err != nil {
+		return err
 	}
 	rules := keycheck.AnyRSASize()
 	rules.P521 = true

@@ -16,6 +16,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/profile"
 )
 
 func TestNewCSR(t *testing.T) {
@@ -109,7 +110,7 @@ func TestAcceptCertificate(t *testing.T) {
 		want  bulkhead.Kind
 	}{
 		{"silent without a fault", func(*x509.Certificate) {}, csr.PublicKey, ""},
-		{"silent with EKUs", func(c *x509.Certificate) { c.ExtKeyUsage = authorityEKUs }, csr.PublicKey, ""},
+		{"silent with EKUs", func(c *x509.Certificate) { c.ExtKeyUsage = profile.UsageTLS.EKUs() }, csr.PublicKey, ""},
 		{"silent with digitalSignature", func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageDigitalSignature }, csr.PublicKey, ""},
 		{"another key", func(*x509.Certificate) {}, stranger, bulkhead.KindGate},
 		{"a leaf", func(c *x509.Certificate) { c.IsCA, c.MaxPathLen, c.MaxPathLenZero = false, -1, false }, csr.PublicKey, bulkhead.KindGate},

@@ -40,7 +40,7 @@ func (e *execution) sign(tmpl, issuer *x509.Certificate, signer crypto.Signer, r
 	if err := gate(twin, issuer, role, e.start); err != nil {
 		return nil, err
 	}
-	findings, err := e.Lint.Expected(twin.Raw, lintSets[role], e.start, lint.Expect{Issuer: issuer})
+	findings, err := e.Lint.Expected(twin.Raw, setOf(twin, role), e.start, lint.Expect{Issuer: issuer})
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,10 @@ func (e *execution) makeIssuing(s IssuingStep) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	in.Subject, in.PublicKey = s.Subject.PKIX(), csr.PublicKey
+	if in.Usage, err = s.checkUsage(csr); err != nil {
+		return Entry{}, err
+	}
+	in.Subject, in.PublicKey, in.Names = s.Subject.PKIX(), csr.PublicKey, s.Names
 	tmpl, err := profile.Issuing(in)
 	if err != nil {
 		return Entry{}, err
