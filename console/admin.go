@@ -55,13 +55,18 @@ func authorityView(x bulkhead.Authority) AuthorityView {
 	return v
 }
 
-func (a *API) authorities(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]AuthorityView, error) {
+// AuthorityList is all of them, or the newest hundred.
+type AuthorityList struct {
+	Authorities []AuthorityView `json:"authorities"`
+}
+
+func (a *API) authorities(ctx context.Context, _ who, _ *http.Request, _ none) (AuthorityList, error) {
 	rows, err := a.cfg.Inventory.Authorities(ctx)
 	out := []AuthorityView{}
 	for _, x := range rows {
 		out = append(out, authorityView(x))
 	}
-	return map[string][]AuthorityView{"authorities": out}, err
+	return AuthorityList{out}, err
 }
 
 // AddAuthorityRequest asks for a new issuing authority, or for the successor of one.
@@ -80,21 +85,29 @@ func (a *API) addAuthority(ctx context.Context, w who, _ *http.Request, in AddAu
 // AcceptAuthorityRequest brings the certificate of a pending authority; PEM.
 type AcceptAuthorityRequest struct {
 	Certificate string   `json:"certificate"`
-	Chain       []string `json:"chain"` // nearest first, the root last
+	Chain       []string `json:"chain,omitempty"` // nearest first, the root last
+}
+
+// decode reads the certificates.
+func (in AcceptAuthorityRequest) decode() (cert []byte, chain [][]byte, err error) {
+	if cert, err = decodeDER(in.Certificate, "CERTIFICATE"); err != nil {
+		return nil, nil, bulkhead.Faultf(bulkhead.KindMalformed, "certificate: %s", err)
+	}
+	chain = make([][]byte, len(in.Chain))
+	for i, c := range in.Chain {
+		if chain[i], err = decodeDER(c, "CERTIFICATE"); err != nil {
+			return nil, nil, bulkhead.Faultf(bulkhead.KindMalformed, "chain[%d]: %s", i, err)
+		}
+	}
+	return cert, chain, nil
 }
 
 func (a *API) acceptAuthority(ctx context.Context, w who, r *http.Request, in AcceptAuthorityRequest) (AuthorityView, error) {
-	der, err := decodeDER(in.Certificate, "CERTIFICATE")
+	cert, chain, err := in.decode()
 	if err != nil {
-		return AuthorityView{}, bulkhead.Faultf(bulkhead.KindMalformed, "certificate: %s", err)
+		return AuthorityView{}, err
 	}
-	chain := make([][]byte, len(in.Chain))
-	for i, c := range in.Chain {
-		if chain[i], err = decodeDER(c, "CERTIFICATE"); err != nil {
-			return AuthorityView{}, bulkhead.Faultf(bulkhead.KindMalformed, "chain[%d]: %s", i, err)
-		}
-	}
-	x, err := a.cfg.Hierarchy.AcceptAuthority(ctx, w.actor(), bulkhead.AuthorityID(r.PathValue("id")), der, chain)
+	x, err := a.cfg.Hierarchy.AcceptAuthority(ctx, w.actor(), bulkhead.AuthorityID(r.PathValue("id")), cert, chain)
 	return authorityView(x), err
 }
 
@@ -118,7 +131,12 @@ type OperatorView struct {
 	RemovedAt *time.Time    `json:"removed_at,omitempty"`
 }
 
-func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]OperatorView, error) {
+// OperatorList is all of them, or the newest hundred.
+type OperatorList struct {
+	Operators []OperatorView `json:"operators"`
+}
+
+func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (OperatorList, error) {
 	rows, err := a.cfg.Quorum.Operators(ctx)
 	out := []OperatorView{}
 	for _, o := range rows {
@@ -129,7 +147,7 @@ func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (ma
 		}
 		out = append(out, v)
 	}
-	return map[string][]OperatorView{"operators": out}, err
+	return OperatorList{out}, err
 }
 
 // OperatorRequest proposes an operator. PublicKey is the raw Ed25519 key, base64 in JSON.
@@ -173,13 +191,18 @@ func approvalView(r bulkhead.ApprovalRequest) ApprovalView {
 	return v
 }
 
-func (a *API) approvals(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]ApprovalView, error) {
+// ApprovalList is all of them, or the newest hundred.
+type ApprovalList struct {
+	Approvals []ApprovalView `json:"approvals"`
+}
+
+func (a *API) approvals(ctx context.Context, _ who, _ *http.Request, _ none) (ApprovalList, error) {
 	rows, err := a.cfg.Quorum.Requests(ctx, 100)
 	out := []ApprovalView{}
 	for _, r := range rows {
 		out = append(out, approvalView(r))
 	}
-	return map[string][]ApprovalView{"approvals": out}, err
+	return ApprovalList{out}, err
 }
 
 func (a *API) approval(ctx context.Context, _ who, r *http.Request, _ none) (ApprovalView, error) {
@@ -224,14 +247,19 @@ func changeView(c bulkhead.Change) ChangeView {
 	return v
 }
 
-func (a *API) changes(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]ChangeView, error) {
+// ChangeList is all of them, or the newest hundred.
+type ChangeList struct {
+	Changes []ChangeView `json:"changes"`
+}
+
+func (a *API) changes(ctx context.Context, _ who, _ *http.Request, _ none) (ChangeList, error) {
 	rows, err := a.cfg.Changes.Changes(ctx, 100)
 	out := []ChangeView{}
 	for _, c := range rows {
 		c.Preview = nil
 		out = append(out, changeView(c))
 	}
-	return map[string][]ChangeView{"changes": out}, err
+	return ChangeList{out}, err
 }
 
 func (a *API) change(ctx context.Context, _ who, r *http.Request, _ none) (ChangeView, error) {
@@ -255,12 +283,24 @@ type BlockKeyRequest struct {
 	Reason    string        `json:"reason"`
 }
 
-func (a *API) blockKey(ctx context.Context, w who, _ *http.Request, in BlockKeyRequest) (map[string]bulkhead.Hash, error) {
+// BlockKeyResponse names the key that is blocked.
+type BlockKeyResponse struct {
+	Blocked bulkhead.Hash `json:"blocked"`
+}
+
+func (in BlockKeyRequest) check() error {
 	if in.KeySHA256.IsZero() {
-		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "key_sha256 is required").WithHint("openssl pkey -pubin -in PUB -outform DER | sha256sum")
+		return bulkhead.NewFault(bulkhead.KindMalformed, "key_sha256 is required").WithHint("openssl pkey -pubin -in PUB -outform DER | sha256sum")
+	}
+	return nil
+}
+
+func (a *API) blockKey(ctx context.Context, w who, _ *http.Request, in BlockKeyRequest) (BlockKeyResponse, error) {
+	if err := in.check(); err != nil {
+		return BlockKeyResponse{}, err
 	}
 	err := a.cfg.Changes.BlockKey(ctx, bulkhead.BlockedKey{KeyHash: in.KeySHA256, Reason: in.Reason, Actor: w.actor()})
-	return map[string]bulkhead.Hash{"blocked": in.KeySHA256}, err
+	return BlockKeyResponse{in.KeySHA256}, err
 }
 
 // AlarmView is an alarm as people read it.
@@ -275,15 +315,25 @@ type AlarmView struct {
 	Count    int64             `json:"count"`
 }
 
-func (a *API) alarms(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]AlarmView, error) {
+// AlarmList is all of them, or the newest hundred.
+type AlarmList struct {
+	Alarms []AlarmView `json:"alarms"`
+}
+
+func (a *API) alarms(ctx context.Context, _ who, _ *http.Request, _ none) (AlarmList, error) {
 	rows, err := a.cfg.Inventory.Alarms(ctx, 100)
 	out := []AlarmView{}
 	for _, x := range rows {
 		out = append(out, AlarmView{x.Detector, x.Key, x.Severity, x.Message, x.Runbook, x.FirstAt.UTC(), x.LastAt.UTC(), x.Count})
 	}
-	return map[string][]AlarmView{"alarms": out}, err
+	return AlarmList{out}, err
 }
 
-func (a *API) doctor(ctx context.Context, _ who, _ *http.Request, _ none) (map[string][]Finding, error) {
-	return map[string][]Finding{"findings": a.cfg.Doctor.Diagnose(ctx)}, nil
+// Findings is a self-diagnosis.
+type Findings struct {
+	Findings []Finding `json:"findings"`
+}
+
+func (a *API) doctor(ctx context.Context, _ who, _ *http.Request, _ none) (Findings, error) {
+	return Findings{a.cfg.Doctor.Diagnose(ctx)}, nil
 }

@@ -2,15 +2,14 @@ package console
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"bulkhead"
@@ -27,6 +26,9 @@ type Config struct {
 	Quorum    Quorum
 	Hierarchy Hierarchy
 	Doctor    Doctor
+	Replies   Replies
+	Profiles  Profiles
+	Rehearsal Rehearsal
 	Version   string
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -34,13 +36,19 @@ type Config struct {
 
 // API serves /api/v1.
 type API struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg        Config
+	mux        *http.ServeMux
+	operations []description
+	document   []byte // OpenAPI
+
+	mu     sync.Mutex // guards forget
+	forget time.Time  // when expired replies were last deleted
 }
 
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
-	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil {
+	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
+		cfg.Replies == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {
@@ -49,8 +57,20 @@ func New(cfg Config) (*API, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	return build(cfg)
+}
+
+// build registers every route and describes them.
+func build(cfg Config) (*API, error) {
 	a := &API{cfg: cfg, mux: http.NewServeMux()}
 	a.routes()
+	var err error
+	if a.document, err = openAPI(a.operations); err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	a.mux.HandleFunc("GET "+openAPIPath, func(rw http.ResponseWriter, _ *http.Request) {
+		(&answer{status: http.StatusOK, contentType: jsonType, body: a.document}).write(rw)
+	})
 	return a, nil
 }
 
@@ -67,56 +87,6 @@ func (w who) actor() string {
 		return "operator:" + w.operator.Name
 	}
 	return "account:" + w.account.ID
-}
-
-// access says who may call a route.
-type access int
-
-const (
-	operators access = iota
-	anybodyKnown
-)
-
-// route registers one operation. In is the request body ({} for none), Out the response.
-func route[In, Out any](a *API, pattern string, need access, f func(ctx context.Context, w who, r *http.Request, in In) (Out, error)) {
-	a.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
-		out, err := serve(a, r, need, f)
-		if err != nil {
-			a.problem(rw, r, err)
-			return
-		}
-		writeJSON(rw, http.StatusOK, "application/json", out)
-	})
-}
-
-func serve[In, Out any](a *API, r *http.Request, need access, f func(ctx context.Context, w who, r *http.Request, in In) (Out, error)) (Out, error) {
-	var out Out
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return out, bulkhead.NewFault(bulkhead.KindMalformed, "the request body could not be read").WithCause(err)
-	}
-	if len(body) > maxBody {
-		return out, bulkhead.Faultf(bulkhead.KindMalformed, "the request body has more than %d octets", maxBody)
-	}
-	w, err := a.authenticate(r, body)
-	if err != nil {
-		return out, err
-	}
-	if need == operators && !w.isOperator() {
-		return out, bulkhead.NewFault(bulkhead.KindForbidden, "this takes an operator").WithHint("sign the request with an operator key: --operator-key FILE")
-	}
-	var in In
-	if len(body) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&in); err != nil {
-			return out, bulkhead.NewFault(bulkhead.KindMalformed, "the request body is not what this call takes: "+err.Error()).WithCause(err)
-		}
-		if dec.More() {
-			return out, bulkhead.NewFault(bulkhead.KindMalformed, "the request body has more than one JSON document")
-		}
-	}
-	return f(r.Context(), w, r, in)
 }
 
 func (a *API) authenticate(r *http.Request, body []byte) (who, error) {
@@ -150,12 +120,12 @@ func (a *API) unknown(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allow) == 0 {
-		a.problem(rw, r, bulkhead.Faultf(bulkhead.KindNotFound, "there is nothing at %s", r.URL.Path))
+		a.refusal(r, bulkhead.Faultf(bulkhead.KindNotFound, "there is nothing at %s", r.URL.Path)).write(rw)
 		return
 	}
 	rw.Header().Set("Allow", strings.Join(allow, ", "))
-	writeJSON(rw, http.StatusMethodNotAllowed, "application/problem+json", problem{Type: "about:blank", Title: "Method Not Allowed",
-		Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not for " + r.URL.Path})
+	p := problem{Type: "about:blank", Title: "Method Not Allowed", Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not for " + r.URL.Path}
+	(&answer{status: p.Status, contentType: problemType, body: encode(p)}).write(rw)
 }
 
 // problem is RFC 9457 with the next step beside it.
@@ -205,7 +175,8 @@ func HTTPStatus(k bulkhead.Kind) int {
 	}
 }
 
-func (a *API) problem(rw http.ResponseWriter, r *http.Request, err error) {
+// refusal is the answer to a request that failed, and a line in the log when that is our own fault.
+func (a *API) refusal(r *http.Request, err error) *answer {
 	f := bulkhead.AsFault(err)
 	status := HTTPStatus(f.Kind)
 	if status == 0 {
@@ -213,9 +184,6 @@ func (a *API) problem(rw http.ResponseWriter, r *http.Request, err error) {
 	}
 	if status >= 500 {
 		a.cfg.Log.ErrorContext(r.Context(), "request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
-	}
-	if f.RetryAfter > 0 {
-		rw.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter.Seconds()+0.5)))
 	}
 	p := problem{Type: ProblemType(f.Kind), Title: string(f.Kind), Status: status, Detail: f.Detail, Hint: f.Hint}
 	var c changeError
@@ -225,7 +193,7 @@ func (a *API) problem(rw http.ResponseWriter, r *http.Request, err error) {
 	for _, s := range f.Subs {
 		p.Subproblems = append(p.Subproblems, subproblem{ProblemType(s.Kind), s.Detail, s.Identifier})
 	}
-	writeJSON(rw, status, "application/problem+json", p)
+	return &answer{status: status, contentType: problemType, body: encode(p), retryAfter: f.RetryAfter}
 }
 
 // changeError carries the id of a change that waits for people.
@@ -236,12 +204,42 @@ type changeError struct {
 
 func (e changeError) Unwrap() error { return e.error }
 
-func writeJSON(rw http.ResponseWriter, status int, contentType string, v any) {
-	rw.Header().Set("Content-Type", contentType)
-	rw.Header().Set("X-Content-Type-Options", "nosniff")
-	rw.WriteHeader(status)
-	enc := json.NewEncoder(rw)
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+)
+
+// answer is a response before it is written.
+type answer struct {
+	status      int
+	contentType string
+	body        []byte
+	retryAfter  time.Duration
+	replayed    bool // the answer of an earlier request with the same idempotency key
+}
+
+func (x *answer) write(rw http.ResponseWriter) {
+	h := rw.Header()
+	h.Set("Content-Type", x.contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	if x.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(x.retryAfter.Seconds()+0.5)))
+	}
+	if x.replayed {
+		h.Set("Idempotency-Replayed", "true")
+	}
+	rw.WriteHeader(x.status)
+	_, _ = rw.Write(x.body) // the client is gone when this fails
+}
+
+// encode writes a document of this package's own types, which always have a JSON form.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the client is gone when this fails
+	if err := enc.Encode(v); err != nil {
+		return []byte("{}\n")
+	}
+	return b.Bytes()
 }

@@ -11,6 +11,7 @@ package console
 
 import (
 	"context"
+	"time"
 
 	"bulkhead"
 )
@@ -21,6 +22,56 @@ type Inventory interface {
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+	// BlockedKeys returns those of the given hashes that are blocked.
+	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
+	CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error)
+}
+
+// Replies remembers the answers to requests with an idempotency key. Right under concurrency: one claim stands.
+type Replies interface {
+	// ClaimReply makes r the holder of its key when nobody holds it at now: it is new, it has expired, or the lease of
+	// whoever held it for the same request has run out. It returns what the record then holds.
+	ClaimReply(ctx context.Context, r bulkhead.Reply, now time.Time) (bulkhead.Reply, error)
+	// FinishReply keeps the answer; KindConflict when holder does not hold the key any more.
+	FinishReply(ctx context.Context, keyHash bulkhead.Hash, holder string, status int, body []byte) error
+	// ReleaseReply gives a claim up; nothing happens when holder does not hold it.
+	ReleaseReply(ctx context.Context, keyHash bulkhead.Hash, holder string) error
+	// ForgetReplies deletes what expired by now.
+	ForgetReplies(ctx context.Context, now time.Time) error
+}
+
+// Rehearsal goes through what the real ports would do, with the same checks and refusals, and changes nothing.
+type Rehearsal struct {
+	Orders    RehearsedOrders
+	Quorum    Quorum
+	Hierarchy Hierarchy
+}
+
+// RehearsedOrders says what an order would come to.
+type RehearsedOrders interface {
+	PlanForOperator(ctx context.Context, operator string, req bulkhead.CertificateRequest) (IssuePlan, error)
+	PlanForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (IssuePlan, error)
+}
+
+// IssuePlan is a certificate that would be issued.
+type IssuePlan struct {
+	Authority           bulkhead.AuthorityID
+	Profile             string
+	Names               []bulkhead.Identifier
+	NotBefore, NotAfter time.Time
+	NotChecked          []string
+}
+
+// Profile is a certificate profile as the running house has it.
+type Profile struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	YAML string `json:"yaml"`
+}
+
+// Profiles lists the certificate profiles.
+type Profiles interface {
+	Profiles() []Profile
 }
 
 // Orders turns requests for certificates into certificates.

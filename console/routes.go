@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"net/http"
-	"strconv"
 	"time"
 
 	"bulkhead"
@@ -12,30 +11,66 @@ import (
 
 type none struct{}
 
+// Version is the release that answers.
+type Version struct {
+	Version string `json:"version"`
+}
+
 func (a *API) routes() {
-	route(a, "GET /api/v1/version", anybodyKnown, func(context.Context, who, *http.Request, none) (map[string]string, error) {
-		return map[string]string{"version": a.cfg.Version}, nil
-	})
-	route(a, "POST /api/v1/certificates", anybodyKnown, a.issue)
-	route(a, "GET /api/v1/certificates", anybodyKnown, a.list)
-	route(a, "GET /api/v1/certificates/{serial}", anybodyKnown, a.show)
-	route(a, "POST /api/v1/certificates/{serial}/revoke", anybodyKnown, a.revoke)
-	route(a, "GET /api/v1/authorities", anybodyKnown, a.authorities)
-	route(a, "POST /api/v1/authorities", operators, a.addAuthority)
-	route(a, "POST /api/v1/authorities/{id}/certificate", operators, a.acceptAuthority)
-	route(a, "POST /api/v1/accounts", operators, a.newAccount)
-	route(a, "GET /api/v1/operators", operators, a.operators)
-	route(a, "POST /api/v1/operators", operators, a.addOperator)
-	route(a, "DELETE /api/v1/operators/{name}", operators, a.removeOperator)
-	route(a, "GET /api/v1/approvals", operators, a.approvals)
-	route(a, "GET /api/v1/approvals/{id}", operators, a.approval)
-	route(a, "POST /api/v1/approvals/{id}", operators, a.approve)
-	route(a, "GET /api/v1/changes", operators, a.changes)
-	route(a, "GET /api/v1/changes/{id}", operators, a.change)
-	route(a, "POST /api/v1/changes/{id}/approval", operators, a.askActivation)
-	route(a, "POST /api/v1/keys/block", operators, a.blockKey)
-	route(a, "GET /api/v1/alarms", operators, a.alarms)
-	route(a, "GET /api/v1/doctor", operators, a.doctor)
+	route(a, "GET /api/v1/version", operation[none, Version]{id: "version", summary: "the release that answers", access: anybodyKnown,
+		do: func(context.Context, who, *http.Request, none) (Version, error) { return Version{a.cfg.Version}, nil }})
+	a.certificateRoutes()
+	a.authorityRoutes()
+	a.peopleRoutes()
+	a.changeRoutes()
+}
+
+func (a *API) certificateRoutes() {
+	route(a, "POST /api/v1/certificates", operation[IssueRequest, IssueResponse]{id: "issue", summary: "issue a certificate for a CSR", access: anybodyKnown, do: a.issue, plan: a.planIssue})
+	route(a, "GET /api/v1/certificates", operation[none, CertificateList]{id: "listCertificates", access: anybodyKnown, query: inventoryQuery(), do: a.list,
+		summary: "search the inventory, newest first; accounts see their own"})
+	route(a, "GET /api/v1/certificates/{serial}", operation[none, CertificateView]{id: "showCertificate", summary: "one certificate with its PEM and chain", access: anybodyKnown,
+		query: []parameter{{name: "issuer", about: "authority, where two share the serial"}}, do: a.show})
+	route(a, "POST /api/v1/certificates/{serial}/revoke", operation[RevokeRequest, RevokeResponse]{id: "revoke", access: anybodyKnown, do: a.revoke, plan: a.planRevoke,
+		summary: "revoke one certificate: change, preview, publish"})
+	route(a, "GET /api/v1/profiles", operation[none, ProfileList]{id: "listProfiles", summary: "the certificate profiles of the running house", access: anybodyKnown, do: a.profiles})
+	route(a, "POST /api/v1/keys/block", operation[BlockKeyRequest, BlockKeyResponse]{id: "blockKey", summary: "block a public key for ever", do: a.blockKey, plan: a.planBlockKey})
+}
+
+func (a *API) authorityRoutes() {
+	route(a, "GET /api/v1/authorities", operation[none, AuthorityList]{id: "listAuthorities", summary: "the tree of authorities", access: anybodyKnown, do: a.authorities})
+	route(a, "POST /api/v1/authorities", operation[AddAuthorityRequest, AuthorityView]{id: "addAuthority", do: a.addAuthority, plan: a.planAddAuthority,
+		summary: "make the key and the CSR of a new issuing authority, or of a successor"})
+	route(a, "POST /api/v1/authorities/{id}/certificate", operation[AcceptAuthorityRequest, AuthorityView]{id: "acceptAuthority", do: a.acceptAuthority, plan: a.planAcceptAuthority,
+		summary: "take the certificate of an authority that waits for it"})
+}
+
+func (a *API) peopleRoutes() {
+	route(a, "POST /api/v1/accounts", operation[none, NewAccountResponse]{id: "addAccount", summary: "make an API account; its token is in this answer only", do: a.newAccount, plan: a.planNewAccount})
+	route(a, "GET /api/v1/operators", operation[none, OperatorList]{id: "listOperators", summary: "operators, those who left included", do: a.operators})
+	route(a, "POST /api/v1/operators", operation[OperatorRequest, ApprovalView]{id: "addOperator", summary: "propose an operator; takes a quorum", do: a.addOperator, plan: a.planAddOperator})
+	route(a, "DELETE /api/v1/operators/{name}", operation[none, ApprovalView]{id: "removeOperator", summary: "propose that an operator leaves; takes a quorum", do: a.removeOperator, plan: a.planRemoveOperator,
+		query: []parameter{{name: "reason", about: "why, for the record; required"}}})
+	route(a, "GET /api/v1/approvals", operation[none, ApprovalList]{id: "listApprovals", summary: "requests for approval, newest first", do: a.approvals})
+	route(a, "GET /api/v1/approvals/{id}", operation[none, ApprovalView]{id: "showApproval", summary: "one request for approval", do: a.approval})
+	route(a, "POST /api/v1/approvals/{id}", operation[ApproveRequest, ApprovalView]{id: "approve", summary: "add an operator's signature; carries the action out when the quorum stands", do: a.approve, plan: a.planApprove})
+}
+
+func (a *API) changeRoutes() {
+	route(a, "GET /api/v1/changes", operation[none, ChangeList]{id: "listChanges", summary: "changes of status, newest first", do: a.changes})
+	route(a, "GET /api/v1/changes/{id}", operation[none, ChangeView]{id: "showChange", summary: "one change with its preview", do: a.change})
+	route(a, "POST /api/v1/changes/{id}/approval", operation[none, ApprovalView]{id: "askActivation", summary: "ask for the approvals that a larger change takes", do: a.askActivation, plan: a.planActivation})
+	route(a, "GET /api/v1/alarms", operation[none, AlarmList]{id: "listAlarms", summary: "what the detectors raised", do: a.alarms})
+	route(a, "GET /api/v1/doctor", operation[none, Findings]{id: "doctor", summary: "look at the house and say what to do", do: a.doctor})
+}
+
+// ProfileList is the profiles of the running house.
+type ProfileList struct {
+	Profiles []Profile `json:"profiles"`
+}
+
+func (a *API) profiles(context.Context, who, *http.Request, none) (ProfileList, error) {
+	return ProfileList{a.cfg.Profiles.Profiles()}, nil
 }
 
 // IssueRequest asks for a certificate. CSR is PEM or base64 DER.
@@ -53,12 +88,19 @@ type IssueResponse struct {
 	RootPEM     string          `json:"root_pem"`
 }
 
-func (a *API) issue(ctx context.Context, w who, _ *http.Request, in IssueRequest) (IssueResponse, error) {
+func (in IssueRequest) request() (bulkhead.CertificateRequest, error) {
 	csr, err := decodeDER(in.CSR, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 	if err != nil {
-		return IssueResponse{}, bulkhead.Faultf(bulkhead.KindBadCSR, "csr: %s", err).WithHint("openssl req -new -key KEY -subj / -addext subjectAltName=DNS:NAME")
+		return bulkhead.CertificateRequest{}, bulkhead.Faultf(bulkhead.KindBadCSR, "csr: %s", err).WithHint("openssl req -new -key KEY -subj / -addext subjectAltName=DNS:NAME")
 	}
-	req := bulkhead.CertificateRequest{CSR: csr, Profile: in.Profile, Authority: in.Authority}
+	return bulkhead.CertificateRequest{CSR: csr, Profile: in.Profile, Authority: in.Authority}, nil
+}
+
+func (a *API) issue(ctx context.Context, w who, _ *http.Request, in IssueRequest) (IssueResponse, error) {
+	req, err := in.request()
+	if err != nil {
+		return IssueResponse{}, err
+	}
 	var got bulkhead.IssuedCertificate
 	if w.isOperator() {
 		got, err = a.cfg.Orders.IssueForOperator(ctx, w.operator.Name, req)
@@ -100,6 +142,8 @@ type CertificateView struct {
 	IntentLeaf  int64                     `json:"intent_leaf"`  // index in the evidence log
 	OutcomeLeaf int64                     `json:"outcome_leaf"` // index in the evidence log; -1 when there is none
 	PEM         string                    `json:"pem,omitempty"`
+	ChainPEM    string                    `json:"chain_pem,omitempty"` // nearest first, the root left out
+	RootPEM     string                    `json:"root_pem,omitempty"`
 }
 
 func view(c bulkhead.Certificate, now time.Time) CertificateView {
@@ -117,55 +161,6 @@ func view(c bulkhead.Certificate, now time.Time) CertificateView {
 		v.ReplacedBy = c.ReplacedBy.String()
 	}
 	return v
-}
-
-// CertificateList is one page.
-type CertificateList struct {
-	Certificates []CertificateView `json:"certificates"`
-	Next         string            `json:"next,omitempty"` // cursor of the next page
-}
-
-func (a *API) list(ctx context.Context, w who, r *http.Request, _ none) (CertificateList, error) {
-	q := r.URL.Query()
-	f := bulkhead.CertificateFilter{Issuer: bulkhead.AuthorityID(q.Get("issuer")), Name: q.Get("name"), After: q.Get("after"),
-		State: bulkhead.CertificateState(q.Get("state")), Kind: bulkhead.CertificateKind(q.Get("kind")), AccountID: q.Get("account"), Limit: 100}
-	if !w.isOperator() {
-		f.AccountID = w.account.ID
-	}
-	var err error
-	if f.KeyHash, err = optional(q.Get("key"), bulkhead.ParseHash); err != nil {
-		return CertificateList{}, err
-	}
-	if f.Serial, err = optional(q.Get("serial"), bulkhead.ParseSerial); err != nil {
-		return CertificateList{}, err
-	}
-	if t := q.Get("limit"); t != "" {
-		if f.Limit, err = strconv.Atoi(t); err != nil || f.Limit < 1 || f.Limit > 1000 {
-			return CertificateList{}, bulkhead.Faultf(bulkhead.KindMalformed, "limit %q is not a number from 1 to 1000", t)
-		}
-	}
-	if t := q.Get("expires_by"); t != "" {
-		if f.ExpiresBy, err = time.Parse(time.RFC3339, t); err != nil {
-			return CertificateList{}, bulkhead.Faultf(bulkhead.KindMalformed, "expires_by %q is not a time like 2026-01-02T15:04:05Z", t)
-		}
-	}
-	rows, next, err := a.cfg.Inventory.Certificates(ctx, f)
-	if err != nil {
-		return CertificateList{}, err
-	}
-	out := CertificateList{Certificates: []CertificateView{}, Next: next}
-	for _, c := range rows {
-		out.Certificates = append(out.Certificates, view(c, a.cfg.Now()))
-	}
-	return out, nil
-}
-
-func optional[T any](text string, parse func(string) (T, error)) (T, error) {
-	if text == "" {
-		var zero T
-		return zero, nil
-	}
-	return parse(text)
 }
 
 // resolve finds the one certificate that a serial (and, where two issuers share it, an issuer) names.
@@ -202,8 +197,30 @@ func (a *API) show(ctx context.Context, w who, r *http.Request, _ none) (Certifi
 			return v, err
 		}
 		v.PEM = certPEM(der)
+		if v.ChainPEM, v.RootPEM, err = a.chain(ctx, c.Issuer); err != nil {
+			return v, err
+		}
 	}
 	return v, nil
+}
+
+// chain is the issuer's certificate and those above it as PEM, the root apart.
+func (a *API) chain(ctx context.Context, issuer bulkhead.AuthorityID) (chain, root string, err error) {
+	all, err := a.cfg.Inventory.Authorities(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	for _, x := range all {
+		if x.ID != issuer {
+			continue
+		}
+		list := append([][]byte{x.Certificate}, x.Chain...)
+		for _, c := range list[:len(list)-1] {
+			chain += certPEM(c)
+		}
+		return chain, certPEM(list[len(list)-1]), nil
+	}
+	return "", "", nil
 }
 
 // RevokeRequest asks for one revocation.
@@ -211,7 +228,6 @@ type RevokeRequest struct {
 	Issuer string `json:"issuer,omitempty"`
 	Reason string `json:"reason,omitempty"` // RFC 5280 name; default unspecified
 	Why    string `json:"why,omitempty"`    // for the record
-	DryRun bool   `json:"dry_run,omitempty"`
 }
 
 // RevokeResponse names the change that carried the revocation.
@@ -219,34 +235,36 @@ type RevokeResponse struct {
 	Change ChangeView `json:"change"`
 }
 
+// revocation finds what a request would revoke.
+func (a *API) revocation(ctx context.Context, w who, r *http.Request, in RevokeRequest) (c bulkhead.Certificate, item bulkhead.ChangeItem, why string, err error) {
+	if c, err = a.resolve(ctx, w, r.PathValue("serial"), in.Issuer); err != nil {
+		return c, item, "", err
+	}
+	item = bulkhead.ChangeItem{CertificateRef: c.CertificateRef, Reason: bulkhead.Unspecified}
+	if in.Reason != "" {
+		if item.Reason, err = bulkhead.ParseReason(in.Reason); err != nil {
+			return c, item, "", err
+		}
+	}
+	if why = in.Why; why == "" {
+		why = "asked for by " + w.actor()
+	}
+	return c, item, why, nil
+}
+
 func (a *API) revoke(ctx context.Context, w who, r *http.Request, in RevokeRequest) (RevokeResponse, error) {
-	c, err := a.resolve(ctx, w, r.PathValue("serial"), in.Issuer)
+	c, item, why, err := a.revocation(ctx, w, r, in)
 	if err != nil {
 		return RevokeResponse{}, err
 	}
-	reason := bulkhead.Unspecified
-	if in.Reason != "" {
-		if reason, err = bulkhead.ParseReason(in.Reason); err != nil {
-			return RevokeResponse{}, err
-		}
-	}
-	why := in.Why
-	if why == "" {
-		why = "asked for by " + w.actor()
-	}
-	items := []bulkhead.ChangeItem{{CertificateRef: c.CertificateRef, Reason: reason}}
-	if in.DryRun {
-		ch, err := a.cfg.Changes.PlanRevocation(ctx, w.actor(), why, items)
-		return RevokeResponse{changeView(ch)}, err
-	}
-	if reason == bulkhead.KeyCompromise {
+	if item.Reason == bulkhead.KeyCompromise {
 		// The key is blocked before anything else happens: it must not come back while the change is under way.
 		k := bulkhead.BlockedKey{KeyHash: c.KeyHash, Reason: "revoked for keyCompromise: " + c.CertificateRef.String(), Actor: w.actor()}
 		if err := a.cfg.Changes.BlockKey(ctx, k); err != nil {
 			return RevokeResponse{}, err
 		}
 	}
-	id, err := a.cfg.Changes.RevokeCertificates(ctx, w.actor(), why, items)
+	id, err := a.cfg.Changes.RevokeCertificates(ctx, w.actor(), why, []bulkhead.ChangeItem{item})
 	if err != nil {
 		return RevokeResponse{}, changeError{err, id}
 	}

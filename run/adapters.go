@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -108,8 +109,12 @@ func upload(req bulkhead.CertificateRequest) enroll.Upload {
 	return enroll.Upload{CSR: req.CSR, Profile: req.Profile, Authority: req.Authority, Replaces: req.Replaces}
 }
 
-// hierarchy grows the tree with keys of the signer's ring and certificates from elsewhere.
-type hierarchy struct{ h *House }
+// hierarchy grows the tree with keys of the signer's ring and certificates from elsewhere. A rehearsal stops after the
+// checks.
+type hierarchy struct {
+	h         *House
+	rehearsal bool
+}
 
 // AddAuthority implements console.Hierarchy.
 func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error) {
@@ -143,6 +148,9 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	}
 	if commonName == "" {
 		commonName = x.h.cfg.Organization + " " + string(id) + " " + x.h.cfg.House
+	}
+	if x.rehearsal {
+		return bulkhead.Authority{ID: id, Kind: bulkhead.IssuingAuthority, State: bulkhead.AuthorityPending, Shards: shards}, nil
 	}
 	req, err := ceremony.NewCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: x.h.cfg.Country}, alg)
 	if err != nil {
@@ -179,8 +187,8 @@ func (x hierarchy) AcceptAuthority(ctx context.Context, actor string, id bulkhea
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}
-	if a.Parent, err = x.parentOf(ctx, a); err != nil {
-		return bulkhead.Authority{}, err
+	if a.Parent, err = x.parentOf(ctx, a); err != nil || x.rehearsal {
+		return a, err
 	}
 	if a.Parent != "" {
 		if err := x.recordChild(ctx, actor, a, now); err != nil {
@@ -252,11 +260,21 @@ func (x hierarchy) retire(ctx context.Context, actor string, id, successor bulkh
 }
 
 func (h *House) openAPI(context.Context, seed) error {
-	var err error
+	rehearsal, err := h.rehearsal()
+	if err != nil {
+		return err
+	}
+	profiles, err := readProfiles(h.dir)
+	if err != nil {
+		return err
+	}
 	h.api, err = console.New(console.Config{Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
-		Hierarchy: hierarchy{h}, Doctor: h, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
+		Hierarchy: hierarchy{h: h}, Doctor: h, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
 }
+
+// API is the handler of /api/v1.
+func (h *House) API() http.Handler { return h.api }
 
 // urls are the addresses baked into certificates.
 func (h *House) urls() profile.URLs { return profile.URLs{Base: h.cfg.StatusURL} }

@@ -48,6 +48,7 @@ type Store interface {
 	quorum.Store
 	watch.Store
 	console.Inventory
+	console.Replies
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
 	Ping(ctx context.Context) error
@@ -66,19 +67,20 @@ type House struct {
 
 	delegateValidity time.Duration // see Options
 
-	store    Store
-	ring     keys.Ring
-	objects  *publish.Dir
-	signer   *signer.Signer
-	status   *status.Service
-	evidence *evidence.Log
-	quorum   *quorum.Quorum
-	gate     *quorum.Gatekeeper
-	watch    *watch.Watch
-	edge     *edge.Edge
-	enroll   *enroll.Service
-	profiles []*profile.Profile
-	api      *console.API
+	store     Store
+	ring      keys.Ring
+	objects   *publish.Dir
+	signer    *signer.Signer
+	status    *status.Service
+	evidence  *evidence.Log
+	quorum    *quorum.Quorum
+	gate      *quorum.Gatekeeper
+	watch     *watch.Watch
+	edge      *edge.Edge
+	enroll    *enroll.Service
+	enrolment enroll.Config
+	profiles  []*profile.Profile
+	api       *console.API
 
 	closers []func() error // run in reverse order by Close
 }
@@ -309,11 +311,11 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enroll, err = enroll.New(enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
+	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
 		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
-		Policy:     enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))})
-	if err != nil {
+		Policy:     enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
+	if h.enroll, err = enroll.New(h.enrolment); err != nil {
 		return err
 	}
 	h.closers = append(h.closers, func() error {

@@ -192,19 +192,20 @@ func (a *app) certRevoke() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var res console.RevokeResponse
-		in := console.RevokeRequest{Issuer: string(v.Issuer), Reason: reason, Why: why, DryRun: dry}
-		if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/certificates/"+v.Serial.String()+"/revoke", in, &res); err != nil {
-			return err
-		}
+		path := "/api/v1/certificates/" + v.Serial.String() + "/revoke"
+		in := console.RevokeRequest{Issuer: string(v.Issuer), Reason: reason, Why: why}
 		if dry {
-			return a.show(res, "would revoke %s of %s (%s): change %s is previewed and nothing is public\nnext: bulkhead change show %s", v.Serial, v.Issuer, reason, res.Change.ID, res.Change.ID)
+			return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
+		}
+		var res console.RevokeResponse
+		if err := cl.Do(c.Context(), http.MethodPost, path, in, &res); err != nil {
+			return err
 		}
 		return a.show(res, "revoked %s of %s (%s): change %s, head %d", v.Serial, v.Issuer, reason, res.Change.ID, res.Change.Head)
 	}}
 	c.Flags().StringVar(&issuer, "issuer", "", "authority, where two share the serial")
 	c.Flags().StringVar(&reason, "reason", "unspecified", "RFC 5280 reason: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
 	c.Flags().StringVar(&why, "why", "", "free text for the record")
-	c.Flags().BoolVar(&dry, "dry-run", false, "preview only")
+	dryRunFlag(c, &dry)
 	return c
 }

@@ -1,0 +1,172 @@
+package run
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/enroll"
+	"bulkhead/pki/profile"
+	"bulkhead/quorum"
+)
+
+// rehearsal is the console's ports over a record that keeps nothing: the compartments' own code makes the checks, so a
+// dry run cannot be of another opinion than the real one.
+func (h *House) rehearsal() (console.Rehearsal, error) {
+	nothing := func(context.Context, bulkhead.ApprovalRequest) error { return errRehearsal }
+	q, err := quorum.New(quorum.Config{Store: noQuorumWrites{h.store}, Now: h.now, Log: h.log.With(slog.String("role", "rehearsal")),
+		Execute: map[string]quorum.Executor{actionActivate: nothing}})
+	if err != nil {
+		return console.Rehearsal{}, err
+	}
+	return console.Rehearsal{Orders: rehearsedOrders{h}, Quorum: operators{q, h.gate}, Hierarchy: hierarchy{h: h, rehearsal: true}}, nil
+}
+
+// errRehearsal ends a rehearsal where the first change would be made.
+var errRehearsal = errors.New("the rehearsal ends here")
+
+// noQuorumWrites is the record without its writes.
+type noQuorumWrites struct{ quorum.Store }
+
+func (noQuorumWrites) PutOperator(context.Context, bulkhead.Operator, ...bulkhead.Evidence) error {
+	return errRehearsal
+}
+
+func (noQuorumWrites) CreateRequest(context.Context, bulkhead.ApprovalRequest, ...bulkhead.Evidence) error {
+	return nil
+}
+
+// AddApproval refuses what the record would refuse: a second approval by one operator.
+func (s noQuorumWrites) AddApproval(ctx context.Context, a bulkhead.Approval, _ ...bulkhead.Evidence) error {
+	r, err := s.Request(ctx, a.RequestID)
+	if err != nil {
+		return err
+	}
+	for _, x := range r.Approvals {
+		if x.Operator == a.Operator {
+			return bulkhead.Faultf(bulkhead.KindConflict, "operator %s approved request %s before", a.Operator, a.RequestID)
+		}
+	}
+	return nil
+}
+
+func (noQuorumWrites) MoveRequest(context.Context, string, bulkhead.RequestState, bulkhead.RequestState, ...bulkhead.Evidence) error {
+	return errRehearsal
+}
+
+// noOrderWrites stops an order where it would become a row, and keeps it.
+type noOrderWrites struct {
+	enroll.Store
+	order *bulkhead.Order
+}
+
+func (s noOrderWrites) CreateOrder(_ context.Context, o bulkhead.Order, _ []bulkhead.Authorization) error {
+	*s.order = o
+	return errRehearsal
+}
+
+func (noOrderWrites) AppendEvidence(context.Context, ...bulkhead.Evidence) ([]int64, error) {
+	return nil, nil
+}
+
+// rehearsedOrders implements console.RehearsedOrders.
+type rehearsedOrders struct{ h *House }
+
+func (x rehearsedOrders) PlanForOperator(ctx context.Context, operator string, req bulkhead.CertificateRequest) (console.IssuePlan, error) {
+	// The house's account need not exist yet.
+	acct := bulkhead.Account{State: bulkhead.AccountValid, Operator: true}
+	p, err := x.plan(ctx, req, func(s *enroll.Service) error {
+		_, err := s.OperatorOrder(ctx, "operator:"+operator, acct, upload(req))
+		return err
+	})
+	return p, err
+}
+
+func (x rehearsedOrders) PlanForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (console.IssuePlan, error) {
+	return x.plan(ctx, req, func(s *enroll.Service) error {
+		_, err := s.SubmitCSR(ctx, acct, upload(req))
+		return err
+	})
+}
+
+// plan runs enrolment up to the order, and then what the signer would look at first.
+func (x rehearsedOrders) plan(ctx context.Context, req bulkhead.CertificateRequest, order func(*enroll.Service) error) (console.IssuePlan, error) {
+	var o bulkhead.Order
+	cfg := x.h.enrolment
+	cfg.Store = noOrderWrites{x.h.store, &o}
+	s, err := enroll.New(cfg)
+	if err != nil {
+		return console.IssuePlan{}, err
+	}
+	defer s.Close(ctx) //nolint:errcheck // it has no work
+	if err := order(s); !errors.Is(err, errRehearsal) {
+		return console.IssuePlan{}, err
+	}
+	return x.template(ctx, o, req)
+}
+
+func (x rehearsedOrders) template(ctx context.Context, o bulkhead.Order, req bulkhead.CertificateRequest) (console.IssuePlan, error) {
+	a, err := x.h.store.Authority(ctx, o.Authority)
+	if err != nil {
+		return console.IssuePlan{}, err
+	}
+	if !a.CanIssue() {
+		return console.IssuePlan{}, bulkhead.Faultf(bulkhead.KindForbidden, "authority %s is %s and issues nothing", a.ID, a.State).WithHint("bulkhead hierarchy show")
+	}
+	issuer, err := x509.ParseCertificate(a.Certificate)
+	if err != nil {
+		return console.IssuePlan{}, err
+	}
+	csr, err := x509.ParseCertificateRequest(req.CSR)
+	if err != nil {
+		return console.IssuePlan{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the CSR is not DER PKCS #10").WithCause(err)
+	}
+	serial, err := bulkhead.SerialFromBytes([]byte{1}) // stands for the one that the signer will draw
+	if err != nil {
+		return console.IssuePlan{}, err
+	}
+	for _, p := range x.h.profiles {
+		if p.Name != o.Profile {
+			continue
+		}
+		t, err := p.Template(profile.Input{Issuer: issuer, IssuerID: a.ID, Names: o.Identifiers, PublicKey: csr.PublicKey, Serial: serial, Now: x.h.now(), URLs: x.h.urls()})
+		if err != nil {
+			return console.IssuePlan{}, err
+		}
+		return console.IssuePlan{Authority: a.ID, Profile: p.Name, Names: o.Identifiers, NotBefore: t.NotBefore, NotAfter: t.NotAfter,
+			NotChecked: []string{"CAA records, which are asked for at issuance", "the linter's findings about the finished certificate"}}, nil
+	}
+	return console.IssuePlan{}, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", o.Profile).WithHint("bulkhead profile list")
+}
+
+// shownProfiles are the profiles with their text, read when the house opens, as the signer's are. It implements
+// console.Profiles.
+type shownProfiles []console.Profile
+
+func (x shownProfiles) Profiles() []console.Profile { return x }
+
+func readProfiles(dir string) (shownProfiles, error) {
+	files, err := filepath.Glob(filepath.Join(dir, profilesDir, "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	out := shownProfiles{}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
+		}
+		p, err := profile.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, console.Profile{Name: p.Name, Kind: string(p.Kind), YAML: string(text)})
+	}
+	return out, nil
+}
