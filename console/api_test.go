@@ -227,6 +227,37 @@ func TestIdempotencyTogether(t *testing.T) {
 	}
 }
 
+// TestIdempotencyAfterCrash plants the claim of a process that died: its key serves the same request once the lease is
+// over, and until then says when to try again.
+func TestIdempotencyAfterCrash(t *testing.T) {
+	h := openHouse(t)
+	cfg, err := run.LoadConfig(h.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := run.OpenStore(t.Context(), h.dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, c := range []struct {
+		key   string
+		lease time.Duration
+		code  int
+	}{{"lapsed", -time.Second, 200}, {"standing", time.Minute, 409}} {
+		now := time.Now()
+		claim := bulkhead.Reply{KeyHash: console.DigestOf("bulkhead reply v1", "operator:operator-1", c.key), Owner: "operator:operator-1", Holder: "dead",
+			Request: console.DigestOf("bulkhead request v1", "POST", "/api/v1/accounts", ""), LeaseUntil: now.Add(c.lease), ExpiresAt: now.Add(time.Hour)}
+		if _, err := s.ClaimReply(t.Context(), claim, now); err != nil {
+			t.Fatal(err)
+		}
+		w := h.request(t, "", "POST", "/api/v1/accounts", "", "Idempotency-Key", c.key)
+		if w.Code != c.code || (w.Header().Get("Retry-After") != "") != (c.code == 409) {
+			t.Errorf("%s: %d %v %s", c.key, w.Code, w.Header(), w.Body)
+		}
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	h := openHouse(t)
 	issued := call[console.IssueResponse](t, h, 200, "POST", "/api/v1/certificates", doc(t, map[string]string{"csr": csr(t, "old.example.test")}))
