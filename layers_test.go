@@ -36,6 +36,7 @@ var rules = []rule{
 	{"enroll", []string{".", "pki/*"}, "a decision becomes a request to the signer, never a signature"},
 	{"enroll/dcv", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"enroll/acme", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
+	{"enroll/est", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"status", []string{".", "pki/*", "publish"}, "status publishes; it holds no key"},
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},

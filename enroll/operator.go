@@ -2,10 +2,15 @@ package enroll
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"bulkhead"
 )
+
+// ErrPending is the cause of the fault with which a request that was handed in directly ends when issuing it takes too
+// long. Its order goes on; the same request, repeated through Enroll or Reenroll, gets the certificate.
+var ErrPending = errors.New("the order is still being processed")
 
 // operatorReuse is how long a person's word for a name stands: for the one order it was given for.
 const operatorReuse = time.Hour
@@ -117,7 +122,13 @@ func (s *Service) finish(ctx context.Context, acct bulkhead.Account, orderID str
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
+	return s.outcome(ctx, acct, o)
+}
+
+// outcome waits for the end of an order that was finalized.
+func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead.Order) (bulkhead.IssuedCertificate, error) {
 	if o.State == bulkhead.OrderProcessing {
+		var err error
 		if o, err = s.awaitEnd(ctx, o); err != nil {
 			return bulkhead.IssuedCertificate{}, err
 		}
@@ -129,7 +140,7 @@ func (s *Service) finish(ctx context.Context, acct bulkhead.Account, orderID str
 		return bulkhead.IssuedCertificate{}, o.Problem
 	}
 	return bulkhead.IssuedCertificate{}, bulkhead.Faultf(bulkhead.KindUnavailable, "order %s is still %s and will be finished by itself", o.ID, o.State).
-		WithHint("see: bulkhead cert list").WithRetry(time.Minute)
+		WithHint("see: bulkhead cert list").WithRetry(time.Minute).WithCause(ErrPending)
 }
 
 // awaitEnd joins the issuance under way for as long as issuing one order may take.

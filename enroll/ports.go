@@ -51,6 +51,8 @@ type Store interface {
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
 	// CertificateByOrder returns the durable certificate of an order; KindNotFound when there is none.
 	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
+	// Certificates lists rows of the inventory, newest first; next is the cursor of the page after.
+	Certificates(ctx context.Context, f bulkhead.CertificateFilter) (rows []bulkhead.Certificate, next string, err error)
 	// MarkReplaced records that old was replaced by new; the first mark stays.
 	MarkReplaced(ctx context.Context, old, new bulkhead.CertificateRef) error
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)

@@ -40,6 +40,7 @@ type Limits struct {
 	OrderLife         time.Duration // from order to finalize; 7 days
 	AuthorizationLife time.Duration // from order to validation; 7 days
 	ValidationReuse   time.Duration // how long a validation may serve; 10 days. The policy row of the day caps it
+	ApprovalReuse     time.Duration // how long an operator's word for an own name carries renewals by the certificate's holder; 398 days. Capped likewise
 	ValidationTimeout time.Duration // one challenge; 30 s
 	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
 	IssueTries        time.Duration // how long troubles of ours are tried again before the order fails; 1 hour
@@ -64,6 +65,7 @@ func (l Limits) withDefaults() Limits {
 	setTime(&l.OrderLife, 7*24*time.Hour)
 	setTime(&l.AuthorizationLife, 7*24*time.Hour)
 	setTime(&l.ValidationReuse, 10*24*time.Hour)
+	setTime(&l.ApprovalReuse, 398*24*time.Hour)
 	setTime(&l.ValidationTimeout, 30*time.Second)
 	setTime(&l.IssueTimeout, 60*time.Second)
 	setTime(&l.IssueTries, time.Hour)

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/enroll/acme"
+	"bulkhead/enroll/est"
 )
 
 // Ready is run/ready.json: where every role answers.
@@ -119,8 +121,13 @@ func (f *front) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	estServer, err := est.New(est.Config{Service: f.h.enroll, DefaultProfile: f.h.cfg.DefaultProfile, Log: f.h.log.With(slog.String("role", "est"))})
+	if err != nil {
+		return err
+	}
 	web := http.NewServeMux()
 	web.Handle("/acme/", acmeServer)
+	web.Handle(est.Prefix, estServer)
 	web.Handle("/api/v1/", f.h.api)
 	web.HandleFunc("GET /livez", live)
 	web.HandleFunc("GET /readyz", f.h.readyz)
@@ -130,12 +137,46 @@ func (f *front) Run(ctx context.Context) error {
 	metrics.HandleFunc("GET /readyz", f.h.readyz)
 
 	g, ctx := errgroup.WithContext(ctx)
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.cert.Load(), nil }, NextProtos: []string{"h2", "http/1.1"}}
-	f.serve(ctx, g, f.https, counted(f.h.metrics, "https", web), tlsConfig)
+	f.serve(ctx, g, f.https, counted(f.h.metrics, "https", web), f.tlsConfig())
 	f.serve(ctx, g, f.statusL, f.h.edge.Handler(), nil)
 	f.serve(ctx, g, f.metricsL, metrics, nil)
 	g.Go(func() error { return f.keepRenewing(ctx) })
 	return g.Wait()
+}
+
+// clientAuthoritiesFor is how long the list of authorities whose client certificates are asked for may be old.
+const clientAuthoritiesFor = 10 * time.Second
+
+// tlsConfig asks for a client certificate and takes none on trust: TLS checks only that its key is in use, and est looks
+// it up in the record for each request. Naming our authorities keeps browsers from offering other certificates.
+func (f *front) tlsConfig() *tls.Config {
+	base := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.cert.Load(), nil }}
+	var mu sync.Mutex // guards current and at
+	var current *tls.Config
+	var at time.Time
+	c := base.Clone()
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if current != nil && time.Since(at) < clientAuthoritiesFor {
+			return current, nil
+		}
+		all, err := f.h.store.Authorities(hello.Context())
+		if err != nil {
+			return current, nil // nil stands for c, which asks for anybody's
+		}
+		next := base.Clone()
+		next.ClientCAs = x509.NewCertPool()
+		for _, a := range all {
+			if cert, err := x509.ParseCertificate(a.Certificate); err == nil && a.Kind == bulkhead.IssuingAuthority && a.Answers() {
+				next.ClientCAs.AddCert(cert)
+			}
+		}
+		current, at = next, time.Now()
+		return current, nil
+	}
+	return c
 }
 
 func live(w http.ResponseWriter, _ *http.Request) {
