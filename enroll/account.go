@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/base64"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -19,6 +20,8 @@ type AccountRequest struct {
 	Key         crypto.PublicKey // the same key
 	Contacts    []string
 	TermsAgreed bool
+	ExternalKey string     // id of the external account key whose MAC was verified, "" for none
+	From        netip.Addr // who asks, for the rate limit; zero when unknown
 }
 
 // NewAccount returns the account of the key, making it when there is none; created says which. A blocked or weak key
@@ -35,6 +38,12 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 	if err := s.checkContacts(req.Contacts); err != nil {
 		return a, false, err
 	}
+	if req.ExternalKey == "" && s.cfg.ExternalRequired {
+		return a, false, bulkhead.NewFault(bulkhead.KindExternalAccountRequired, "a new account needs an external account key").WithHint("ask the operator for one: bulkhead eab add")
+	}
+	if err := s.admitNewAccount(ctx, req.From); err != nil {
+		return a, false, err
+	}
 	id, err := s.newID()
 	if err != nil {
 		return a, false, err
@@ -44,7 +53,11 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 	if req.TermsAgreed {
 		a.TermsAt = now
 	}
-	err = s.cfg.Store.CreateAccount(ctx, a, s.accountEvidence(a, "created", bulkhead.Digest(spki)))
+	if req.ExternalKey != "" {
+		err = s.cfg.Store.CreateBoundAccount(ctx, a, req.ExternalKey, s.accountEvidence(a, "created with external key "+req.ExternalKey, bulkhead.Digest(spki)))
+	} else {
+		err = s.cfg.Store.CreateAccount(ctx, a, s.accountEvidence(a, "created", bulkhead.Digest(spki)))
+	}
 	if bulkhead.KindOf(err) == bulkhead.KindConflict { // another request with the same key came first
 		a, err = s.FindAccount(ctx, req.Thumbprint)
 		return a, false, err
@@ -138,9 +151,14 @@ func (s *Service) ChangeKey(ctx context.Context, a bulkhead.Account, req Account
 	})
 }
 
-// DeactivateAccount ends the account for ever; its pending orders come to nothing.
+// DeactivateAccount ends the account for ever; its pending and ready orders become invalid, what is being validated or
+// issued comes to nothing.
 func (s *Service) DeactivateAccount(ctx context.Context, a bulkhead.Account) (bulkhead.Account, error) {
-	return s.changeAccount(ctx, a, "deactivated", bulkhead.Hash{}, func(now *bulkhead.Account) { now.State = bulkhead.AccountDeactivated })
+	a, err := s.changeAccount(ctx, a, "deactivated", bulkhead.Hash{}, func(now *bulkhead.Account) { now.State = bulkhead.AccountDeactivated })
+	if err != nil {
+		return a, err
+	}
+	return a, s.cancelOpen(ctx, a)
 }
 
 // changeAccount applies a change to the row as it is now, so that no change undoes another. A request signed by a key

@@ -56,7 +56,10 @@ func (s *Service) DeactivateAuthorization(ctx context.Context, acct bulkhead.Acc
 	expect := a.State
 	a.State = bulkhead.AuthorizationDeactivated
 	ev := s.validationEvidence(a, "", "deactivated by its account")
-	return a, s.cfg.Store.UpdateAuthorization(ctx, a, expect, nil, ev)
+	if err := s.cfg.Store.UpdateAuthorization(ctx, a, expect, nil, ev); err != nil {
+		return a, err
+	}
+	return a, s.settleOrders(ctx, id)
 }
 
 // Respond says that the account is ready for a challenge, and starts the validation in the background. Repeating it
@@ -152,16 +155,7 @@ func (s *Service) conclude(ctx context.Context, authorizationID, challengeID, de
 	if err != nil {
 		return err
 	}
-	orders, err := s.cfg.Store.OrdersByAuthorization(ctx, a.ID)
-	if err != nil {
-		return err
-	}
-	for _, o := range orders {
-		if _, err := s.settle(ctx, o); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.settleOrders(ctx, a.ID)
 }
 
 func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID, detail string, failure error) (bulkhead.Authorization, error) {
@@ -180,6 +174,7 @@ func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID
 		c.State, c.Problem = bulkhead.ChallengeInvalid, f
 		a.State = bulkhead.AuthorizationInvalid
 		ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
+		s.countFailure(ctx, a)
 		return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
 	}
 	return s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.reuse(s.now()))

@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +26,32 @@ func (s *Service) Certificate(ctx context.Context, acct bulkhead.Account, ref bu
 	}
 	chain, err := s.chain(ctx, ref.Issuer)
 	return bulkhead.IssuedCertificate{Certificate: c, DER: der, Chain: chain}, err
+}
+
+// CertificateChains is Certificate with further chains: those through certificates that another authority of the record
+// holds for the same name and key as one in the first chain (cross-certificates, RFC 8555 section 7.4.2).
+func (s *Service) CertificateChains(ctx context.Context, acct bulkhead.Account, ref bulkhead.CertificateRef) (bulkhead.IssuedCertificate, [][][]byte, error) {
+	c, err := s.Certificate(ctx, acct, ref)
+	if err != nil {
+		return c, nil, err
+	}
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return c, nil, err
+	}
+	var alternates [][][]byte
+	for i, der := range c.Chain {
+		x, err := x509.ParseCertificate(der)
+		if err != nil {
+			return c, nil, fmt.Errorf("chain of %s: %w", ref.Issuer, err)
+		}
+		for _, a := range all {
+			if len(a.Certificate) > 0 && !bytes.Equal(a.Certificate, der) && bytes.Equal(a.SPKI, x.RawSubjectPublicKeyInfo) && bytes.Equal(a.Subject, x.RawSubject) {
+				alternates = append(alternates, slices.Concat(c.Chain[:i:i], [][]byte{a.Certificate}, a.Chain))
+			}
+		}
+	}
+	return c, alternates, nil
 }
 
 // durable returns a certificate that was finally issued; others do not exist for the world.
@@ -125,9 +153,18 @@ func (s *Service) ResolveCertID(ctx context.Context, text string) (bulkhead.Cert
 	if err != nil {
 		return none, err
 	}
+	var found []bulkhead.CertificateRef
 	for _, a := range all {
 		if bytes.Equal(keyIdentifier(a), keyID) {
-			return bulkhead.CertificateRef{Issuer: a.ID, Serial: serial}, nil
+			found = append(found, bulkhead.CertificateRef{Issuer: a.ID, Serial: serial})
+		}
+	}
+	for i, ref := range found { // several have one key when there are cross-certificates
+		if i == len(found)-1 {
+			return ref, nil
+		}
+		if _, _, err := s.cfg.Store.Certificate(ctx, ref); bulkhead.KindOf(err) != bulkhead.KindNotFound {
+			return ref, err
 		}
 	}
 	return none, bulkhead.NewFault(bulkhead.KindNotFound, "the certificate identifier names no authority here")

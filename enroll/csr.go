@@ -38,8 +38,8 @@ func ParseCSR(der []byte) (Request, error) {
 	if err := csr.CheckSignature(); err != nil {
 		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the signature of the request does not verify with its own key").WithCause(err)
 	}
-	if len(csr.EmailAddresses) > 0 || len(csr.URIs) > 0 {
-		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names mail addresses or URIs; only DNS names and IP addresses are served")
+	if len(csr.URIs) > 0 {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names URIs; only DNS names, IP addresses and mail addresses are served")
 	}
 	names, err := requestNames(csr)
 	if err != nil {
@@ -63,6 +63,13 @@ func requestNames(csr *x509.CertificateRequest) ([]bulkhead.Identifier, error) {
 			return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the request has a malformed IP address")
 		}
 		names = append(names, bulkhead.Identifier{Type: bulkhead.IP, Value: a.Unmap().String()})
+	}
+	for _, m := range csr.EmailAddresses {
+		id, err := bulkhead.ParseIdentifier(m)
+		if err != nil || id.Type != bulkhead.Email {
+			return nil, bulkhead.Faultf(bulkhead.KindBadCSR, "the request has a malformed mail address %q", m)
+		}
+		names = append(names, id)
 	}
 	if cn := strings.TrimSpace(csr.Subject.CommonName); cn != "" {
 		id, err := bulkhead.ParseIdentifier(cn)

@@ -41,7 +41,8 @@ func TestParseCSR(t *testing.T) {
 		"trailing bytes":   append(slices.Clone(good), 0),
 		"too large":        bytes.Repeat([]byte{0x30}, enroll.MaxCSR+1),
 		"broken signature": spoil(good),
-		"mail address":     make(x509.CertificateRequest{DNSNames: []string{"a.test"}, EmailAddresses: []string{"a@a.test"}}),
+		"no mail address":  make(x509.CertificateRequest{EmailAddresses: []string{"@a.test"}}),
+		"name as mail":     make(x509.CertificateRequest{EmailAddresses: []string{"a.test"}}),
 		"URI":              make(x509.CertificateRequest{DNSNames: []string{"a.test"}, URIs: []*url.URL{{Scheme: "spiffe", Host: "a.test"}}}),
 		"common name":      make(x509.CertificateRequest{Subject: pkix.Name{CommonName: "My Server"}, DNSNames: []string{"a.test"}}),
 		"bad name":         make(x509.CertificateRequest{DNSNames: []string{"under_score.test"}}),
@@ -86,7 +87,12 @@ func TestNameSet(t *testing.T) {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
-	if s.Contains(bulkhead.Identifier{Type: bulkhead.Email, Value: "a@a.test"}) || (enroll.NameSet{}).Contains(ids(t, "localhost")[0]) {
+	for text, want := range map[string]bool{"a@a.test": true, "a@A.Test": true, "a@a.test@example.org": false, "a.test@example.org": false, "a@localhost": true} {
+		if got := s.Contains(bulkhead.Identifier{Type: bulkhead.Email, Value: text}); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	if (enroll.NameSet{}).Contains(ids(t, "localhost")[0]) {
 		t.Error("contains what it must not")
 	}
 	for _, bad := range []string{"", "*.", "a_b.test", "10.0.0.0/40", "a b"} {

@@ -10,7 +10,7 @@ import (
 
 // Finalize gives a ready order its certification request and starts issuance. It waits a moment for the result; the
 // order that it returns is valid, invalid or still processing. One finalize wins; others get KindOrderNotReady. A
-// refused request (KindBadCSR, KindBadPublicKey) leaves the order ready.
+// refused request (KindBadCSR, KindBadPublicKey, KindRateLimited) leaves the order ready.
 func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID string, csr []byte) (bulkhead.Order, error) {
 	o, err := s.Order(ctx, acct, orderID)
 	if err != nil {
@@ -30,6 +30,9 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 		if bulkhead.KindOf(err) == bulkhead.KindBadPublicKey {
 			s.record(ctx, s.refusal(acct.ID, o.ID, err))
 		}
+		return o, err
+	}
+	if err := s.admitCertificate(ctx, acct, o); err != nil {
 		return o, err
 	}
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()

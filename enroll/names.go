@@ -82,6 +82,10 @@ func (s NameSet) Contains(id bulkhead.Identifier) bool {
 			}
 		}
 	case bulkhead.Email:
+		// A mailbox is the house's own when its host is: whoever runs the domain decides who has the mailbox.
+		if at := strings.LastIndexByte(id.Value, '@'); at > 0 {
+			return s.Contains(bulkhead.Identifier{Type: bulkhead.DNS, Value: strings.ToLower(id.Value[at+1:])})
+		}
 	}
 	return false
 }
@@ -120,8 +124,11 @@ func (s *Service) normalise(p *profile.Profile, ids []bulkhead.Identifier) ([]bu
 
 // judge says whether one name may be ordered under the profile.
 func (s *Service) judge(p *profile.Profile, id bulkhead.Identifier) error {
-	if id.Type != bulkhead.DNS && id.Type != bulkhead.IP {
+	if id.Type != bulkhead.DNS && id.Type != bulkhead.IP && id.Type != bulkhead.Email {
 		return bulkhead.Faultf(bulkhead.KindUnsupportedIdentifier, "identifier type %q is not supported; use dns or ip", id.Type)
+	}
+	if id.Type == bulkhead.Email && !slices.Contains(p.IdentifierTypes, bulkhead.Email) {
+		return bulkhead.Faultf(bulkhead.KindUnsupportedIdentifier, "profile %s has no mail addresses", p.Name)
 	}
 	if err := id.Check(); err != nil {
 		return err

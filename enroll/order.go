@@ -19,7 +19,7 @@ type OrderRequest struct {
 
 // NewOrder opens an order, resting on validations that are still good where there are some. It fails with
 // KindInvalidProfile, KindAlreadyReplaced, or per identifier with KindUnsupportedIdentifier and
-// KindRejectedIdentifier.
+// KindRejectedIdentifier, and with KindRateLimited.
 func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req OrderRequest) (bulkhead.Order, error) {
 	if acct.State != bulkhead.AccountValid {
 		return bulkhead.Order{}, bulkhead.Faultf(bulkhead.KindUnauthorized, "the account is %s", acct.State)
@@ -33,6 +33,15 @@ func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req Order
 	}
 	reusable, err := s.reusable(ctx, acct, o.Identifiers)
 	if err != nil {
+		return bulkhead.Order{}, err
+	}
+	var unproved []bulkhead.Identifier
+	for _, id := range o.Identifiers {
+		if _, ok := reusable[id]; !ok {
+			unproved = append(unproved, id)
+		}
+	}
+	if err := s.admitOrder(ctx, acct, o, unproved); err != nil {
 		return bulkhead.Order{}, err
 	}
 	var fresh []bulkhead.Authorization

@@ -5,7 +5,7 @@
 // Invariant: an order reaches the signer only when each of its names has a validation by its account that is still
 // within policy and a CAA check of its own that permits it; both are rows before the signer is asked.
 //
-// Refuses: to hold keys, to choose serials or dates, to say "valid" for an order whose certificate is not durable.
+// Refuses: to hold keys that sign, to choose serials or dates, to say "valid" for an order whose certificate is not durable.
 package enroll
 
 import (
@@ -25,6 +25,20 @@ type Store interface {
 	AccountByToken(ctx context.Context, tokenHash bulkhead.Hash) (bulkhead.Account, error)
 	UpdateAccount(ctx context.Context, a bulkhead.Account, expect bulkhead.AccountState, ev ...bulkhead.Evidence) error
 
+	CreateExternalKey(ctx context.Context, k bulkhead.ExternalKey, ev ...bulkhead.Evidence) error
+	ExternalKey(ctx context.Context, id string) (bulkhead.ExternalKey, error)
+	ExternalKeys(ctx context.Context, limit int) ([]bulkhead.ExternalKey, error)
+	// RevokeExternalKey fails with KindConflict when it is revoked already.
+	RevokeExternalKey(ctx context.Context, id string, now time.Time, ev ...bulkhead.Evidence) error
+	// CreateBoundAccount is CreateAccount with the use of an external key in the same transaction; KindUnauthorized when
+	// the key cannot be used any more.
+	CreateBoundAccount(ctx context.Context, a bulkhead.Account, keyID string, ev ...bulkhead.Evidence) error
+
+	// TakeRate takes one unit from every limit, or nothing and says which is used up. PeekRate only looks.
+	TakeRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error)
+	PeekRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error)
+	ForgetRates(ctx context.Context, now time.Time) error
+
 	// CreateOrder inserts the order and those of its authorisations that are new, in one transaction. When
 	// o.Replaces is set it fails with KindAlreadyReplaced if that certificate is claimed by another order that is
 	// not invalid.
@@ -35,7 +49,9 @@ type Store interface {
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
 	// OrdersInState serves resumption after a crash: orders in the state, oldest first.
 	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
-	// OrdersByAuthorization returns the pending orders that rest on an authorisation.
+	// OpenOrdersByAccount returns pending and ready orders, oldest first.
+	OpenOrdersByAccount(ctx context.Context, accountID string, limit int) ([]bulkhead.Order, error)
+	// OrdersByAuthorization returns the pending and ready orders that rest on an authorisation.
 	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
 
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
@@ -46,6 +62,11 @@ type Store interface {
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
 	// HoldsAuthorizations reports whether the account has a valid authorisation for every identifier.
 	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
+	// SelectAuthorizations returns valid ones; RevokeAuthorizations revokes those still valid, each with its evidence,
+	// and returns how many.
+	SelectAuthorizations(ctx context.Context, f bulkhead.AuthorizationFilter, limit int) ([]bulkhead.Authorization, error)
+	TallyAuthorizations(ctx context.Context, f bulkhead.AuthorizationFilter) (bulkhead.AuthorizationTally, error)
+	RevokeAuthorizations(ctx context.Context, ids []string, ev []bulkhead.Evidence) (int, error)
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)

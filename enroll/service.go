@@ -93,8 +93,15 @@ type Config struct {
 	// Keys are the rules for subscriber keys; nil means keycheck.DefaultRules. The signer checks again, by profile.
 	Keys *keycheck.Rules
 
+	// ExternalSecret, at least 32 octets, is what external account keys are derived from; nil means that there are none.
+	// All processes of a house have the same.
+	ExternalSecret []byte
+	// ExternalRequired refuses new accounts without an external account key (RFC 8555 section 7.3.4).
+	ExternalRequired bool
+
 	Policy Policy
 	Limits Limits
+	Rates  RateLimits
 	Now    func() time.Time
 	Rand   io.Reader
 	Log    *slog.Logger // nil discards
@@ -122,8 +129,13 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("enroll: Store, Issuer, Revoker and Validator are required")
 	case cfg.Now == nil, cfg.Rand == nil:
 		return nil, errors.New("enroll: Now and Rand are required")
+	case len(cfg.ExternalSecret) != 0 && len(cfg.ExternalSecret) < 32, cfg.ExternalRequired && len(cfg.ExternalSecret) == 0:
+		return nil, errors.New("enroll: ExternalSecret has at least 32 octets")
 	case len(cfg.Profiles) == 0:
 		return nil, errors.New("enroll: at least one profile is required")
+	}
+	if err := cfg.Rates.Check(); err != nil {
+		return nil, err
 	}
 	s := &Service{cfg: cfg, limits: cfg.Limits.withDefaults(), own: cfg.Policy.OwnNames, methods: cfg.Policy.Methods,
 		profiles: map[string]*profile.Profile{}, log: cfg.Log, seed: maphash.MakeSeed()}
@@ -169,7 +181,14 @@ func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	step := s.Resume
+	forgotten := s.now()
 	for {
+		if t := s.now(); t.Sub(forgotten) > time.Hour && len(s.cfg.Rates.Rates)+len(s.cfg.Rates.Overrides) > 0 {
+			forgotten = t
+			if err := s.cfg.Store.ForgetRates(ctx, t); err != nil {
+				s.log.WarnContext(ctx, "forgetting idle rate limits", "error", err)
+			}
+		}
 		if err := step(ctx); err == nil {
 			step = s.retry
 		} else if ctx.Err() == nil {
@@ -192,6 +211,9 @@ func (s *Service) Profiles() []*profile.Profile {
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
+
+// ExternalRequired reports whether new accounts need an external account key.
+func (s *Service) ExternalRequired() bool { return s.cfg.ExternalRequired }
 
 // OwnNames is the set of names that the house serves on an operator's word.
 func (s *Service) OwnNames() NameSet { return s.own }

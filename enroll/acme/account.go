@@ -30,10 +30,11 @@ func (c *call) accountView(a bulkhead.Account) accountView {
 
 // accountPayload is what a client may say of an account.
 type accountPayload struct {
-	Contact            *[]string `json:"contact"`
-	TermsAgreed        bool      `json:"termsOfServiceAgreed"`
-	OnlyReturnExisting bool      `json:"onlyReturnExisting"`
-	Status             string    `json:"status"`
+	Contact            *[]string       `json:"contact"`
+	TermsAgreed        bool            `json:"termsOfServiceAgreed"`
+	OnlyReturnExisting bool            `json:"onlyReturnExisting"`
+	External           json.RawMessage `json:"externalAccountBinding"`
+	Status             string          `json:"status"`
 }
 
 // keyRequest turns a JWK into what the service knows accounts by.
@@ -73,7 +74,12 @@ func (s *Server) newAccount(c *call) error {
 	if p.Contact != nil {
 		req.Contacts = *p.Contact
 	}
-	req.TermsAgreed = p.TermsAgreed
+	req.TermsAgreed, req.From = p.TermsAgreed, c.from()
+	if len(p.External) > 0 && string(p.External) != "null" {
+		if req.ExternalKey, err = s.external(c, p.External, req.Thumbprint); err != nil {
+			return err
+		}
+	}
 	a, created, err := s.svc.NewAccount(c.ctx(), req)
 	if err != nil {
 		return err

@@ -149,6 +149,8 @@ func (s *Server) table() []route {
 		row("authz/*", post, byAccount, s.authz),
 		row("challenge/*/*", post, byAccount, s.challenge),
 		row("certificate/*/*", post, byAccount, s.certificate),
+		row("certificate/*/*/*", post, byAccount, s.certificate),
+		row("limits", get, unsigned, s.limits),
 		row("renewal-info/*", get, unsigned, s.renewalInfo),
 		row("*/directory", get, unsigned, s.directory), // named entrances last: ids never look like these
 		row("*/new-order", post, byAccount, s.newOrder),
@@ -257,6 +259,9 @@ func (s *Server) directory(c *call) error {
 		}
 	}
 	meta := map[string]any{"profiles": profiles}
+	if s.svc.ExternalRequired() {
+		meta["externalAccountRequired"] = true
+	}
 	if s.cfg.TermsOfService != "" {
 		meta["termsOfService"] = s.cfg.TermsOfService
 	}

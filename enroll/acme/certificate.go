@@ -6,14 +6,19 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"net/http"
+	"strconv"
 
 	"bulkhead"
 	"bulkhead/pki/keycheck"
 )
 
+// alternatesMost bounds how many chains are named beside the first.
+const alternatesMost = 8
+
 // certificate serves a certificate with its chain as PEM (RFC 8555 section 7.4.2). The trust anchor is left out:
 // whoever needs it must have it already (RFC 8446 section 4.4.2). There is no Link rel="up": it is for formats that
-// hold one certificate, and acmez follows it with a signed POST.
+// hold one certificate, and acmez follows it with a signed POST. Chains through cross-certificates are named by Link
+// rel="alternate" and numbered from 1.
 func (s *Server) certificate(c *call) error {
 	if err := c.readOnly(); err != nil {
 		return err
@@ -22,9 +27,26 @@ func (s *Server) certificate(c *call) error {
 	if err != nil {
 		return err
 	}
-	cert, err := s.svc.Certificate(c.ctx(), c.account, bulkhead.CertificateRef{Issuer: bulkhead.AuthorityID(c.args[0]), Serial: serial})
+	cert, alternates, err := s.svc.CertificateChains(c.ctx(), c.account, bulkhead.CertificateRef{Issuer: bulkhead.AuthorityID(c.args[0]), Serial: serial})
 	if err != nil {
 		return err
+	}
+	alternates = alternates[:min(len(alternates), alternatesMost)]
+	shown := 0
+	if len(c.args) == 3 {
+		if shown, err = strconv.Atoi(c.args[2]); err != nil || shown < 1 || shown > len(alternates) {
+			return bulkhead.NewFault(bulkhead.KindNotFound, "the certificate has no such chain")
+		}
+		cert.Chain = alternates[shown-1]
+	}
+	for i := range len(alternates) + 1 {
+		path := "certificate/" + c.args[0] + "/" + c.args[1]
+		if i > 0 {
+			path += "/" + strconv.Itoa(i)
+		}
+		if i != shown {
+			c.link(c.url(path), "alternate")
+		}
 	}
 	var out bytes.Buffer
 	for i, der := range append([][]byte{cert.DER}, cert.Chain...) {

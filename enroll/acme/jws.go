@@ -46,6 +46,18 @@ func malformed(format string, args ...any) *bulkhead.Fault {
 
 // parseEnvelope reads a flattened JWS (RFC 8555 section 6.2). What is verified later is exactly these three members.
 func parseEnvelope(body []byte) (token, error) {
+	t, err := parseFlattened(body, algorithms)
+	if err != nil {
+		return token{}, err
+	}
+	if (t.header.JSONWebKey == nil) == (t.header.KeyID == "") {
+		return token{}, malformed("the protected header has either jwk or kid, and not both (RFC 8555 section 6.2)")
+	}
+	return t, nil
+}
+
+// parseFlattened reads a flattened JWS with one signature by one of the algorithms.
+func parseFlattened(body []byte, algorithms []jose.SignatureAlgorithm) (token, error) {
 	var e envelope
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -79,9 +91,6 @@ func parseEnvelope(body []byte) (token, error) {
 		if _, ok := h.ExtraHeaders[name]; ok {
 			return token{}, malformed("the protected header may not have %q", string(name))
 		}
-	}
-	if (h.JSONWebKey == nil) == (h.KeyID == "") {
-		return token{}, malformed("the protected header has either jwk or kid, and not both (RFC 8555 section 6.2)")
 	}
 	u, _ := h.ExtraHeaders["url"].(string)
 	return token{jws: jws, header: h, url: u}, nil

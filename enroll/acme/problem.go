@@ -115,6 +115,9 @@ func (s *Server) writeProblem(c *call, f *bulkhead.Fault, status int) {
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", seconds(f.RetryAfter))
 	}
+	if f.Kind == bulkhead.KindRateLimited { // RFC 8555 section 6.6
+		c.link(c.url("limits"), "help")
+	}
 	if f.Kind == bulkhead.KindUserActionRequired && s.cfg.TermsOfService != "" {
 		c.link(s.cfg.TermsOfService, "terms-of-service")
 	}
