@@ -1,0 +1,222 @@
+package kill
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+
+	"bulkhead"
+	"bulkhead/pki/tlog"
+	"bulkhead/run"
+)
+
+const (
+	// publicationDelay bounds the wait for a new certificate's answer.
+	publicationDelay = 15 * time.Second
+	// revocationDelay is the time by which every edge shows a revocation.
+	revocationDelay = 2 * time.Second
+)
+
+// judge holds everything that the driver was told against the running server, the record and the evidence.
+func (d *driver) judge(h *house) {
+	h.t.Helper()
+	d.uniqueSerials()
+	cfg, err := run.LoadConfig(h.dir)
+	ok(h.t, err)
+	store, err := run.OpenStore(context.Background(), h.dir, cfg)
+	ok(h.t, err)
+	defer store.Close()
+	time.Sleep(revocationDelay)
+	rows := inventory(h.t, store)
+	outcomes := outcomes(h.t, store)
+	lists := map[string]map[string]bool{}
+	for _, x := range d.all {
+		row, is := rows[x.ref]
+		switch {
+		case !is:
+			h.t.Errorf("%s was received and is not in the record", x.ref)
+			continue
+		case row.Fingerprint != bulkhead.Digest(x.leaf.Raw):
+			h.t.Errorf("%s: the record holds another certificate", x.ref)
+		case outcomes[x.ref] != bulkhead.Digest(x.leaf.Raw):
+			h.t.Errorf("%s was received and is not in evidence", x.ref)
+		case x.acked && row.State != bulkhead.Revoked:
+			h.t.Errorf("the revocation of %s was acknowledged, the record says %s", x.ref, row.State)
+		case !x.asked && row.State != bulkhead.Issued:
+			h.t.Errorf("nobody asked to revoke %s, the record says %s", x.ref, row.State)
+		}
+		d.public(h.t, x, row.State, lists)
+	}
+	d.neverSigned(h, rows)
+}
+
+func (d *driver) uniqueSerials() {
+	d.t.Helper()
+	seen := map[bulkhead.CertificateRef]bool{}
+	for _, x := range d.all {
+		if seen[x.ref] {
+			d.t.Errorf("serial %s was given out twice", x.ref)
+		}
+		seen[x.ref] = true
+	}
+}
+
+// public asks OCSP and the CRL that the certificate itself names.
+func (d *driver) public(t testing.TB, x *held, want bulkhead.CertificateState, lists map[string]map[string]bool) {
+	t.Helper()
+	status, word := -1, ""
+	for end := time.Now().Add(publicationDelay); ; time.Sleep(50 * time.Millisecond) {
+		r, err := ask(x, x.leaf.SerialNumber)
+		if err == nil {
+			status = r.Status
+			break
+		}
+		if word = err.Error(); time.Now().After(end) {
+			t.Errorf("%s has no answer: %s", x.ref, word)
+			return
+		}
+	}
+	if revoked := want == bulkhead.Revoked; (status == ocsp.Revoked) != revoked || !revoked && status != ocsp.Good {
+		t.Errorf("%s is %s in the record, OCSP says %d", x.ref, want, status)
+	}
+	at := x.leaf.CRLDistributionPoints[0]
+	if lists[at] == nil {
+		lists[at] = fetch(t, at, x.issuer)
+	}
+	if onList := lists[at][x.leaf.SerialNumber.String()]; onList != (want == bulkhead.Revoked) {
+		t.Errorf("%s is %s in the record, on the CRL: %v", x.ref, want, onList)
+	}
+}
+
+// neverSigned asks for serials that were reserved or abandoned, and for random ones: there must be no signed answer.
+func (d *driver) neverSigned(h *house, rows map[bulkhead.CertificateRef]bulkhead.Certificate) {
+	h.t.Helper()
+	sample := map[bulkhead.AuthorityID]*held{}
+	for _, x := range d.all {
+		sample[x.ref.Issuer] = x
+	}
+	dead := 0
+	for ref, row := range rows {
+		if x := sample[ref.Issuer]; x != nil && (row.State == bulkhead.Reserved || row.State == bulkhead.Abandoned) {
+			dead++
+			if r, err := ask(x, ref.Serial.Big()); err == nil {
+				h.t.Errorf("%s is %s and has a signed answer, %d", ref, row.State, r.Status)
+			}
+		}
+	}
+	for _, x := range sample {
+		n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+		ok(h.t, err)
+		if r, err := ask(x, n); err == nil {
+			h.t.Errorf("a random serial under %s has a signed answer, %d", x.ref.Issuer, r.Status)
+		}
+	}
+	h.t.Logf("asked for %d serials that were reserved and never signed", dead)
+}
+
+func ask(x *held, serial *big.Int) (*ocsp.Response, error) {
+	leaf := *x.leaf
+	leaf.SerialNumber = serial
+	req, err := ocsp.CreateRequest(&leaf, x.issuer, &ocsp.RequestOptions{Hash: crypto.SHA1})
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.Post(x.leaf.OCSPServer[0], "application/ocsp-request", bytes.NewReader(req)) //nolint:noctx // a test against loopback
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	der, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	return ocsp.ParseResponseForCert(der, &leaf, x.issuer)
+}
+
+func fetch(t testing.TB, address string, issuer *x509.Certificate) map[string]bool {
+	t.Helper()
+	res, err := http.Get(address) //nolint:noctx,gosec // a test against loopback
+	ok(t, err)
+	defer res.Body.Close()
+	der, err := io.ReadAll(res.Body)
+	ok(t, err)
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatalf("%s: %s: %v", address, res.Status, err)
+	}
+	ok(t, list.CheckSignatureFrom(issuer))
+	serials := map[string]bool{}
+	for _, e := range list.RevokedCertificateEntries {
+		serials[e.SerialNumber.String()] = true
+	}
+	return serials
+}
+
+func inventory(t testing.TB, store run.Store) map[bulkhead.CertificateRef]bulkhead.Certificate {
+	t.Helper()
+	all := map[bulkhead.CertificateRef]bulkhead.Certificate{}
+	f := bulkhead.CertificateFilter{Limit: 1000}
+	for {
+		page, next, err := store.Certificates(context.Background(), f)
+		ok(t, err)
+		for _, c := range page {
+			if _, twice := all[c.CertificateRef]; twice {
+				t.Errorf("serial %s stands twice in the record", c.CertificateRef)
+			}
+			all[c.CertificateRef] = c
+		}
+		if next == "" {
+			return all
+		}
+		f.After = next
+	}
+}
+
+// outcomes reads evidence: what certificate was concluded for which serial. No serial is announced twice.
+func outcomes(t testing.TB, store run.Store) map[bulkhead.CertificateRef]bulkhead.Hash {
+	t.Helper()
+	all, intents := map[bulkhead.CertificateRef]bulkhead.Hash{}, map[bulkhead.CertificateRef]bool{}
+	var after int64
+	for {
+		rows, err := store.EvidenceAfter(context.Background(), after, 1000)
+		ok(t, err)
+		for _, r := range rows {
+			e, err := tlog.Parse(r.Leaf)
+			ok(t, err)
+			ref := bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}
+			switch e.Kind {
+			case bulkhead.EvCertificateIntent:
+				if intents[ref] {
+					t.Errorf("serial %s was announced twice", ref)
+				}
+				intents[ref] = true
+			case bulkhead.EvCertificateOutcome:
+				all[ref] = e.Digest
+			}
+			after = r.Seq
+		}
+		if len(rows) == 0 {
+			return all
+		}
+	}
+}
+
+func (d *driver) summary() string {
+	acked := 0
+	for _, x := range d.all {
+		if x.acked {
+			acked++
+		}
+	}
+	return fmt.Sprintf("%d certificates received, %d revocations acknowledged, %d calls interrupted", len(d.all), acked, d.errors)
+}
