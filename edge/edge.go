@@ -10,8 +10,12 @@
 // marked no-store: it carries its own date, and a relying party may have to see it.
 // Answers to POST are marked no-store: no cache can purge them by URL. Nonces are ignored, since answers are pre-signed.
 //
-// Refuses: keys, databases, heads that are unsigned or older, objects whose digest is not the head's, more than one
-// CertID in a request.
+// With Config.Live, for private hierarchies, a request with a nonce, with several CertIDs, under another hash or for a
+// serial without an answer gets a response signed for it alone. What it says still comes from the packs; the key is
+// somebody else's.
+//
+// Refuses: keys, databases, heads that are unsigned or older, objects whose digest is not the head's, and without
+// Config.Live more than one CertID in a request.
 package edge
 
 import (
@@ -38,6 +42,8 @@ const (
 	DefaultPoll = 500 * time.Millisecond
 	// DefaultNearExpiry is when readyz begins to name what runs out.
 	DefaultNearExpiry = 12 * time.Hour
+	// DefaultMaxCertIDs is how many CertIDs one live answer speaks of.
+	DefaultMaxCertIDs = 16
 
 	// retryRefused spaces out attempts at a head that was refused: checking its objects may cost a second of CPU.
 	retryRefused = 5 * time.Second
@@ -61,7 +67,13 @@ type Config struct {
 	NearExpiry time.Duration
 	// Observe is told, from one goroutine of Run, of requests for serials of our issuers that have no answer.
 	Observe func(Unassigned)
-	Metrics prometheus.Registerer // nil: not registered
+	// Live signs answers to single requests; nil serves pre-signed answers only.
+	Live Live
+	// MaxCertIDs bounds the CertIDs of a request when Live is set: more is malformed; 0 means DefaultMaxCertIDs.
+	MaxCertIDs int
+	// StatusURL is the base of the URLs that certificates name, for /crl/ISSUER/urls.json; empty: that is not served.
+	StatusURL string
+	Metrics   prometheus.Registerer // nil: not registered
 }
 
 // Unassigned is a question about a serial that we have no answer for (detector D1).
@@ -99,8 +111,14 @@ func New(cfg Config) (*Edge, error) {
 	if cfg.Source == nil || cfg.HeadVerifier == nil || cfg.Log == nil {
 		return nil, bulkhead.NewFault(bulkhead.KindUsage, "edge: source, head key and logger are required")
 	}
-	if cfg.Poll < 0 || cfg.MaxAge < 0 || cfg.NearExpiry < 0 {
-		return nil, bulkhead.NewFault(bulkhead.KindUsage, "edge: durations are not negative")
+	if cfg.Poll < 0 || cfg.MaxAge < 0 || cfg.NearExpiry < 0 || cfg.MaxCertIDs < 0 || cfg.MaxCertIDs > maxCertIDs {
+		return nil, bulkhead.Faultf(bulkhead.KindUsage, "edge: durations are not negative, and MaxCertIDs is at most %d", maxCertIDs)
+	}
+	switch {
+	case cfg.Live == nil:
+		cfg.MaxCertIDs = maxCertIDs
+	case cfg.MaxCertIDs == 0:
+		cfg.MaxCertIDs = DefaultMaxCertIDs
 	}
 	if cfg.Poll == 0 {
 		cfg.Poll = DefaultPoll

@@ -21,10 +21,13 @@ const (
 	outNoHead     // nothing loaded yet: tryLater
 	outTooLarge   // HTTP 413
 	outMethod     // HTTP 405
+	outLive       // signed for this request
+	outBusy       // live answers wanted and too many, or none can be signed now: tryLater
+	outInternal   // a live answer failed: internalError
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"good", "revoked", "not_modified", "malformed", "several", "foreign", "unassigned", "expired", "no_head", "too_large", "method"}
+var outcomeNames = [outcomes]string{"good", "revoked", "not_modified", "malformed", "several", "foreign", "unassigned", "expired", "no_head", "too_large", "method", "live", "busy", "internal"}
 
 type metrics struct {
 	ocsp     [outcomes]prometheus.Counter

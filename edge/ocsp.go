@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"bulkhead"
 	"bulkhead/pki/ocsp"
 	"bulkhead/pki/pack"
 )
@@ -19,7 +20,7 @@ const (
 	maxPost = 64 << 10
 	// maxGet bounds the base64 of a GET in characters; requests meant for GET stay below 255 (RFC 9919 section 5).
 	maxGet = 8 << 10
-	// maxCertIDs bounds how much of a list is read before it is refused.
+	// maxCertIDs bounds how much of a list is read before it is refused; with live answers Config.MaxCertIDs does.
 	maxCertIDs = 256
 	// implicitLength is the longest body whose Content-Length net/http adds by itself for certain.
 	implicitLength = 2000
@@ -44,6 +45,8 @@ var (
 	malformed    = ocsp.ErrorResponse(ocsp.MalformedRequest)
 	unauthorized = ocsp.ErrorResponse(ocsp.Unauthorized)
 	tryLater     = ocsp.ErrorResponse(ocsp.TryLater)
+
+	internalError = ocsp.ErrorResponse(ocsp.InternalError)
 )
 
 // serveOCSP answers one request; path is what follows "/ocsp". Errors of OCSP are HTTP 200 and never cacheable.
@@ -69,6 +72,15 @@ func (e *Edge) serveOCSP(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	h := w.Header()
 	h["Content-Type"] = typeOCSP
+	if out == outLive || out == outUnassigned && e.cfg.Live != nil {
+		out = e.askLive(r.Context(), ep, s, now, out == outLive)
+		if out == outLive {
+			e.metrics.ocsp[out].Inc()
+			noStore(h) // made for this request alone
+			e.write(w, s.out)
+			return
+		}
+	}
 	if out != outGood && out != outRevoked {
 		e.metrics.ocsp[out].Inc()
 		noStore(h)
@@ -84,29 +96,45 @@ func (e *Edge) serveOCSP(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	s.out = ocsp.AppendAssembled(s.out[:0], s.found.TBS, s.found.Signature, s.found.Responder)
 	runtime.KeepAlive(ep)
-	if len(s.out) > implicitLength {
-		h["Content-Length"] = []string{strconv.Itoa(len(s.out))}
-	}
 	e.metrics.ocsp[out].Inc()
-	_, _ = w.Write(s.out) // a client that has gone is nobody to tell
+	e.write(w, s.out)
+}
+
+// write sends a response of any length in one piece.
+func (e *Edge) write(w http.ResponseWriter, der []byte) {
+	if len(der) > implicitLength {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(der))}
+	}
+	_, _ = w.Write(der) // a client that has gone is nobody to tell
 }
 
 func errorBody(out outcome) []byte {
 	switch out {
 	case outMalformed:
 		return malformed
-	case outExpired, outNoHead:
+	case outExpired, outNoHead, outBusy:
 		return tryLater
+	case outInternal:
+		return internalError
 	default:
 		return unauthorized
 	}
 }
 
-// ask decides what a DER request gets; with outGood and outRevoked the answer is in s.found. observe is off for
-// guesses at what a request may have been.
+// ask decides what a DER request gets; with outGood and outRevoked the answer is in s.found, and outLive sends s.in to
+// askLive. observe is off for guesses at what a request may have been.
 func (e *Edge) ask(ep *epoch, s *scratch, der []byte, now time.Time, observe bool) outcome {
-	if !ocsp.ParseOne(der, &s.one) {
-		if out := s.askSlow(der); out != outGood {
+	plain := ocsp.ParseOne(der, &s.one)
+	if e.cfg.Live != nil && observe && (!plain || s.one.HasNonce) && e.wantsLive(der) {
+		return outLive
+	}
+	return e.askPacks(ep, s, der, now, plain, observe)
+}
+
+// askPacks is ask by pre-signed answers alone; plain says that s.one is set.
+func (e *Edge) askPacks(ep *epoch, s *scratch, der []byte, now time.Time, plain, observe bool) outcome {
+	if !plain {
+		if out := s.askSlow(der, e.cfg.MaxCertIDs); out != outGood {
 			return out
 		}
 	}
@@ -123,11 +151,7 @@ func (e *Edge) ask(ep *epoch, s *scratch, der []byte, now time.Time, observe boo
 	serial := s.one.Serial.Fixed()
 	if !i.find(&serial, s.one.Hash, &s.found) {
 		if observe {
-			select {
-			case e.observed <- Unassigned{Issuer: i.id, Serial: s.one.Serial, At: now}:
-			default:
-				e.metrics.dropped.Inc()
-			}
+			e.sight(i.id, s.one.Serial, now)
 		}
 		return outUnassigned
 	}
@@ -140,10 +164,19 @@ func (e *Edge) ask(ep *epoch, s *scratch, der []byte, now time.Time, observe boo
 	return outGood
 }
 
+// sight passes on that somebody asked for a serial without an answer.
+func (e *Edge) sight(id bulkhead.AuthorityID, serial bulkhead.Serial, now time.Time) {
+	select {
+	case e.observed <- Unassigned{Issuer: id, Serial: serial, At: now}:
+	default:
+		e.metrics.dropped.Inc()
+	}
+}
+
 // askSlow reads what ParseOne leaves aside: signed requests and critical extensions are read over, several CertIDs
 // and hashes for which nothing is signed are refused. outGood means that s.one is set.
-func (s *scratch) askSlow(der []byte) outcome {
-	req, err := ocsp.ParseRequest(der, maxCertIDs)
+func (s *scratch) askSlow(der []byte, limit int) outcome {
+	req, err := ocsp.ParseRequest(der, limit)
 	if err != nil {
 		return outMalformed
 	}
