@@ -132,6 +132,7 @@ func wantProblem(t testing.TB, err error, name string) {
 func TestACMEZ(t *testing.T) {
 	for challenge, account := range map[string]crypto.Signer{"http-01": ecKey(t), "dns-01": rsaKey(t), "tls-alpn-01": ecKey(t)} {
 		t.Run(challenge, func(t *testing.T) {
+			t.Parallel()
 			h, n := shared(t)
 			name := strings.ReplaceAll(challenge, "-", "") + ".acmez.example.com"
 			n.host(t, "127.0.0.1", name)
@@ -180,6 +181,7 @@ func ariID(t testing.TB, x *x509.Certificate) string {
 func TestXCrypto(t *testing.T) {
 	for kind, account := range map[string]crypto.Signer{"ecdsa": ecKey(t), "rsa": rsaKey(t)} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			h, n := shared(t)
 			ctx, name := t.Context(), kind+".xcrypto.example.com"
 			n.host(t, "127.0.0.1", name)
@@ -226,6 +228,7 @@ func TestXCrypto(t *testing.T) {
 
 // TestDirectories: profiles and issuers have directories of their own; what does not exist has none.
 func TestDirectories(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	for path, want := range map[string]int{"tls-server-short": 200, "issuing-rsa2048": 200, "nothing": 404, "root": 404, "infrastructure": 404} {
 		res, err := h.client.Get(strings.Replace(h.ready.ACMEDirectory, "/directory", "/"+path+"/directory", 1))

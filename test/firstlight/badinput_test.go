@@ -120,6 +120,7 @@ func differing(before, after string) string {
 
 // TestBadRequests: the API names what is wrong with a request in a problem document.
 func TestBadRequests(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	token := h.token()
 	for _, c := range []struct {

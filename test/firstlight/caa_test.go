@@ -9,6 +9,7 @@ import (
 
 // TestCAA: the zone decides. A lookup that fails is no permission.
 func TestCAA(t *testing.T) {
+	t.Parallel()
 	h, n := shared(t)
 	s := h.subscriber(n, "http-01", ecKey(t))
 	for _, c := range []struct {
@@ -50,6 +51,7 @@ func TestCAA(t *testing.T) {
 
 // TestCAAByOperator: the operator's word for an own name does not overrule what its zone says.
 func TestCAAByOperator(t *testing.T) {
+	t.Parallel()
 	h, n := shared(t)
 	n.add(t, `caa-forbids.test. CAA 0 issue "ca.example.net"`)
 	h.refused(3, "caa-forbids.test", "issue", "caa-forbids.test", "--out", t.TempDir())

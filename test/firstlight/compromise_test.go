@@ -68,6 +68,7 @@ func (h *house) token() string {
 // TestCompromisedKeyStaysOut: a key that was revoked for keyCompromise is refused on every path, old certificates and
 // new accounts included; another key for the same name is not.
 func TestCompromisedKeyStaysOut(t *testing.T) {
+	t.Parallel()
 	h, n := shared(t)
 	n.host(t, "127.0.0.1", "leak.test")
 	got := h.issue("leak.test")
@@ -102,6 +103,7 @@ func TestCompromisedKeyStaysOut(t *testing.T) {
 
 // TestKeyShownByRevocation: who revokes with the certificate's key has shown it; it is blocked as well.
 func TestKeyShownByRevocation(t *testing.T) {
+	t.Parallel()
 	h, n := shared(t)
 	n.host(t, "127.0.0.1", "shown.test")
 	s, key := h.subscriber(n, "http-01", ecKey(t)), ecKey(t)

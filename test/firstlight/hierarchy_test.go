@@ -111,6 +111,7 @@ func (e *enterprise) sign(csr string, days int, change map[string]string) string
 
 // TestEnterpriseRoot: an issuing authority under a root that was there before; wrong certificates for it are refused.
 func TestEnterpriseRoot(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	e := newEnterprise(t)
 	csr := filepath.Join(t.TempDir(), "ent.csr")

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +26,9 @@ import (
 
 // startTimeout bounds a start on a machine that is busy with other tests.
 const startTimeout = 90 * time.Second
+
+// waiters is how many tests run side by side unless -parallel says another number: most of their time they wait.
+const waiters = 4
 
 // scratch is what all tests of the package share: the programs and the shared house.
 var scratch string
@@ -37,6 +42,10 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(scratch)
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set(strconv.Itoa(waiters)) // a count is a valid value
+	}
 	code := m.Run()
 	if w := common.world; w != nil {
 		if text := w.end(); text != "" {

@@ -24,6 +24,7 @@ func pemOf(der []byte) []byte {
 
 // TestReadyFile: every key of the contract, and addresses that answer.
 func TestReadyFile(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	body, err := os.ReadFile(filepath.Join(h.dir, "run", "ready.json"))
 	ok(t, err)
@@ -55,6 +56,7 @@ func TestReadyFile(t *testing.T) {
 func TestFirstLight(t *testing.T) {
 	for issuer, keyType := range map[string]string{"issuing-p256": "p256", "issuing-rsa2048": "rsa2048"} {
 		t.Run(issuer, func(t *testing.T) {
+			t.Parallel()
 			h, _ := shared(t)
 			coreOfFirstLight(t, h, "www."+issuer+".test", "--issuer", issuer, "--key-type", keyType)
 		})
@@ -109,6 +111,7 @@ func poolOf(all ...*x509.Certificate) *x509.CertPool {
 
 // TestPrintedLine runs the line that `up` prints, as it is printed.
 func TestPrintedLine(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	_, line, found := strings.Cut(h.process.out.String(), "A first certificate:\n")
 	if !found {
@@ -127,6 +130,7 @@ func TestPrintedLine(t *testing.T) {
 
 // TestGoAcceptsOCSP: GET and POST, SHA-1 and SHA-256, judged by golang.org/x/crypto/ocsp with the issuer at hand.
 func TestGoAcceptsOCSP(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	p := h.issue("ocsp.go.test").paper(t)
 	p.awaitGood(t)
@@ -146,6 +150,7 @@ func TestGoAcceptsOCSP(t *testing.T) {
 
 // TestGnuTLSAccepts: certtool verifies chain and lists, ocsptool the answer.
 func TestGnuTLSAccepts(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	got := h.issue("gnutls.test")
 	p := got.paper(t)
@@ -168,6 +173,7 @@ func TestGnuTLSAccepts(t *testing.T) {
 
 // TestUnassignedSerial: never good, and D1 says so; for an issued serial D1 is silent.
 func TestUnassignedSerial(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	p := h.issue("d1.test").paper(t)
 	_, _, _ = ask(t, http.MethodGet, p.leaf.SerialNumber, p, crypto.SHA1) // perhaps before the answer is published
@@ -209,6 +215,7 @@ func TestUnassignedSerial(t *testing.T) {
 
 // TestRootAnswersForItsChildren: every authority's certificate has a good answer and a list.
 func TestRootAnswersForItsChildren(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	root := certificates(t, h.ready.TrustAnchor)[0]
 	var v struct {

@@ -31,6 +31,7 @@ func (h *house) secondKey() string { return filepath.Join(h.dir+"-root", "operat
 // TestQuorum: two people add an operator, one is not enough and the same one twice is still one; who left counts no
 // more; a quorum cannot vote itself away.
 func TestQuorum(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	key, pub := newOperatorKey(t)
 	propose := func(args ...string) string {
@@ -98,6 +99,7 @@ func TestQuorum(t *testing.T) {
 
 // TestChangeTakesTwo: a previewed change is public only when two people have approved exactly that preview.
 func TestChangeTakesTwo(t *testing.T) {
+	t.Parallel()
 	h, _ := shared(t)
 	got := h.issue("quorum.change.test")
 	p := got.paper(t)
