@@ -74,11 +74,12 @@ type AddAuthorityRequest struct {
 	ID          bulkhead.AuthorityID `json:"id"`
 	Algorithm   string               `json:"algorithm"` // p256, p384, rsa2048, rsa3072, rsa4096
 	CommonName  string               `json:"common_name"`
+	Usage       string               `json:"usage,omitempty"` // tls (the default), smime, code-signing
 	Predecessor bulkhead.AuthorityID `json:"predecessor,omitempty"`
 }
 
 func (a *API) addAuthority(ctx context.Context, w who, _ *http.Request, in AddAuthorityRequest) (AuthorityView, error) {
-	x, err := a.cfg.Hierarchy.AddAuthority(ctx, w.actor(), in.ID, in.Algorithm, in.CommonName, in.Predecessor)
+	x, err := a.cfg.Hierarchy.AddAuthority(ctx, w.actor(), in.ID, in.Algorithm, in.CommonName, in.Usage, in.Predecessor)
 	return authorityView(x), err
 }
 

@@ -53,7 +53,7 @@ func (a *API) planRevoke(ctx context.Context, w who, r *http.Request, in RevokeR
 }
 
 func (a *API) planAddAuthority(ctx context.Context, w who, _ *http.Request, in AddAuthorityRequest) (Plan, error) {
-	x, err := a.cfg.Rehearsal.Hierarchy.AddAuthority(ctx, w.actor(), in.ID, in.Algorithm, in.CommonName, in.Predecessor)
+	x, err := a.cfg.Rehearsal.Hierarchy.AddAuthority(ctx, w.actor(), in.ID, in.Algorithm, in.CommonName, in.Usage, in.Predecessor)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -108,8 +108,9 @@ type Quorum interface {
 
 // Hierarchy grows the tree of authorities. Certificates of authorities come from a ceremony or from a foreign root.
 type Hierarchy interface {
-	// AddAuthority makes a key and a pending authority with its CSR. predecessor is set for a rotation.
-	AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error)
+	// AddAuthority makes a key and a pending authority with its CSR, for a usage: tls (or ""), smime or code-signing.
+	// predecessor is set for a rotation, which keeps the usage.
+	AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName, usage string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error)
 	// AcceptAuthority takes the certificate of a pending authority, with the chain above it, nearest first.
 	AcceptAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, certificate []byte, chain [][]byte) (bulkhead.Authority, error)
 }

@@ -117,7 +117,7 @@ type hierarchy struct {
 }
 
 // AddAuthority implements console.Hierarchy.
-func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error) {
+func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.AuthorityID, algorithm, commonName, usage string, predecessor bulkhead.AuthorityID) (bulkhead.Authority, error) {
 	if err := id.Check(); err != nil {
 		return bulkhead.Authority{}, err
 	}
@@ -140,7 +140,14 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 		if old.State != bulkhead.AuthorityActive || old.Kind != bulkhead.IssuingAuthority {
 			return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "%s is a %s authority and %s; only an active issuing authority is rotated", predecessor, old.Kind, old.State)
 		}
+		if usage, err = inheritedUsage(old, usage); err != nil {
+			return bulkhead.Authority{}, err
+		}
 		shards = old.Shards
+	}
+	kind, err := profile.ParseUsage(usage)
+	if err != nil {
+		return bulkhead.Authority{}, err
 	}
 	alg, err := keys.ParseAlgorithm(algorithm)
 	if err != nil {
@@ -152,7 +159,7 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	if x.rehearsal {
 		return bulkhead.Authority{ID: id, Kind: bulkhead.IssuingAuthority, State: bulkhead.AuthorityPending, Shards: shards}, nil
 	}
-	req, err := ceremony.NewCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: x.h.cfg.Country}, alg)
+	req, err := ceremony.NewAuthorityCSR(ctx, x.h.ring, string(id), ceremony.Name{CommonName: commonName, Organization: x.h.cfg.Organization, Country: x.h.cfg.Country}, alg, kind)
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}
@@ -168,6 +175,22 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	}
 	return a, x.h.store.PutAuthority(ctx, a, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: x.h.now().UTC(), Actor: actor, Authority: id,
 		KeyHash: bulkhead.Digest(a.SPKI), Digest: bulkhead.Digest(a.CSR), Detail: detail})
+}
+
+// inheritedUsage is the usage of a rotation: the predecessor's, which nobody may change on the way.
+func inheritedUsage(old bulkhead.Authority, asked string) (string, error) {
+	cert, err := x509.ParseCertificate(old.Certificate)
+	if err != nil {
+		return "", fmt.Errorf("certificate of authority %s: %w", old.ID, err)
+	}
+	usage, one := profile.UsageOf(cert.ExtKeyUsage)
+	if !one {
+		usage = profile.UsageTLS // an enterprise root named none
+	}
+	if asked != "" && asked != string(usage) {
+		return "", bulkhead.Faultf(bulkhead.KindUsage, "authority %s is for %s, its successor cannot be for %s", old.ID, usage, asked).WithHint("bulkhead hierarchy add NAME --usage " + asked)
+	}
+	return string(usage), nil
 }
 
 // AcceptAuthority implements console.Hierarchy. The predecessor of a rotation retires in the same breath: it issues no

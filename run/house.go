@@ -312,7 +312,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 		return err
 	}
 	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
-		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: func(string) bulkhead.AuthorityID { return h.currentAuthority(h.cfg.DefaultAuthority) },
+		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
 		Policy:     enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
 	if h.enroll, err = enroll.New(h.enrolment); err != nil {
@@ -324,6 +324,17 @@ func (h *House) openEnroll(context.Context, seed) error {
 		return h.enroll.Close(ctx)
 	})
 	return nil
+}
+
+// authorityFor is the authority of a profile's certificates: the default of the configuration for TLS, the profile's own
+// for mail and code, which the default may not certify.
+func (h *House) authorityFor(name string) bulkhead.AuthorityID {
+	for _, p := range h.profiles {
+		if p.Name == name && p.Usage() != profile.UsageTLS && p.DefaultAuthority != "" {
+			return h.currentAuthority(p.DefaultAuthority)
+		}
+	}
+	return h.currentAuthority(h.cfg.DefaultAuthority)
 }
 
 // currentAuthority follows rotations: the default of the configuration stands for its newest successor.

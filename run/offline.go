@@ -14,6 +14,7 @@ import (
 	"bulkhead/ceremony"
 	"bulkhead/keys"
 	"bulkhead/pki/lint"
+	"bulkhead/pki/profile"
 )
 
 // SubordinateRequest is what a root signs for `hierarchy add` and `rotate` when its folder is at hand.
@@ -23,6 +24,7 @@ type SubordinateRequest struct {
 	Name             bulkhead.AuthorityID
 	CSR              []byte // PEM
 	Shards, Days     int
+	Permit, Exclude  []string // name constraints, see CheckConstraints; empty limits nothing
 }
 
 // offlineRoot is an opened root folder.
@@ -39,6 +41,17 @@ func CheckRoot(ctx context.Context, dir, passphraseFile string) error {
 	if err == nil {
 		_, err = o.ring.Open(ctx, o.uri)
 	}
+	return err
+}
+
+// CheckConstraints says whether usage and name constraints of a new authority are understood: address ranges, mailboxes,
+// domains (for usage smime: mail hosts).
+func CheckConstraints(usage string, permit, exclude []string) error {
+	u, err := profile.ParseUsage(usage)
+	if err != nil {
+		return err
+	}
+	_, err = profile.ParseConstraints(u, permit, exclude)
 	return err
 }
 
@@ -85,6 +98,14 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 	if csr == nil {
 		return "", nil, bulkhead.NewFault(bulkhead.KindMalformed, "the certificate request is not PEM")
 	}
+	usage, err := ceremony.RequestedUsage(csr.Bytes)
+	if err != nil {
+		return "", nil, err
+	}
+	names, err := profile.ParseConstraints(usage, r.Permit, r.Exclude)
+	if err != nil {
+		return "", nil, err
+	}
 	previous, last, err := newestTranscript(r.DataDir)
 	if err != nil {
 		return "", nil, err
@@ -97,7 +118,7 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 		Existing: []ceremony.Existing{{ID: rootID, Kind: bulkhead.RootAuthority, Certificate: o.certificate, KeyURI: o.uri}},
 		Steps: []ceremony.Step{{Issuing: &ceremony.IssuingStep{ID: r.Name, Kind: bulkhead.IssuingAuthority, Parent: rootID,
 			Subject: ceremony.Name{CommonName: cfg.Organization + " " + string(r.Name) + " " + cfg.House, Organization: cfg.Organization, Country: cfg.Country},
-			Request: ceremony.Request{CSR: csr.Bytes}, Days: r.Days, Shards: r.Shards}}}}
+			Request: ceremony.Request{CSR: csr.Bytes}, Days: r.Days, Shards: r.Shards, Usage: usage, Names: names}}}}
 	res, err := ceremony.Execute(ctx, ceremony.Config{Ring: o.ring, Now: time.Now, Rand: rand.Reader, Who: []string{"bulkhead hierarchy, on this machine"}, Lint: linter, PreviousTranscript: previous}, plan)
 	if err != nil {
 		return "", nil, err

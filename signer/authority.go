@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"bulkhead"
 )
@@ -14,9 +15,10 @@ import (
 // authority is an authority as read from the record a moment ago, with what is costly to make kept from before.
 type authority struct {
 	bulkhead.Authority
-	cert *x509.Certificate
-	key  crypto.Signer // nil when the key is offline
-	hash bulkhead.Hash // SHA-256 of the SPKI: the key's name in evidence
+	cert  *x509.Certificate
+	above []*x509.Certificate // cert and what stands above it, nearest first: whose name constraints hold
+	key   crypto.Signer       // nil when the key is offline
+	hash  bulkhead.Hash       // SHA-256 of the SPKI: the key's name in evidence
 }
 
 // authority reads the record each time, because the state of an authority may have changed; certificate and key are
@@ -38,7 +40,8 @@ func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority,
 	}
 	if v, ok := s.authorities.Load(rec.ID); ok {
 		a := *v.(*authority)
-		if a.KeyURI == rec.KeyURI && bytes.Equal(a.Certificate, rec.Certificate) && bytes.Equal(a.SPKI, rec.SPKI) {
+		if a.KeyURI == rec.KeyURI && bytes.Equal(a.Certificate, rec.Certificate) && bytes.Equal(a.SPKI, rec.SPKI) &&
+			slices.EqualFunc(a.Chain, rec.Chain, bytes.Equal) {
 			a.Authority = rec
 			return &a, nil
 		}
@@ -53,7 +56,14 @@ func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority,
 	if !bytes.Equal(cert.RawSubjectPublicKeyInfo, rec.SPKI) || !bytes.Equal(cert.RawSubject, rec.Subject) {
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "the certificate of authority %s is for another name or key than its record", rec.ID).WithHint("see: bulkhead fsck")
 	}
-	a := &authority{Authority: rec, cert: cert, hash: bulkhead.Digest(rec.SPKI)}
+	a := &authority{Authority: rec, cert: cert, above: []*x509.Certificate{cert}, hash: bulkhead.Digest(rec.SPKI)}
+	for _, der := range rec.Chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("chain of authority %s: %w", rec.ID, err)
+		}
+		a.above = append(a.above, c)
+	}
 	if rec.KeyURI != "" {
 		if a.key, err = s.open(ctx, rec.KeyURI, cert.PublicKey); err != nil {
 			return nil, err

@@ -40,6 +40,9 @@ func (s *Signer) IssueInfrastructure(ctx context.Context, names []bulkhead.Ident
 	if len(names) == 0 {
 		return none, bulkhead.NewFault(bulkhead.KindMalformed, "no names asked for").WithHint("name the listener")
 	}
+	if err := profile.CheckConstraints(names, a.above); err != nil {
+		return none, err
+	}
 	parsed, err := parseCSR(csr, names)
 	if err != nil {
 		return none, err

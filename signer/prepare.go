@@ -60,11 +60,14 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	if err := a.mayIssue(bulkhead.IssuingAuthority); err != nil {
 		return nil, err
 	}
-	if err := allowedUsages(a.cert, p.EKUs); err != nil {
+	if err := allowedUsages(a, p); err != nil {
 		return nil, err
 	}
 	names := slices.Clone(req.Names)
 	if err := p.CheckNames(names); err != nil {
+		return nil, err
+	}
+	if err := profile.CheckConstraints(names, a.above); err != nil {
 		return nil, err
 	}
 	csr, err := parseCSR(req.CSR, names)
@@ -104,6 +107,10 @@ func setOf(p *profile.Profile) lint.Set {
 	switch {
 	case p.Kind == profile.TLSClient:
 		return lint.SetTLSClient
+	case p.Kind == profile.SMIME:
+		return lint.SetSMIME
+	case p.Kind == profile.CodeSigning:
+		return lint.SetCodeSigning
 	case p.Validity <= shortLived:
 		return lint.SetTLSServerShort
 	default:
@@ -111,14 +118,18 @@ func setOf(p *profile.Profile) lint.Set {
 	}
 }
 
-// allowedUsages refuses a profile whose purposes the issuer's own certificate does not have.
-func allowedUsages(issuer *x509.Certificate, want []x509.ExtKeyUsage) error {
-	if len(issuer.ExtKeyUsage) == 0 && len(issuer.UnknownExtKeyUsage) == 0 || slices.Contains(issuer.ExtKeyUsage, x509.ExtKeyUsageAny) {
-		return nil
+// allowedUsages refuses a profile whose purposes the issuer's own certificate does not have. An issuer without extended
+// key usages could certify anything; it serves TLS only, because mail and code want authorities of their own.
+func allowedUsages(a *authority, p *profile.Profile) error {
+	fault := bulkhead.Faultf(bulkhead.KindForbidden, "authority %s may not certify a purpose of profile %s, which is for %s", a.ID, p.Name, p.Usage()).
+		WithHint("choose an authority for it, or make one: bulkhead hierarchy add NAME --usage " + string(p.Usage()))
+	have := a.cert.ExtKeyUsage
+	if len(have) == 0 && len(a.cert.UnknownExtKeyUsage) == 0 || slices.Contains(have, x509.ExtKeyUsageAny) {
+		have = profile.UsageTLS.EKUs()
 	}
-	for _, u := range want {
-		if !slices.Contains(issuer.ExtKeyUsage, u) {
-			return bulkhead.NewFault(bulkhead.KindForbidden, "the authority may not certify a purpose of this profile").WithHint("choose another authority or profile: bulkhead hierarchy show")
+	for _, u := range p.EKUs {
+		if !slices.Contains(have, u) {
+			return fault
 		}
 	}
 	return nil
@@ -258,7 +269,7 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 
 // expect is what lint is to find in the twin.
 func (s *Signer) expect(d *draft, row bulkhead.Certificate) lint.Expect {
-	want := lint.Expect{KeyHash: row.KeyHash}
+	want := lint.Expect{KeyHash: row.KeyHash, Above: d.authority.above}
 	if d.kind == bulkhead.DelegateCertificate {
 		want.Names = []bulkhead.Identifier{}
 		return want

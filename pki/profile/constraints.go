@@ -23,6 +23,28 @@ type NameConstraints struct {
 	ExcludedEmail  []string `json:"excluded_email,omitempty" yaml:"excluded_email"`
 }
 
+// ParseConstraints sorts entries by what they look like: an address range, a mailbox, or a domain, which for an authority
+// for mail is a mail host.
+func ParseConstraints(u Usage, permit, exclude []string) (NameConstraints, error) {
+	var n NameConstraints
+	for _, x := range []struct {
+		in             []string
+		dns, ip, email *[]string
+	}{{permit, &n.PermittedDNS, &n.PermittedIP, &n.PermittedEmail}, {exclude, &n.ExcludedDNS, &n.ExcludedIP, &n.ExcludedEmail}} {
+		for _, text := range x.in {
+			switch {
+			case strings.Contains(text, "/"):
+				*x.ip = append(*x.ip, text)
+			case strings.Contains(text, "@") || u == UsageSMIME:
+				*x.email = append(*x.email, text)
+			default:
+				*x.dns = append(*x.dns, text)
+			}
+		}
+	}
+	return n, n.Check()
+}
+
 // IsZero reports whether nothing is constrained.
 func (n NameConstraints) IsZero() bool {
 	return len(n.PermittedDNS)+len(n.ExcludedDNS)+len(n.PermittedIP)+len(n.ExcludedIP)+len(n.PermittedEmail)+len(n.ExcludedEmail) == 0

@@ -211,6 +211,9 @@ func (p *Profile) checkNames(rule kindRule) error {
 			return invalid("kind %s cannot hold identifiers of type %q", p.Kind, t).WithHint("identifiers for this kind: " + joined(rule.identifiers))
 		}
 	}
+	if p.ACME && slices.Contains(p.IdentifierTypes, bulkhead.Email) {
+		return invalid("acme is set, but there is no challenge for mail addresses here (RFC 8823 is not built)").WithHint("acme: false; operators approve mailboxes of own_names")
+	}
 	if p.Wildcard && !slices.Contains(p.IdentifierTypes, bulkhead.DNS) {
 		return invalid("wildcard is set, but identifiers does not hold dns").WithHint("remove wildcard, or add dns to identifiers")
 	}
