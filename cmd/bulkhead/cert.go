@@ -20,18 +20,30 @@ import (
 )
 
 func (a *app) cert() *cobra.Command {
-	c := &cobra.Command{Use: "cert", Short: "certificates: list, show, renew, revoke"}
-	c.AddCommand(a.certList(), a.certShow(), a.certRenew(), a.certRevoke())
+	c := &cobra.Command{Use: "cert", Short: "certificates: list, show, export, renew, revoke"}
+	c.AddCommand(a.certList(), a.certShow(), a.certExport(), a.certRenew(), a.certRevoke())
 	return c
+}
+
+// inventoryFlags are the filters of the search, as the API names them with "_".
+var inventoryFlags = [][2]string{
+	{"q", "part of a name or of the subject, in any case"}, {"name", "only with this name; .example.test for all below it"}, {"serial", "only with this serial number"},
+	{"key", "only with this key (SHA-256 of the SubjectPublicKeyInfo)"}, {"issuer", "only of this authority"}, {"profile", "only of this profile"}, {"account", "only of this account"},
+	{"state", "valid, expired, issued, revoked, reserved or abandoned"}, {"kind", "leaf, ca, delegate or infra"},
+	{"issued-after", "at this time or later (RFC 3339, or a day like 2026-01-02)"}, {"issued-before", "before this time"},
+	{"expires-after", "at this time or later"}, {"expires-before", "before this time"}, {"expires-by", "at this time or earlier"},
+	{"after", "cursor of the page before"}, {"limit", "rows of a page, 1 to 1000 (default 100)"},
 }
 
 func (a *app) certList() *cobra.Command {
 	q := map[string]*string{}
-	c := &cobra.Command{Use: "list", Short: "list certificates, newest first", Args: exactly(0, "no arguments")}
-	for _, f := range [][2]string{{"issuer", "only of this authority"}, {"name", "only with this name; .example.test for all below it"}, {"state", "issued, revoked, reserved or abandoned"},
-		{"kind", "leaf, ca, delegate or infra"}, {"key", "only with this key (SHA-256 of the SubjectPublicKeyInfo)"}, {"expires-by", "only those that expire by this time (RFC 3339)"}, {"after", "cursor of the page before"}, {"limit", "rows of a page, 1 to 1000 (default 100)"}} {
+	var all bool
+	c := &cobra.Command{Use: "list", Short: "search certificates, newest first", Args: exactly(0, "no arguments"),
+		Example: "  bulkhead cert list --q example --state valid\n  bulkhead cert list --expires-before 2026-12-01 --all --json"}
+	for _, f := range inventoryFlags {
 		q[strings.ReplaceAll(f[0], "-", "_")] = c.Flags().String(f[0], "", f[1])
 	}
+	c.Flags().BoolVar(&all, "all", false, "every page, not only one")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		v := url.Values{}
 		for k, p := range q {
@@ -43,27 +55,47 @@ func (a *app) certList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var page console.CertificateList
-		if err := cl.Do(c.Context(), http.MethodGet, "/api/v1/certificates?"+v.Encode(), nil, &page); err != nil {
+		page, err := pages(c.Context(), cl, v, all)
+		switch {
+		case err != nil:
 			return err
-		}
-		if a.json {
+		case a.json:
 			return a.print(page)
 		}
-		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "SERIAL\tISSUER\tSTATE\tNAMES\tUNTIL")
-		for _, x := range page.Certificates {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", x.Serial, x.Issuer, stateOf(x), namesOf(x), x.NotAfter.Format("2006-01-02"))
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if page.Next != "" {
-			a.say("more: bulkhead cert list --after %s", page.Next)
-		}
-		return nil
+		return a.listed(page)
 	}
 	return c
+}
+
+// pages reads one page, or all. A search for text may give an empty page before the last: then the next one is read.
+func pages(ctx context.Context, cl *client.Client, q url.Values, all bool) (console.CertificateList, error) {
+	out := console.CertificateList{Certificates: []console.CertificateView{}}
+	for {
+		var page console.CertificateList
+		if err := cl.Do(ctx, http.MethodGet, "/api/v1/certificates?"+q.Encode(), nil, &page); err != nil {
+			return out, err
+		}
+		out.Certificates, out.Next = append(out.Certificates, page.Certificates...), page.Next
+		if page.Next == "" || !all && len(out.Certificates) > 0 {
+			return out, nil
+		}
+		q.Set("after", page.Next)
+	}
+}
+
+func (a *app) listed(page console.CertificateList) error {
+	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "SERIAL\tISSUER\tSTATE\tNAMES\tUNTIL")
+	for _, x := range page.Certificates {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", x.Serial, x.Issuer, stateOf(x), namesOf(x), x.NotAfter.Format("2006-01-02"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if page.Next != "" {
+		a.say("more: add --after %s, or --all", page.Next)
+	}
+	return nil
 }
 
 func stateOf(x console.CertificateView) string {
@@ -166,11 +198,7 @@ func (a *app) certRenew() *cobra.Command {
 			names = append(names, n.Value)
 		}
 		o.profile = v.Profile
-		got, err := a.obtain(c.Context(), o, names)
-		if err != nil {
-			return err
-		}
-		return a.showIssued(got)
+		return a.order(c.Context(), o, names)
 	}}
 	o.flags(c)
 	c.Flags().StringVar(&issuer, "issuer", "", "authority, where two share the serial")

@@ -12,6 +12,11 @@ import (
 
 func (a *app) change() *cobra.Command {
 	c := &cobra.Command{Use: "change", Short: "changes of status: list, show, approve"}
+	var dry bool
+	approve := &cobra.Command{Use: "approve ID", Short: "ask for the approvals that a larger change takes", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
+		return a.propose(c, http.MethodPost, "/api/v1/changes/"+url.PathEscape(args[0])+"/approval", nil, dry)
+	}}
+	dryRunFlag(approve, &dry)
 	c.AddCommand(
 		&cobra.Command{Use: "list", Short: "list changes, newest first", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 			return get(a, c, "/api/v1/changes", func(v map[string][]console.ChangeView) string {
@@ -27,9 +32,7 @@ func (a *app) change() *cobra.Command {
 				return fmt.Sprintf("change   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s", v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, v.Preview)
 			})
 		}},
-		&cobra.Command{Use: "approve ID", Short: "ask for the approvals that a larger change takes", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
-			return a.propose(c, http.MethodPost, "/api/v1/changes/"+url.PathEscape(args[0])+"/approval", nil)
-		}},
+		approve,
 	)
 	return c
 }

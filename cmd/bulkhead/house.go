@@ -58,8 +58,10 @@ func printTree(b *strings.Builder, all []console.AuthorityView, parent bulkhead.
 
 // grow is the flags of add and rotate.
 type grow struct {
-	algorithm, commonName, rootDir, rootPassphraseFile, csrOut string
-	days                                                       int
+	algorithm, commonName, rootDir, rootPassphraseFile, csrOut, usage string
+	permit, exclude                                                   []string
+	days                                                              int
+	dry                                                               bool
 }
 
 func (g *grow) flags(c *cobra.Command) {
@@ -68,7 +70,10 @@ func (g *grow) flags(c *cobra.Command) {
 	c.Flags().StringVar(&g.rootDir, "root-dir", "", "folder with the root key: sign at once, on this machine, outside the server")
 	c.Flags().StringVar(&g.rootPassphraseFile, "root-passphrase-file", "", "file with the passphrase of the root key, when it has one")
 	c.Flags().StringVar(&g.csrOut, "csr-out", "", "write the certificate request here (default: standard output)")
+	c.Flags().StringSliceVar(&g.permit, "permit", nil, "with --root-dir: certify only these (name constraints): a domain, an address range, for smime a mail host")
+	c.Flags().StringSliceVar(&g.exclude, "exclude", nil, "with --root-dir: never certify these")
 	c.Flags().IntVar(&g.days, "days", 5*365, "validity, with --root-dir")
+	dryRunFlag(c, &g.dry)
 }
 
 func (a *app) hierarchyAdd() *cobra.Command {
@@ -77,6 +82,7 @@ func (a *app) hierarchyAdd() *cobra.Command {
 		return a.grow(c, g, args[0], "")
 	}}
 	g.flags(c)
+	c.Flags().StringVar(&g.usage, "usage", "tls", "what it certifies: tls, smime or code-signing; one authority, one usage")
 	return c
 }
 
@@ -107,6 +113,12 @@ func successorName(old string) string {
 }
 
 func (a *app) grow(c *cobra.Command, g grow, name, predecessor string) error {
+	if err := run.CheckConstraints(g.usage, g.permit, g.exclude); err != nil {
+		return err
+	}
+	if len(g.permit)+len(g.exclude) > 0 && g.rootDir == "" {
+		return bulkhead.NewFault(bulkhead.KindUsage, "--permit and --exclude go with --root-dir").WithHint("name constraints are in the certificate: ask whoever signs it for them")
+	}
 	if g.rootDir != "" {
 		if err := run.CheckRoot(c.Context(), g.rootDir, g.rootPassphraseFile); err != nil {
 			return err
@@ -117,7 +129,10 @@ func (a *app) grow(c *cobra.Command, g grow, name, predecessor string) error {
 		return err
 	}
 	var v console.AuthorityView
-	in := console.AddAuthorityRequest{ID: bulkhead.AuthorityID(name), Algorithm: g.algorithm, CommonName: g.commonName, Predecessor: bulkhead.AuthorityID(predecessor)}
+	in := console.AddAuthorityRequest{ID: bulkhead.AuthorityID(name), Algorithm: g.algorithm, CommonName: g.commonName, Usage: g.usage, Predecessor: bulkhead.AuthorityID(predecessor)}
+	if g.dry {
+		return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/authorities", in)
+	}
 	if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/authorities", in, &v); err != nil {
 		return err
 	}
@@ -125,7 +140,7 @@ func (a *app) grow(c *cobra.Command, g grow, name, predecessor string) error {
 		return a.handOut(g, v)
 	}
 	cert, chain, err := run.SignSubordinate(c.Context(), run.SubordinateRequest{DataDir: a.opts.Dir, RootDir: g.rootDir, PassphraseFile: g.rootPassphraseFile,
-		Name: v.ID, CSR: []byte(v.CSR), Shards: v.Shards, Days: g.days})
+		Name: v.ID, CSR: []byte(v.CSR), Shards: v.Shards, Days: g.days, Permit: g.permit, Exclude: g.exclude})
 	if err != nil {
 		return err
 	}
@@ -150,6 +165,7 @@ func (a *app) handOut(g grow, v console.AuthorityView) error {
 
 func (a *app) hierarchyAccept() *cobra.Command {
 	var chainFile string
+	var dry bool
 	c := &cobra.Command{Use: "accept AUTHORITY CERT", Short: "take the certificate of an authority that waits for it", Args: exactly(2, "an authority and a PEM file"), RunE: func(c *cobra.Command, args []string) error {
 		cert, err := readPEM(args[1])
 		if err != nil {
@@ -167,8 +183,12 @@ func (a *app) hierarchyAccept() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if dry {
+			return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/authorities/"+url.PathEscape(args[0])+"/certificate", console.AcceptAuthorityRequest{Certificate: cert[0], Chain: chain})
+		}
 		return a.accept(c, cl, bulkhead.AuthorityID(args[0]), cert[0], chain)
 	}}
+	dryRunFlag(c, &dry)
 	c.Flags().StringVar(&chainFile, "chain", "", "PEM file with the certificates above it, nearest first, the root last")
 	return c
 }

@@ -38,18 +38,22 @@ type files struct {
 	Chain     string `json:"chain"`
 	FullChain string `json:"fullchain"`
 	Root      string `json:"root"`
+	PKCS12    string `json:"pkcs12,omitempty"`
 }
 
 // order is the flags of issue and renew.
 type order struct {
 	out, profile, authority, keyType, csr string
-	force                                 bool
+	force, dry                            bool
+	p12                                   bundle
 }
 
 func (o *order) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.out, "out", ".", "directory for the files")
 	c.Flags().StringVar(&o.keyType, "key-type", "p256", "p256, p384, rsa2048, rsa3072 or rsa4096")
 	c.Flags().BoolVar(&o.force, "force", false, "overwrite files that exist")
+	o.p12.flags(c)
+	dryRunFlag(c, &o.dry)
 }
 
 func (a *app) issue() *cobra.Command {
@@ -58,11 +62,7 @@ func (a *app) issue() *cobra.Command {
 		Use: "issue NAME…", Short: "key, CSR, order, certificate and chain on disk",
 		Long: "Makes a key and a CSR, orders a certificate on the operator's word for the house's own names, and writes NAME.key,\nNAME.crt, NAME.chain.crt, NAME.fullchain.crt and root.crt.",
 		RunE: func(c *cobra.Command, args []string) error {
-			got, err := a.obtain(c.Context(), o, args)
-			if err != nil {
-				return err
-			}
-			return a.showIssued(got)
+			return a.order(c.Context(), o, args)
 		},
 	}
 	o.flags(c)
@@ -72,25 +72,66 @@ func (a *app) issue() *cobra.Command {
 	return c
 }
 
-func (a *app) showIssued(got issued) error {
+// order obtains a certificate, or says what would come of it.
+func (a *app) order(ctx context.Context, o order, names []string) error {
+	if o.dry {
+		return a.rehearseOrder(ctx, o, names)
+	}
+	got, err := a.obtain(ctx, o, names)
+	if err != nil {
+		return err
+	}
 	return a.show(got, "certificate  %s\nkey          %s\nchain        %s\nserial       %s (%s)\nvalid until  %s", got.Files.Cert, got.Files.Key, got.Files.FullChain,
 		got.Certificate.Serial, got.Certificate.Issuer, got.Certificate.NotAfter.Format("2006-01-02 15:04:05 UTC"))
+}
+
+// rehearseOrder asks with a key that is thrown away.
+func (a *app) rehearseOrder(ctx context.Context, o order, names []string) error {
+	ids, err := o.identifiers(names)
+	if err != nil {
+		return err
+	}
+	cl, err := client.New(a.opts)
+	if err != nil {
+		return err
+	}
+	csrPEM, _, _, err := o.request(ids)
+	if err != nil {
+		return err
+	}
+	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
+	return a.rehearse(ctx, cl, http.MethodPost, "/api/v1/certificates", in)
+}
+
+func (o order) identifiers(names []string) ([]bulkhead.Identifier, error) {
+	if len(names) == 0 && o.csr == "" {
+		return nil, bulkhead.NewFault(bulkhead.KindUsage, "issue takes at least one name").WithHint("bulkhead issue www.example.test")
+	}
+	ids := make([]bulkhead.Identifier, len(names))
+	for i, n := range names {
+		id, err := bulkhead.ParseIdentifier(n)
+		if err != nil {
+			return nil, err
+		}
+		ids[i] = id
+	}
+	return ids, nil
 }
 
 // obtain gets one certificate. The key is on disk before the certificate is asked for: nobody is issued a certificate
 // whose key was lost.
 func (a *app) obtain(ctx context.Context, o order, names []string) (issued, error) {
 	var none issued
-	if len(names) == 0 && o.csr == "" {
-		return none, bulkhead.NewFault(bulkhead.KindUsage, "issue takes at least one name").WithHint("bulkhead issue www.example.test")
+	ids, err := o.identifiers(names)
+	if err != nil {
+		return none, err
 	}
-	ids := make([]bulkhead.Identifier, len(names))
-	for i, n := range names {
-		id, err := bulkhead.ParseIdentifier(n)
-		if err != nil {
-			return none, err
-		}
-		ids[i] = id
+	password, err := o.p12.password(o.force)
+	if err != nil {
+		return none, err
+	}
+	if o.p12.file != "" && o.csr != "" {
+		return none, bulkhead.NewFault(bulkhead.KindUsage, "--p12 needs the private key, and --csr leaves it elsewhere").WithHint("bulkhead cert export SERIAL --key FILE --p12 FILE --p12-password-file FILE")
 	}
 	cl, err := client.New(a.opts)
 	if err != nil {
@@ -129,6 +170,12 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
 			return none, fmt.Errorf("writing %s: %w", path, err)
 		}
+	}
+	if o.p12.file != "" {
+		if err := o.p12.write(key, res.PEM, res.ChainPEM, password); err != nil {
+			return none, err
+		}
+		f.PKCS12 = absolute(o.p12.file)
 	}
 	return issued{Certificate: res.Certificate, Files: f}, nil
 }

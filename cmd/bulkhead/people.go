@@ -58,6 +58,7 @@ func (a *app) operator() *cobra.Command {
 		})
 	}})
 	var pubFile, reason string
+	var dry bool
 	add := &cobra.Command{Use: "add NAME", Short: "propose an operator; takes a quorum", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
 		body, err := os.ReadFile(pubFile)
 		if err != nil {
@@ -67,24 +68,28 @@ func (a *app) operator() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.propose(c, http.MethodPost, "/api/v1/operators", console.OperatorRequest{Name: args[0], PublicKey: pub, Reason: reason})
+		return a.propose(c, http.MethodPost, "/api/v1/operators", console.OperatorRequest{Name: args[0], PublicKey: pub, Reason: reason}, dry)
 	}}
 	add.Flags().StringVar(&pubFile, "public-key", "", "PEM file with the operator's Ed25519 public key")
 	remove := &cobra.Command{Use: "remove NAME", Short: "propose that an operator leaves; takes a quorum", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
-		return a.propose(c, http.MethodDelete, "/api/v1/operators/"+url.PathEscape(args[0])+"?reason="+url.QueryEscape(reason), nil)
+		return a.propose(c, http.MethodDelete, "/api/v1/operators/"+url.PathEscape(args[0])+"?reason="+url.QueryEscape(reason), nil, dry)
 	}}
 	for _, x := range []*cobra.Command{add, remove} {
 		x.Flags().StringVar(&reason, "reason", "", "why, for the record")
+		dryRunFlag(x, &dry)
 		c.AddCommand(x)
 	}
 	return c
 }
 
-// propose opens a request for approval and says how to approve it.
-func (a *app) propose(c *cobra.Command, method, path string, in any) error {
+// propose opens a request for approval and says how to approve it, or says what would happen.
+func (a *app) propose(c *cobra.Command, method, path string, in any, dry bool) error {
 	cl, err := client.New(a.opts)
 	if err != nil {
 		return err
+	}
+	if dry {
+		return a.rehearse(c.Context(), cl, method, path, in)
 	}
 	var v console.ApprovalView
 	if err := cl.Do(c.Context(), method, path, in, &v); err != nil {
@@ -95,7 +100,7 @@ func (a *app) propose(c *cobra.Command, method, path string, in any) error {
 
 func (a *app) approve() *cobra.Command {
 	var keyFile string
-	var list bool
+	var list, dry bool
 	c := &cobra.Command{Use: "approve ID", Short: "approve a request with an operator key", Args: atMost(1, "the id of a request, or none"), RunE: func(c *cobra.Command, args []string) error {
 		if list || len(args) == 0 {
 			return get(a, c, "/api/v1/approvals", func(v map[string][]console.ApprovalView) string {
@@ -106,15 +111,16 @@ func (a *app) approve() *cobra.Command {
 				return table("ID\tACTION\tSTATE\tAPPROVALS\tASKED BY\tREASON", rows)
 			})
 		}
-		return a.sign(c, args[0], keyFile)
+		return a.sign(c, args[0], keyFile, dry)
 	}}
 	c.Flags().StringVar(&keyFile, "key", "", "operator key that approves")
 	c.Flags().BoolVar(&list, "list", false, "list requests")
+	dryRunFlag(c, &dry)
 	return c
 }
 
 // sign shows the request, recomputes its digest from what is shown, and signs that.
-func (a *app) sign(c *cobra.Command, id, keyFile string) error {
+func (a *app) sign(c *cobra.Command, id, keyFile string, dry bool) error {
 	if keyFile == "" {
 		return bulkhead.NewFault(bulkhead.KindUsage, "approve needs the key that approves").WithHint("bulkhead approve " + id + " --key FILE")
 	}
@@ -137,6 +143,9 @@ func (a *app) sign(c *cobra.Command, id, keyFile string) error {
 	a.say("%s, asked by %s: %s\n  %s", v.Action, v.Actor, v.Reason, v.Payload)
 	sig := quorum.SignApproval(key, bulkhead.ApprovalRequest{ID: v.ID, Action: v.Action, Payload: v.Payload})
 	in := console.ApproveRequest{KeySHA256: bulkhead.Digest(key.Public().(ed25519.PublicKey)), Signature: sig}
+	if dry {
+		return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/approvals/"+url.PathEscape(id), in)
+	}
 	if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/approvals/"+url.PathEscape(id), in, &v); err != nil {
 		return err
 	}
@@ -148,17 +157,23 @@ func (a *app) sign(c *cobra.Command, id, keyFile string) error {
 
 func (a *app) account() *cobra.Command {
 	c := &cobra.Command{Use: "account", Short: "accounts of the API: add"}
-	c.AddCommand(&cobra.Command{Use: "add", Short: "make an API account and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
+	var dry bool
+	add := &cobra.Command{Use: "add", Short: "make an API account and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		cl, err := client.New(a.opts)
 		if err != nil {
 			return err
+		}
+		if dry {
+			return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/accounts", nil)
 		}
 		var v console.NewAccountResponse
 		if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/accounts", nil, &v); err != nil {
 			return err
 		}
 		return a.show(v, "account  %s\ntoken    %s\nThe token is shown once. Use it as BULKHEAD_TOKEN or in a file named by BULKHEAD_TOKEN_FILE.", v.ID, v.Token)
-	}})
+	}}
+	dryRunFlag(add, &dry)
+	c.AddCommand(add)
 	return c
 }
 
