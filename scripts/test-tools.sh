@@ -8,6 +8,7 @@ need curl curl
 need certbot certbot
 need ocsptool gnutls-bin
 need gnutls-cli gnutls-bin
+need strace strace
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 if ! command -v apt-get >/dev/null 2>&1; then

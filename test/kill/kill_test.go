@@ -46,7 +46,7 @@ func killing(t *testing.T, flags ...string) {
 		d.server.Store(nil)
 		h.kill()
 		h.launch()
-		for i%3 == 2 && r.IntN(2) == 0 { // and in the middle of coming back
+		if i%4 == 3 { // and in the middle of coming back
 			time.Sleep(time.Duration(r.IntN(400)) * time.Millisecond)
 			h.kill()
 			h.launch()
