@@ -6,6 +6,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need openssl openssl
 need curl curl
 need certbot certbot
+need lego lego
 need ocsptool gnutls-bin
 need gnutls-cli gnutls-bin
 need strace strace
