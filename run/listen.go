@@ -58,6 +58,28 @@ type front struct {
 	metricsL net.Listener
 }
 
+// listener is one listener of the configuration, by its key.
+type listener struct{ key, address string }
+
+// listeners are HTTPS, status and metrics, in this order.
+func (c Config) listeners() []listener {
+	return []listener{{"listen", c.Listen}, {"status_listen", c.StatusListen}, {"metrics_listen", c.MetricsListen}}
+}
+
+func (l listener) open() (net.Listener, error) {
+	opened, err := net.Listen("tcp", l.address)
+	if err == nil {
+		return opened, nil
+	}
+	reason := err
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		reason = op.Err
+	}
+	return nil, bulkhead.Faultf(bulkhead.KindConflict, "%s: cannot listen on %s: %s", l.key, l.address, reason).
+		WithHint("stop what is there, or choose another address: --" + strings.ReplaceAll(l.key, "_", "-") + " HOST:PORT").WithCause(err)
+}
+
 // listen opens the listeners; their certificate comes from the infrastructure authority.
 func (h *House) listen(ctx context.Context) (_ *front, err error) {
 	f := &front{h: h}
@@ -66,12 +88,10 @@ func (h *House) listen(ctx context.Context) (_ *front, err error) {
 			f.close()
 		}
 	}()
-	for _, l := range []struct {
-		key, addr string
-		to        *net.Listener
-	}{{"listen", h.cfg.Listen, &f.https}, {"status_listen", h.cfg.StatusListen, &f.statusL}, {"metrics_listen", h.cfg.MetricsListen, &f.metricsL}} {
-		if *l.to, err = net.Listen("tcp", l.addr); err != nil {
-			return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "%s: cannot listen on %s", l.key, l.addr).WithHint("is another process there? choose another address").WithCause(err)
+	to := []*net.Listener{&f.https, &f.statusL, &f.metricsL}
+	for i, l := range h.cfg.listeners() {
+		if *to[i], err = l.open(); err != nil {
+			return nil, err
 		}
 	}
 	h.address = f.base()

@@ -100,6 +100,14 @@ func firstStart(ctx context.Context, o UpOptions) (bool, error) {
 			return false, err
 		}
 	}
+	// An address that is taken is found before it is written down and baked into certificates.
+	for _, l := range cfg.listeners() {
+		opened, err := l.open()
+		if err != nil {
+			return false, err
+		}
+		opened.Close()
+	}
 	return FirstStart(ctx, o.Dir, cfg, passphrase)
 }
 
