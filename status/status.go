@@ -357,3 +357,6 @@ func parseAuthority(a bulkhead.Authority) (*x509.Certificate, error) {
 	}
 	return c, nil
 }
+
+// Wait returns when no refresh is under way in the background.
+func (s *Service) Wait() { s.background.Wait() }
