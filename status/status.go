@@ -139,15 +139,14 @@ func (s *Service) newID() (string, error) {
 // Start takes up where the last process stopped: the newest head is published if it was not, and changes that were
 // approved are carried on by the ordinary path. It returns when every authority has its CRLs and its answers.
 func (s *Service) Start(ctx context.Context) error {
+	defer s.background.Wait()
 	if err := s.bringAllUp(ctx); err != nil {
 		return err
 	}
 	if err := s.withdraw(ctx); err != nil {
 		return err
 	}
-	err := s.carryOn(ctx)
-	s.background.Wait()
-	return err
+	return s.carryOn(ctx)
 }
 
 // Run looks for new certificates and due refreshes until ctx ends.
