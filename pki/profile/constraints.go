@@ -150,7 +150,7 @@ func violates(n bulkhead.Identifier, ca *x509.Certificate) string {
 	case bulkhead.DNS:
 		return judged(who, "DNS name", ca.PermittedDNSDomains, ca.ExcludedDNSDomains, func(c string, excluded bool) bool { return dnsInside(n.Value, c, excluded) })
 	case bulkhead.Email:
-		return judged(who, "mail address", ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, func(c string, _ bool) bool { return emailInside(n.Value, c) })
+		return judged(who, "mail address", ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, func(c string, excluded bool) bool { return emailInside(n.Value, c, excluded) })
 	case bulkhead.IP:
 		a, err := netip.ParseAddr(n.Value)
 		if err != nil {
@@ -217,14 +217,19 @@ func dnsInside(name, constraint string, excluded bool) bool {
 func under(name, parent string) bool { return name == parent || strings.HasSuffix(name, "."+parent) }
 
 // emailInside: a mailbox is itself (its host in any case), a host is exactly that host, ".host" is every host below it.
-func emailInside(address, constraint string) bool {
+// Verifiers disagree about hosts below a host and about the case of a mailbox, so an exclusion covers both.
+func emailInside(address, constraint string, excluded bool) bool {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
-		return false
+		return excluded
 	}
 	local, host := address[:at], strings.ToLower(address[at+1:])
 	if i := strings.LastIndexByte(constraint, '@'); i >= 0 {
-		return constraint[:i] == local && strings.EqualFold(constraint[i+1:], host)
+		same := constraint[:i] == local || excluded && strings.EqualFold(constraint[:i], local)
+		return same && strings.EqualFold(constraint[i+1:], host)
 	}
-	return dnsInside(host, constraint, true) && (strings.HasPrefix(constraint, ".") || strings.EqualFold(host, constraint) || constraint == "")
+	if !excluded && constraint != "" && !strings.HasPrefix(constraint, ".") {
+		return strings.EqualFold(host, constraint)
+	}
+	return dnsInside(host, constraint, excluded)
 }
