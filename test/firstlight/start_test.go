@@ -2,6 +2,7 @@ package firstlight
 
 import (
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,8 +79,8 @@ func TestSecondStart(t *testing.T) {
 	h.must("config", "check")
 }
 
-// TestFirstStartRefusals: a wildcard or port 0 status listener needs a URL, a folder of somebody else's is left alone,
-// and nothing is made.
+// TestFirstStartRefusals: a wildcard or port 0 status listener needs a URL, an address that is taken is found in time, a
+// folder of somebody else's is left alone, and nothing is made.
 func TestFirstStartRefusals(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{"0.0.0.0:14080", ":14080", "127.0.0.1:0"} {
@@ -90,6 +91,14 @@ func TestFirstStartRefusals(t *testing.T) {
 	h := prepare(t, options{})
 	h.attempt(2, "status_url", append(h.flags, "--status-url", "https://pki.example.com")...)
 	wantNothing(t, h.dir)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	defer taken.Close()
+	for _, flag := range []string{"listen", "status-listen", "metrics-listen"} {
+		h := prepare(t, options{})
+		h.attempt(1, "cannot listen on "+taken.Addr().String(), append(h.flags, "--"+flag, taken.Addr().String())...)
+		wantNothing(t, h.dir)
+	}
 	foreign := prepare(t, options{dir: t.TempDir()})
 	ok(t, os.WriteFile(filepath.Join(foreign.dir, "letter.txt"), []byte("mine"), 0o600))
 	foreign.attempt(2, "not empty", foreign.flags...)
