@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"bulkhead"
@@ -43,8 +44,9 @@ type file struct {
 	mediaType  []string
 	etag       string
 	etagValue  []string
-	thisUpdate time.Time // zero for certificates
-	nextUpdate time.Time // zero for certificates
+	thisUpdate time.Time     // zero for certificates
+	nextUpdate time.Time     // zero for certificates
+	age        time.Duration // how long a cache may keep it, when nothing in it says
 }
 
 // find looks the newest pack up first: a delta speaks before the base that it corrects.
@@ -126,6 +128,7 @@ func (ep *epoch) addIssuer(i *issuer) error {
 var (
 	typeCRL         = []string{"application/pkix-crl"}
 	typeCertificate = []string{"application/pkix-cert"}
+	typeJSON        = []string{"application/json"}
 )
 
 func (e *Edge) loadFiles(ctx context.Context, ep, prev *epoch, h *pack.IssuerHead) error {
@@ -135,7 +138,7 @@ func (e *Edge) loadFiles(ctx context.Context, ep, prev *epoch, h *pack.IssuerHea
 			return err
 		}
 		etag := strconv.Quote(ref.Digest.String()[:2*pack.ETagSize])
-		ep.files[path] = &file{object: o, mediaType: mediaType, etag: etag, etagValue: []string{etag}, thisUpdate: this, nextUpdate: next}
+		ep.files[path] = &file{object: o, mediaType: mediaType, etag: etag, etagValue: []string{etag}, thisUpdate: this, nextUpdate: next, age: certificateAge}
 		return nil
 	}
 	if !h.Certificate.IsZero() {
@@ -148,7 +151,26 @@ func (e *Edge) loadFiles(ctx context.Context, ep, prev *epoch, h *pack.IssuerHea
 			return err
 		}
 	}
+	if e.cfg.StatusURL != "" {
+		ep.addURLs(h, strings.TrimRight(e.cfg.StatusURL, "/"))
+	}
 	return nil
+}
+
+// addURLs makes the list of an issuer's CRLs that root programmes ask for (CCADB, "JSON Array of Partitioned CRLs"): the
+// URL of each, byte for byte as in certificates and in the CRL's issuing distribution point.
+func (ep *epoch) addURLs(h *pack.IssuerHead, base string) {
+	list := []byte("[")
+	for n, c := range h.CRLs {
+		if n > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, '\n', ' ', ' ')
+		list = strconv.AppendQuote(list, fmt.Sprintf("%s/crl/%s/%d.crl", base, h.ID, c.Shard)) // a URL has nothing to escape
+	}
+	list = append(list, "\n]\n"...)
+	etag := strconv.Quote(bulkhead.Digest(list).String()[:2*pack.ETagSize])
+	ep.files[fmt.Sprintf("/crl/%s/urls.json", h.ID)] = &file{object: &object{data: list}, mediaType: typeJSON, etag: etag, etagValue: []string{etag}, age: urlsAge}
 }
 
 func refused(format string, args ...any) *bulkhead.Fault {

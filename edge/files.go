@@ -12,6 +12,9 @@ import (
 // certificate for its key, and the old one stays valid then.
 const certificateAge = 24 * time.Hour
 
+// urlsAge is how long a list of CRLs may be kept: shards are added, never taken away.
+const urlsAge = time.Hour
+
 // serveFile serves a CRL or CA certificate: strong ETag, conditions, ranges and HEAD by http.ServeContent.
 func (e *Edge) serveFile(w http.ResponseWriter, r *http.Request, path string) {
 	e.metrics.files.WithLabelValues(path[1:3]).Inc()
@@ -38,8 +41,8 @@ func (e *Edge) serveFile(w http.ResponseWriter, r *http.Request, path string) {
 	h["Etag"] = f.etagValue
 	switch {
 	case f.nextUpdate.IsZero():
-		h["Cache-Control"] = []string{"public, max-age=" + strconv.Itoa(int(certificateAge/time.Second)) + ", no-transform"}
-		h["Expires"] = []string{httpTime(now.Add(certificateAge))}
+		h["Cache-Control"] = []string{"public, max-age=" + strconv.Itoa(int(f.age/time.Second)) + ", no-transform"}
+		h["Expires"] = []string{httpTime(now.Add(f.age))}
 	case !now.Before(f.nextUpdate):
 		noStore(h)
 	default:

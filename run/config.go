@@ -27,6 +27,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"bulkhead"
+	"bulkhead/edge"
 	"bulkhead/enroll"
 )
 
@@ -97,6 +98,11 @@ type Status struct {
 	AnswerValidity Duration `yaml:"answer_validity"`
 	// CRLValidity: at most 10 d (BR 7.2).
 	CRLValidity Duration `yaml:"crl_validity"`
+	// Live signs OCSP answers to single requests (nonces, several certificates, signed "unknown") with a delegate of this process's edge.
+	// For private hierarchies: a stolen edge can then lie about status until its delegate ends, 24 hours at most.
+	Live bool `yaml:"live"`
+	// MaxCertIDs is how many certificates one request may ask for with live: 1 to 256.
+	MaxCertIDs int `yaml:"max_cert_ids"`
 	// OnePerson is the largest change that one person may make public.
 	OnePerson int `yaml:"one_person"`
 }
@@ -150,7 +156,7 @@ func DefaultConfig() Config {
 		OwnNames:       []string{"localhost", "*.localhost", "*.test", "*.internal", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
 		DefaultProfile: "tls-server", DefaultAuthority: "issuing-p256",
 		ACME:   ACME{CAAIdentities: []string{"bulkhead.internal"}},
-		Status: Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10},
+		Status: Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
 		Log:    Log{Level: "info", Format: "text"},
 	}
 }
@@ -219,7 +225,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.checkLog())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog())
 }
 
 func (c Config) checkStatus() error {

@@ -77,6 +77,7 @@ type House struct {
 	gate      *quorum.Gatekeeper
 	watch     *watch.Watch
 	edge      *edge.Edge
+	live      *liveSwitch // nil unless status.live
 	enroll    *enroll.Service
 	enrolment enroll.Config
 	profiles  []*profile.Profile
@@ -129,7 +130,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	if err != nil {
 		return h, err
 	}
-	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openEdge, h.openEnroll, h.openAPI} {
+	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openLive, h.openEdge, h.openEnroll, h.openAPI} {
 		if err := step(ctx, s); err != nil {
 			return h, err
 		}
@@ -289,11 +290,11 @@ func (h *House) openEdge(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.edge, err = edge.New(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
+	h.edge, err = edge.New(h.edgeConfig(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
 		CacheDir: filepath.Join(h.dir, "edge"), Metrics: h.metrics,
 		Observe: func(u edge.Unassigned) {
 			h.watch.See(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
-		}})
+		}}))
 	return err
 }
 
@@ -362,6 +363,9 @@ func (h *House) Start(ctx context.Context) error {
 	if err := h.edge.Refresh(ctx); err != nil {
 		return fmt.Errorf("edge: %w", err)
 	}
+	if err := h.startLive(ctx); err != nil {
+		return fmt.Errorf("live: %w", err)
+	}
 	return nil
 }
 
@@ -376,7 +380,7 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for name, role := range map[string]func(context.Context) error{
-		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run,
+		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run, "live": h.runLive,
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
 		"signer": h.sweep,
 		"front":  front.Run,
