@@ -286,7 +286,7 @@ func (h *house) orderACME(ctx context.Context, name string, csr []byte, replaces
 func (h *house) rotate(old, successor bulkhead.AuthorityID) {
 	h.t.Helper()
 	ctx := h.t.Context()
-	a, err := h.roles.Hierarchy.AddAuthority(ctx, "operator:day", successor, "p256", "", old)
+	a, err := h.roles.Hierarchy.AddAuthority(ctx, "operator:day", successor, "p256", "", "", old)
 	ok(h.t, err)
 	cert, chain, err := run.SignSubordinate(ctx, run.SubordinateRequest{DataDir: h.dir, RootDir: run.RootDir(h.dir), Name: successor,
 		CSR: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: a.CSR}), Shards: a.Shards, Days: 1000})
