@@ -1,0 +1,97 @@
+package est_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"bulkhead/run"
+)
+
+// TestDocumentedCommands walks doc/est.md on the real house and its listener: a first certificate on an operator's
+// word, then renewal with the certificate alone.
+func TestDocumentedCommands(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "house")
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan run.Ready, 1), make(chan error, 1)
+	var out, log bytes.Buffer
+	set := map[string]string{"listen": free(t), "status_listen": free(t), "metrics_listen": free(t)}
+	go func() {
+		ended <- run.Up(ctx, run.UpOptions{Dir: data, Out: &out, LogTo: &log, Version: "test", Announce: func(r run.Ready) { ready <- r }, Set: set})
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	var r run.Ready
+	select {
+	case r = <-ready:
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("%v\n%s", err, log.String())
+	case <-time.After(90 * time.Second):
+		t.Fatal("not ready")
+	}
+	base := r.ACMEDirectory[:len(r.ACMEDirectory)-len("/acme/directory")] + "/.well-known/est"
+	at := func(operation string, args ...string) []string {
+		return append([]string{"--cacert", r.TrustAnchor, base + "/" + operation}, args...)
+	}
+
+	got := certificates(t, dir, curl(t, dir, at("cacerts")...))
+	if len(got) < 3 { // the root and two issuing authorities
+		t.Errorf("%d authority certificates", len(got))
+	}
+	program := filepath.Join(dir, "bulkhead")
+	tool(t, ".", nil, "go", "build", "-o", program, "bulkhead/cmd/bulkhead")
+	issue := exec.CommandContext(ctx, program, "issue", "device.example.test", "--data", data)
+	issue.Dir = dir
+	if text, err := issue.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	tool(t, dir, nil, "openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "new.key", "-subj", "/",
+		"-addext", "subjectAltName=DNS:device.example.test", "-outform", "DER", "-out", "new.der")
+	tool(t, dir, nil, "openssl", "base64", "-in", "new.der", "-out", "new.b64")
+	send := []string{"--header", "Content-Type: application/pkcs10", "--data-binary", "@new.b64"}
+	curl(t, dir, at("simplereenroll", send...)...).want(t, 401, "takes the certificate being renewed")
+	cert, key := issued(t, dir)
+	got = certificates(t, dir, curl(t, dir, at("simplereenroll", append(send, "--cert", cert, "--key", key)...)...))
+	if len(got) != 1 || got[0].VerifyHostname("device.example.test") != nil {
+		t.Fatalf("%d certificates", len(got))
+	}
+	// HTTP/2 as well: the client certificate is asked for in the first handshake, never later.
+	tool(t, dir, nil, "curl", append([]string{"--silent", "--show-error", "--fail", "--http2"}, at("simplereenroll", append(send, "--cert", cert, "--key", key)...)...)...)
+}
+
+// issued finds what `bulkhead issue` wrote.
+func issued(t testing.TB, dir string) (cert, key string) {
+	t.Helper()
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.Name() == "device.example.test.key":
+			key = path
+		case d.Name() == "device.example.test.pem" || d.Name() == "device.example.test.crt":
+			cert = path
+		}
+		return nil
+	})
+	if cert == "" || key == "" {
+		t.Fatalf("certificate %q, key %q", cert, key)
+	}
+	return cert, key
+}
+
+func free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
