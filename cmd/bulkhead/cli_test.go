@@ -234,3 +234,32 @@ func TestListAndDryRun(t *testing.T) {
 	}
 	c.run(t, exitRefused, "issue", "www.example.com", "--dry-run")
 }
+
+// TestProfileDiff compares files, and files with the running house.
+func TestProfileDiff(t *testing.T) {
+	c := houseUp(t)
+	shown := asJSON[console.Profile](t, c, "profile", "show", "tls-server")
+	same := c.file(t, "same.yaml", shown.YAML, 0o644)
+	more := c.file(t, "more.yaml", strings.Replace(shown.YAML, "validity: 47d", "validity: 90d", 1), 0o644)
+	evil := c.file(t, "evil.yaml", strings.Replace(shown.YAML, "[server-auth", "[ocsp-signing, server-auth", 1), 0o644)
+	if out, _ := c.run(t, exitDone, "profile", "diff", same); !strings.Contains(out, "no difference") {
+		t.Error(out)
+	}
+	for _, args := range [][]string{{more}, {"tls-server", more}, {same, more}} {
+		if out, _ := c.run(t, exitRefused, append([]string{"profile", "diff"}, args...)...); !strings.Contains(out, "longer life: 90 days, before 47 days") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if out, _ := c.run(t, exitDone, "profile", "diff", more, "tls-server"); !strings.Contains(out, "shorter life") || !strings.Contains(out, "no new power") {
+		t.Error(out)
+	}
+	if _, errOut := c.run(t, exitRefused, "profile", "diff", evil); !strings.Contains(errOut, "OCSP signing") {
+		t.Error(errOut)
+	}
+	c.run(t, exitFailed, "profile", "diff", "gold", more)
+	c.run(t, exitUsage, "profile", "diff", "./absent.yaml", more)
+	c.run(t, exitUsage, "profile", "diff")
+	if out, _ := c.run(t, exitRefused, "profile", "diff", same, more, "--json"); !json.Valid([]byte(out)) {
+		t.Error(out)
+	}
+}

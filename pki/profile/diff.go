@@ -14,10 +14,11 @@ import (
 
 // Difference says in words what a change of a profile means.
 type Difference struct {
-	Old, New  string   // names
-	Grants    []string // new power: what a certificate may be, hold or do that it could not before
-	Withdraws []string // power that is taken away
-	Other     []string // changes that are neither
+	Old       string   `json:"old"`
+	New       string   `json:"new"`
+	Grants    []string `json:"grants"`    // new power: what a certificate may be, hold or do that it could not before
+	Withdraws []string `json:"withdraws"` // power that is taken away
+	Other     []string `json:"other"`     // changes that are neither
 }
 
 // GrantsPower reports whether the change gives certificates a power that they did not have.
@@ -38,7 +39,7 @@ func Diff(oldText, newText []byte) (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	d := Difference{Old: before.Name, New: after.Name}
+	d := Difference{Old: before.Name, New: after.Name, Grants: []string{}, Withdraws: []string{}, Other: []string{}}
 	d.compare(before, after)
 	return d, nil
 }

@@ -65,7 +65,7 @@ func TestDiffPairs(t *testing.T) {
 		"ACME":              {with("acme", "acme: false"), with("acme", "acme: true"), "ACME directory"},
 		"addresses":         {with("identifiers", "identifiers: [dns]"), with("identifiers", "identifiers: [dns, ip]"), "identifiers of type ip"},
 		"key encipherment":  {with("key_encipherment", "key_encipherment: false"), with("key_encipherment", "key_encipherment: true"), "key encipherment"},
-		"less transparency": {with("ct", "ct: {logs: 2}"), with("ct", "ct: {logs: 1}"), "less transparency: 1 CT timestamps, before 2"},
+		"less transparency": {with("ct", "ct: {logs: 3}"), with("ct", "ct: {logs: 2}"), "less transparency: 2 CT timestamps, before 3"},
 		"another kind":      {Files()["tls-client.yaml"], Files()["tls-server.yaml"], "another kind: tls-server, before tls-client"},
 	} {
 		d, err := Diff(c.old, c.new)
@@ -108,4 +108,22 @@ func TestDiffKnowsEveryField(t *testing.T) {
 			t.Errorf("Diff says nothing of %s: compare it, then name it here", name)
 		}
 	}
+}
+
+func FuzzDiff(f *testing.F) {
+	base := Files()["tls-server.yaml"]
+	for _, text := range Files() {
+		f.Add(text)
+	}
+	f.Add([]byte("kind: ca"))
+	f.Add([]byte("basic_constraints: &a [*a]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := Diff(base, text)
+		switch k := bulkhead.KindOf(err); {
+		case err == nil && d.Old != "tls-server":
+			t.Fatalf("%+v", d)
+		case err != nil && k != bulkhead.KindMalformed && k != bulkhead.KindInvalidProfile && k != bulkhead.KindGate:
+			t.Fatalf("kind %s: %v", k, err)
+		}
+	})
 }
