@@ -1,9 +1,11 @@
+//lint:file-ignore SA1019 keys with impossible coordinates, and of kinds to refuse, are the point
+
 package keycheck
 
 import (
 	"bytes"
 	"crypto"
-	"crypto/dsa" //nolint:staticcheck // a key type to refuse
+	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"

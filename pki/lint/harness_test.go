@@ -196,14 +196,6 @@ func newLinter(t testing.TB, private bool) *Linter {
 }
 
 // names of the rules found, with at least the severity of warnings.
-func ruleNames(found []Finding) []string {
-	var names []string
-	for _, f := range found {
-		names = append(names, f.Rule)
-	}
-	return names
-}
-
 func has(found []Finding, rule string) bool {
 	for _, f := range found {
 		if f.Rule == rule {

@@ -59,7 +59,6 @@ func Sets() []Set {
 }
 
 func (s Set) isCRL() bool { return slices.Contains(crlSets, s) }
-func (s Set) known() bool { return slices.Contains(Sets(), s) }
 
 // Severity of a finding.
 type Severity string

@@ -176,7 +176,8 @@ func testAuthorizations(t *testing.T, open Open) {
 		equal(t, value(s.Authorization(ctx, a.ID))(t), a)
 		return a
 	}
-	short, long = validate(short, at(50)), validate(long, at(60))
+	validate(short, at(50))
+	long = validate(long, at(60))
 	wild, other = validate(wild, at(70)), validate(other, at(70))
 	wantKind(t, s.UpdateAuthorization(ctx, wild, bulkhead.AuthorizationPending, nil, event("late")), bulkhead.KindConflict)
 	wantKind(t, s.UpdateAuthorization(ctx, authorization("x", "x"), bulkhead.AuthorizationPending, nil), bulkhead.KindNotFound)
