@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -169,6 +168,6 @@ func seed(t testing.TB) uint64 {
 		return 20260101
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
-	ok(t, errors.Join(err))
+	ok(t, err)
 	return n
 }
