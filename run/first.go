@@ -73,6 +73,14 @@ func FirstStart(ctx context.Context, dir string, cfg Config, rootPassphrase []by
 	if _, err := os.Stat(filepath.Join(dir, ConfigFile)); err == nil {
 		return false, os.RemoveAll(stagingDir(dir))
 	}
+	release, err := lockPlace(ctx, filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	if _, err := os.Stat(filepath.Join(dir, ConfigFile)); err == nil {
+		return false, nil // another process made it while this one waited
+	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return false, bulkhead.Faultf(bulkhead.KindUsage, "%s is not empty and not a data directory of bulkhead", dir).WithHint("bulkhead up --data DIR with a new or empty DIR")
 	}
