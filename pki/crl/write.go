@@ -133,19 +133,24 @@ func (l *list) contents() int64 {
 
 // emit sends the TBSCertList to out in chunks.
 func (l *list) emit(out io.Writer) error {
-	buf := make([]byte, 0, chunkSize+maxEntry)
-	buf = appendHeader(buf, tagSequence, l.contents())
+	if err := l.before(out); err != nil {
+		return err
+	}
+	if err := l.emitEntries(out, make([]byte, 0, chunkSize+maxEntry)); err != nil {
+		return err
+	}
+	_, err := out.Write(l.tail)
+	return err
+}
+
+// before sends what stands before the entries.
+func (l *list) before(out io.Writer) error {
+	buf := appendHeader(nil, tagSequence, l.contents())
 	buf = append(buf, l.head...)
 	if l.count > 0 { // absent rather than empty (RFC 5280 section 5.1.2.6)
 		buf = appendHeader(buf, tagSequence, l.body)
 	}
-	if _, err := out.Write(buf); err != nil {
-		return err
-	}
-	if err := l.emitEntries(out, buf[:0]); err != nil {
-		return err
-	}
-	_, err := out.Write(l.tail)
+	_, err := out.Write(buf)
 	return err
 }
 
@@ -207,6 +212,11 @@ func (l *list) sign(issuer *x509.Certificate, sign DigestSigner) ([]byte, error)
 		return nil, err
 	}
 	l.sum = sum.Sum64()
+	return l.signed(issuer, named, signed, sign)
+}
+
+// signed has the key sign what was hashed, and checks the signature.
+func (l *list) signed(issuer *x509.Certificate, named, signed hash.Hash, sign DigestSigner) ([]byte, error) {
 	t := ToSign{
 		TBSDigest: bulkhead.Hash(named.Sum(nil)), Size: l.tbsSize(),
 		Algorithm: l.scheme.algorithm, Hash: l.scheme.hash, Digest: signed.Sum(nil),
@@ -244,10 +254,7 @@ func verifies(issuer *x509.Certificate, t ToSign, signature []byte) bool {
 
 // write is the last pass: the whole CertificateList to w.
 func (l *list) write(w io.Writer, signature []byte) (Result, error) {
-	after := []byte(l.scheme.identifier)
-	after = appendHeader(after, 0x03, int64(len(signature))+1)
-	after = append(append(after, 0), signature...)
-	whole := &counter{w: w, hash: sha256.New()}
+	whole, after := l.frame(w, signature)
 	if _, err := whole.Write(appendHeader(nil, tagSequence, l.tbsSize()+int64(len(after)))); err != nil {
 		return Result{}, fmt.Errorf("write CRL: %w", err)
 	}
@@ -261,6 +268,17 @@ func (l *list) write(w io.Writer, signature []byte) (Result, error) {
 	if sum.Sum64() != l.sum {
 		return Result{}, errChanged()
 	}
+	return l.finish(whole, after)
+}
+
+// frame is what counts the CertificateList on its way to w, and what stands after its TBSCertList.
+func (l *list) frame(w io.Writer, signature []byte) (whole *counter, after []byte) {
+	after = []byte(l.scheme.identifier)
+	after = appendHeader(after, 0x03, int64(len(signature))+1)
+	return &counter{w: w, hash: sha256.New()}, append(append(after, 0), signature...)
+}
+
+func (l *list) finish(whole *counter, after []byte) (Result, error) {
 	if _, err := whole.Write(after); err != nil {
 		return Result{}, fmt.Errorf("write CRL: %w", err)
 	}

@@ -1,0 +1,138 @@
+package crl
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/elliptic"
+	"io"
+	"runtime"
+	"testing"
+
+	"bulkhead"
+)
+
+func entryBytes(t testing.TB, entries Entries) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n, size, err := EncodeEntries(&b, entries)
+	if err != nil || size != int64(b.Len()) || (n == 0) != (size == 0) {
+		t.Fatalf("%d entries, %d of %d octets, %v", n, size, b.Len(), err)
+	}
+	return b.Bytes()
+}
+
+// TestFileEqualsWrite: from an entry file comes what Write makes of the entries, for every key type, number of entries
+// and place where a chunk ends; only the signature differs where it is random.
+func TestFileEqualsWrite(t *testing.T) {
+	keys := map[string]crypto.Signer{"rsa": rsaKey(t), "p256": ecKey(t, elliptic.P256()), "p384": ecKey(t, elliptic.P384())}
+	for name, key := range keys {
+		p := newParty(t, key)
+		for list, entries := range map[string]Entries{"none": of(), "sample": of(sample(t)...), "5,000": numbered(5000)} {
+			want := makeCRL(t, p, p.info(), entries)
+			in := entryBytes(t, entries)
+			var got bytes.Buffer
+			res, err := WriteFile(&got, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, list, err)
+			}
+			parsed, found := read(t, got.Bytes())
+			if err := parsed.Verify(p.cert); err != nil {
+				t.Errorf("%s, %s: %v", name, list, err)
+			}
+			wantParsed, wantFound := read(t, want)
+			if !bytes.Equal(parsed.TBS, wantParsed.TBS) || len(found) != len(wantFound) || res.Entries != len(found) || res.Size != int64(got.Len()) || res.Digest != bulkhead.Digest(got.Bytes()) {
+				t.Errorf("%s, %s: %+v, %d entries", name, list, res, len(found))
+			}
+			if name == "rsa" && !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s: other bytes", list)
+			}
+		}
+	}
+}
+
+func TestFileRefuses(t *testing.T) {
+	p := newParty(t, ecKey(t, elliptic.P256()))
+	good := entryBytes(t, of(sample(t)...))
+	one := entryBytes(t, of(sample(t)[1]))
+	edit := func(b []byte, f func(b []byte) []byte) []byte { return f(bytes.Clone(b)) }
+	set := func(at int, v byte) func(b []byte) []byte {
+		return func(b []byte) []byte { b[at] = v; return b }
+	}
+	never := func(ToSign) ([]byte, error) {
+		t.Error("it was signed")
+		return nil, io.ErrUnexpectedEOF
+	}
+	for name, c := range map[string]struct {
+		in   []byte
+		kind bulkhead.Kind
+	}{
+		"cut short":         {good[:len(good)-1], bulkhead.KindMalformed},
+		"header alone":      {append(bytes.Clone(good), 0x30), bulkhead.KindMalformed},
+		"zeros":             {append(bytes.Clone(good), 0, 0), bulkhead.KindMalformed},
+		"long length":       {edit(one, set(1, 0x81)), bulkhead.KindMalformed},
+		"no integer":        {edit(one, set(2, 4)), bulkhead.KindMalformed},
+		"negative":          {edit(one, set(4, 0x80)), bulkhead.KindMalformed},
+		"twice":             {append(bytes.Clone(one), one...), bulkhead.KindConflict},
+		"descending":        {append(bytes.Clone(one), good...), bulkhead.KindConflict},
+		"zero":              {edit(one, set(4, 0)), bulkhead.KindConflict},
+		"no date":           {edit(one, set(5, 4)), bulkhead.KindMalformed},
+		"date of letters":   {edit(one, set(8, 'x')), bulkhead.KindMalformed},
+		"date without zone": {edit(one, set(19, '0')), bulkhead.KindMalformed},
+		"reason 6":          {edit(one, set(len(one)-1, 6)), bulkhead.KindBadRevocationReason},
+		"reason 0":          {edit(one, set(len(one)-1, 0)), bulkhead.KindBadRevocationReason},
+		"other extension":   {edit(one, set(len(one)-6, 0x1d)), bulkhead.KindMalformed},
+	} {
+		var out bytes.Buffer
+		if _, err := WriteFile(&out, p.info(), bytes.NewReader(c.in), int64(len(c.in)), never); bulkhead.KindOf(err) != c.kind || out.Len() > 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(good), int64(len(good)+1), never); bulkhead.KindOf(err) != bulkhead.KindConflict {
+		t.Errorf("shorter than said: %v", err)
+	}
+	changed := bytes.Clone(one)
+	_, err := WriteFile(io.Discard, p.info(), bytes.NewReader(changed), int64(len(changed)), func(x ToSign) ([]byte, error) {
+		changed[len(changed)-1] = byte(bulkhead.Superseded)
+		return p.signAny(x)
+	})
+	if bulkhead.KindOf(err) != bulkhead.KindConflict {
+		t.Errorf("changed after it was signed: %v", err)
+	}
+}
+
+// TestFileMemory: what is allocated does not depend on the number of entries.
+func TestFileMemory(t *testing.T) {
+	p := newParty(t, ecKey(t, elliptic.P256()))
+	measure := func(n int) uint64 {
+		in := entryBytes(t, numbered(n))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if small, large := measure(10_000), measure(200_000); large > small+8<<10 || large > 256<<10 {
+		t.Errorf("allocated %d octets for 10,000 entries, %d for 200,000", small, large)
+	}
+}
+
+// FuzzEntryFile: whatever is accepted is a CRL that our parser reads, with as many entries.
+func FuzzEntryFile(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(entryBytes(f, of(sample(f)...)))
+	f.Add(entryBytes(f, numbered(3)))
+	p := newParty(f, ecKey(f, elliptic.P256()))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var out bytes.Buffer
+		res, err := WriteFile(&out, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny)
+		if err != nil {
+			return
+		}
+		n := 0
+		if _, err := Parse(out.Bytes(), func(Entry) error { n++; return nil }); err != nil || n != res.Entries {
+			t.Errorf("%x: %d of %d entries, %v", in, n, res.Entries, err)
+		}
+	})
+}
