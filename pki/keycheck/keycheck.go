@@ -6,7 +6,8 @@
 //
 // Refuses: sizes, curves and algorithms that the rules do not name; even, prime, prime-power and smooth RSA moduli;
 // exponents outside 2^16+1 … 2^256-1; primes close together (Fermat); ROCA keys (CVE-2017-15361); points off their
-// curve or of small order; and keys on the weak-key lists that the operator configured.
+// curve or of small order; ECDSA keys whose private
+// number is tiny; and keys on the weak-key lists that the operator configured.
 //
 // The Debian weak keys (CVE-2008-0166) can only be recognised by list: they were made by a broken OpenSSL that no
 // longer exists, and current distributions no longer carry the lists. Bulkhead ships no list. ParseList reads those
@@ -130,6 +131,9 @@ func checkECDSA(k *ecdsa.PublicKey, allow Rules) error {
 	}
 	if _, err := k.ECDH(); err != nil {
 		return refuse("the ECDSA point is not on %s (SP 800-56A 5.6.2.3.3)", k.Curve.Params().Name).WithCause(err)
+	}
+	if smallPrivate(k) {
+		return refuse("the private key is so small that anybody finds it by counting (BR 6.1.1.3)")
 	}
 	return listed(allow.Lists, func(l *List) bool { return l.hasNumber(k.X.Bytes()) })
 }

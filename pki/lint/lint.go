@@ -148,15 +148,21 @@ func (l *Linter) Certificate(der []byte, set Set, at time.Time) ([]Finding, erro
 
 // Expected is Certificate with what the caller knows: issuer, names, key, URLs.
 func (l *Linter) Expected(der []byte, set Set, at time.Time, want Expect) ([]Finding, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil && l.byset[set].certificate != nil {
+		return nil, malformed("certificate", err)
+	}
+	return l.Parsed(cert, set, at, want)
+}
+
+// Parsed is Expected for a certificate that the caller has parsed with crypto/x509 already; the rules of the library parse
+// its bytes again with their own parser.
+func (l *Linter) Parsed(cert *x509.Certificate, set Set, at time.Time, want Expect) ([]Finding, error) {
 	r, ok := l.byset[set]
 	if !ok || set.isCRL() {
 		return nil, bulkhead.Faultf(bulkhead.KindInternal, "%q is no lint set for certificates", set)
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, malformed("certificate", err)
-	}
-	zcert, err := zx509.ParseCertificate(der)
+	zcert, err := zx509.ParseCertificate(cert.Raw)
 	if err != nil {
 		return nil, malformed("certificate", err)
 	}
@@ -164,8 +170,11 @@ func (l *Linter) Expected(der []byte, set Set, at time.Time, want Expect) ([]Fin
 		zcert.SelfSigned = true // zcrypto looks at the signature, which on a twin is a throw-away key's
 	}
 	var found []Finding
+	speaks := sourcesOf(zcert)
 	for _, lint := range r.certificate {
-		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcert, l.zconfig))
+		if result := execute(lint, zcert, speaks); result != nil {
+			found = appendForeign(found, lint.LintMetadata, result)
+		}
 	}
 	s := &subject{set: set, at: at, cert: cert, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"testing"
 
+	zx509 "github.com/zmap/zcrypto/x509"
+	zlint "github.com/zmap/zlint/v3/lint"
+
 	"bulkhead"
 	"bulkhead/pki/profile"
 )
@@ -86,6 +89,42 @@ func TestHousePasses(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestExecuteIsTheLibrarys: a rule run here says what it says when the library runs it, for each set's certificates held
+// against every rule that the library has.
+func TestExecuteIsTheLibrarys(t *testing.T) {
+	h := ecHierarchy(t)
+	compared := 0
+	for _, set := range certSets {
+		der, _ := h.twin(t, set, newEC().Public(), "localhost", "a.test", "10.0.0.1")
+		c := zparse(der)
+		is := sourcesOf(c)
+		for _, rule := range zlint.GlobalRegistry().CertificateLints().Lints() {
+			want, got := rule.Execute(c, zlint.NewEmptyConfig()), execute(rule, c, is)
+			if got == nil {
+				got = &zlint.LintResult{Status: want.Status}
+				if want.Status > zlint.NE {
+					t.Errorf("%s: %s says %v, here it was not run", set, rule.Name, want)
+				}
+			}
+			if got.Status != want.Status || got.Details != want.Details {
+				t.Errorf("%s: %s says %v, here %v", set, rule.Name, want, got)
+			}
+			compared++
+		}
+	}
+	if compared < 1000 {
+		t.Errorf("only %d comparisons", compared)
+	}
+}
+
+func zparse(der []byte) *zx509.Certificate {
+	c, err := zx509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 // TestPrivateNames: exactly the rules of Exclusions fall silent, and nothing else.
