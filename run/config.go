@@ -80,16 +80,29 @@ type Config struct {
 	// DefaultAuthority issues profiles that name none.
 	DefaultAuthority bulkhead.AuthorityID `yaml:"default_authority"`
 
-	ACME   ACME   `yaml:"acme"`
+	// ACME is what the ACME directory says of this house.
+	ACME ACME `yaml:"acme"`
+	// RateLimits bound what ACME clients may ask for; the embedded default has none.
+	RateLimits RateLimits `yaml:"rate_limits"`
+	// Perspectives look at names from elsewhere (BR 3.2.2.9): name, url, rir, token_file and certificate_file of each.
+	// None means that this process alone looks. Own names are not corroborated.
+	Perspectives []Perspective `yaml:"perspectives,omitempty"`
+	// Status is what the status service promises.
 	Status Status `yaml:"status"`
-	Log    Log    `yaml:"log"`
+	// Log is how the diagnostic log is written. Evidence is elsewhere.
+	Log Log `yaml:"log"`
 }
 
 // ACME is the directory's meta object (RFC 8555 section 7.1.1).
 type ACME struct {
-	TermsOfService string   `yaml:"terms_of_service,omitempty"`
-	Website        string   `yaml:"website,omitempty"`
-	CAAIdentities  []string `yaml:"caa_identities"`
+	// TermsOfService is a URL that new accounts must agree to; empty asks for no agreement.
+	TermsOfService string `yaml:"terms_of_service,omitempty"`
+	// Website is a URL for people who want to know about this house.
+	Website string `yaml:"website,omitempty"`
+	// CAAIdentities are the names by which CAA records permit this house (RFC 8659 section 4.2).
+	CAAIdentities []string `yaml:"caa_identities"`
+	// ExternalAccountRequired refuses new accounts without an external account key (bulkhead eab add).
+	ExternalAccountRequired bool `yaml:"external_account_required"`
 }
 
 // Status sets what the status service promises.
@@ -109,8 +122,10 @@ type Status struct {
 
 // Log says how the diagnostic log is written. Evidence is elsewhere.
 type Log struct {
-	Level  string `yaml:"level"`  // debug, info, warn, error
-	Format string `yaml:"format"` // text, json
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
 }
 
 // Duration is time.Duration with a YAML form like "36h" or "7d".
@@ -155,9 +170,10 @@ func DefaultConfig() Config {
 		ValidateHTTPPort: 80, ValidateTLSPort: 443, PrivateTargets: true,
 		OwnNames:       []string{"localhost", "*.localhost", "*.test", "*.internal", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
 		DefaultProfile: "tls-server", DefaultAuthority: "issuing-p256",
-		ACME:   ACME{CAAIdentities: []string{"bulkhead.internal"}},
-		Status: Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
-		Log:    Log{Level: "info", Format: "text"},
+		ACME:       ACME{CAAIdentities: []string{"bulkhead.internal"}},
+		RateLimits: defaultRateLimits(),
+		Status:     Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
+		Log:        Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -225,7 +241,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission())
 }
 
 func (c Config) checkStatus() error {

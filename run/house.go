@@ -67,21 +67,22 @@ type House struct {
 
 	delegateValidity time.Duration // see Options
 
-	store     Store
-	ring      keys.Ring
-	objects   *publish.Dir
-	signer    *signer.Signer
-	status    *status.Service
-	evidence  *evidence.Log
-	quorum    *quorum.Quorum
-	gate      *quorum.Gatekeeper
-	watch     *watch.Watch
-	edge      *edge.Edge
-	live      *liveSwitch // nil unless status.live
-	enroll    *enroll.Service
-	enrolment enroll.Config
-	profiles  []*profile.Profile
-	api       *console.API
+	store        Store
+	ring         keys.Ring
+	objects      *publish.Dir
+	signer       *signer.Signer
+	status       *status.Service
+	evidence     *evidence.Log
+	quorum       *quorum.Quorum
+	gate         *quorum.Gatekeeper
+	watch        *watch.Watch
+	edge         *edge.Edge
+	live         *liveSwitch // nil unless status.live
+	enroll       *enroll.Service
+	enrolment    enroll.Config
+	corroborator *dcv.Corroborator // nil without perspectives
+	profiles     []*profile.Profile
+	api          *console.API
 
 	closers []func() error // run in reverse order by Close
 }
@@ -312,10 +313,19 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: look, Profiles: h.profiles, Keys: &rules,
+	validator, err := h.perspectives(look, own)
+	if err != nil {
+		return err
+	}
+	secret, err := secretForExternalKeys(h.dir)
+	if err != nil {
+		return err
+	}
+	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
-		AccountURI: func(id string) string { return acme.AccountURL(h.address, id) },
-		Policy:     enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
+		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
+		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
+		Policy: enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
 	if h.enroll, err = enroll.New(h.enrolment); err != nil {
 		return err
 	}

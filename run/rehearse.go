@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"bulkhead"
 	"bulkhead/console"
@@ -69,6 +70,11 @@ type noOrderWrites struct {
 func (s noOrderWrites) CreateOrder(_ context.Context, o bulkhead.Order, _ []bulkhead.Authorization) error {
 	*s.order = o
 	return errRehearsal
+}
+
+// TakeRate looks and takes nothing.
+func (s noOrderWrites) TakeRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error) {
+	return s.PeekRate(ctx, now, charges)
 }
 
 func (noOrderWrites) AppendEvidence(context.Context, ...bulkhead.Evidence) ([]int64, error) {
