@@ -271,10 +271,7 @@ func (a *app) config() *cobra.Command {
 	var explain bool
 	check := &cobra.Command{Use: "check [FILE]", Short: "check the configuration and the profiles", Args: atMost(1, "one file, or none"), RunE: func(_ *cobra.Command, args []string) error {
 		if explain {
-			text, err := run.DefaultConfig().Marshal()
-			if err != nil {
-				return err
-			}
+			text := run.ExampleConfig()
 			return a.show(map[string]string{"defaults": string(text)}, "%s", text)
 		}
 		if len(args) == 1 {
@@ -293,7 +290,7 @@ func (a *app) config() *cobra.Command {
 		}
 		return a.show(map[string]any{"file": filepath.Join(a.opts.Dir, run.ConfigFile), "profiles": n, "result": "ok"}, "%s and %d profiles: ok", filepath.Join(a.opts.Dir, run.ConfigFile), n)
 	}}
-	check.Flags().BoolVar(&explain, "explain", false, "print every key with its default")
+	check.Flags().BoolVar(&explain, "explain", false, "print every key with its default and its meaning")
 	c.AddCommand(check)
 	return c
 }

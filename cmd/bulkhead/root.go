@@ -76,7 +76,7 @@ func wantsJSON(args []string) bool {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "bulkhead", Short: "a certificate authority built for its worst day", SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours is completion()
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return bulkhead.NewFault(bulkhead.KindUsage, err.Error()).WithHint(c.CommandPath() + " --help")
@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.opts.CACert, "cacert", env("BULKHEAD_CACERT", ""), "trust anchor of the server (default: read from the data directory)")
 	f.StringVar(&a.opts.OperatorKey, "operator-key", env("BULKHEAD_OPERATOR_KEY", ""), "operator key file (default: operator/operator-1.key in the data directory)")
 	a.opts.Token = secretEnv("BULKHEAD_TOKEN")
-	for _, c := range []*cobra.Command{a.up(), a.issue(), a.cert(), a.change(), a.hierarchy(), a.profile(), a.operator(), a.approve(), a.account(), a.alarms(), a.doctor(), a.fsck(), a.config(), a.versionCmd()} {
+	for _, c := range []*cobra.Command{a.up(), a.issue(), a.cert(), a.change(), a.hierarchy(), a.profile(), a.operator(), a.approve(), a.account(), a.alarms(), a.doctor(), a.fsck(), a.config(), a.completion(), a.man(), a.versionCmd()} {
 		root.AddCommand(c)
 	}
 	a.noArgsMeansHelp(root)
