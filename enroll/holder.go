@@ -172,6 +172,13 @@ func (s *Service) approvedOrder(ctx context.Context, h Holder, req OrderRequest)
 	if len(subs) > 0 {
 		return o, s.stale(ctx, h, subs, "an operator approves the names again with: bulkhead cert renew "+h.Certificate.Serial.String())
 	}
+	if o.Replaces == (bulkhead.CertificateRef{}) {
+		// The house is free of limits, whoever holds one of its certificates is not: what renews a
+		// certificate for the second time counts as a new one.
+		if err := s.take(ctx, s.certificateCharges(h.Account.ID, o.Identifiers)); err != nil {
+			return o, err
+		}
+	}
 	if err := s.cfg.Store.CreateOrder(ctx, o, fresh); err != nil {
 		return o, err
 	}

@@ -201,6 +201,25 @@ func TestApprovalAges(t *testing.T) {
 	h.curl("simplereenroll", join(with("two"), h.request("three", "one.internal"))...).want(t, 403, "next: an operator approves the names again with: bulkhead cert renew")
 }
 
+// TestRenewalsAreLimited: one renewal of a certificate is free, more of the same certificate are new ones.
+func TestRenewalsAreLimited(t *testing.T) {
+	h := newHouse(t, func(c *enroll.Config) {
+		c.Rates.Rates = map[enroll.LimitName]enroll.Rate{enroll.CertificatesPerSet: {Count: 1, Per: 24 * time.Hour}}
+	})
+	_, user := h.token(true)
+	h.enrolled("simpleenroll", "one", join(user, h.request("one", "one.internal"))...)
+	for _, name := range []string{"two", "three"} {
+		h.enrolled("simplereenroll", name, join(with("one"), h.request(name, "one.internal"))...)
+	}
+	before := h.issuedRows()
+	a := h.curl("simplereenroll", join(with("one"), h.request("four", "one.internal"))...)
+	a.want(t, http.StatusTooManyRequests, "next: wait as long as Retry-After says")
+	if a.header["retry-after"] == "" || h.issuedRows() != before {
+		t.Errorf("%v", a.header)
+	}
+	h.enrolled("simplereenroll", "five", join(with("three"), h.request("five", "one.internal"))...)
+}
+
 // TestPending: an order that takes long is answered 202, and the same request repeated gets its certificate.
 func TestPending(t *testing.T) {
 	h := newHouse(t, func(c *enroll.Config) {
