@@ -227,9 +227,9 @@ func TestFailureTableOfPublication(t *testing.T) {
 func TestNeverBackInPublic(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	refs := h.issue(caA, 60)
+	refs := h.issue(caA, 34)
 	last := h.head()
-	for i := range 50 {
+	for i := range 34 {
 		f := revocationWrites[i%len(revocationWrites)]
 		f.mute = i%3 == 0
 		hit := h.plantFault(f)

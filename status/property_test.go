@@ -12,7 +12,7 @@ import (
 )
 
 // hierarchies is how many hierarchies the property test draws unless -rapid.checks says another number.
-const hierarchies = "8"
+const hierarchies = "6"
 
 // TestRevocationChangesExactlyOne is promise P1: in random hierarchies, with cross-certificates and with twins of every
 // kind, revoking one certificate changes what the world hears of exactly that one. Twins are authorities with the same
