@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -27,11 +28,15 @@ func (s *Signer) authority(ctx context.Context, id bulkhead.AuthorityID) (*autho
 	if err := id.Check(); err != nil {
 		return nil, err
 	}
-	rec, err := s.cfg.Store.Authority(ctx, id)
-	if err != nil {
-		return nil, hinted(err, "choose one of: bulkhead hierarchy show")
+	a, err := s.lookups.do(ctx.Done(), id)
+	if errors.Is(err, errNotTaken) {
+		return nil, unavailable("the request was given up", ctx.Err())
 	}
-	return s.known(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	copied := *a
+	return &copied, nil
 }
 
 func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority, error) {

@@ -23,13 +23,13 @@ type completion struct {
 
 // flushReservations commits one batch of intents. When the commit as a whole fails its outcome is unknown: nobody may
 // sign, and Recover abandons what was kept.
-func (s *Signer) flushReservations(items []bulkhead.Reservation) []outcome {
+func (s *Signer) flushReservations(items []bulkhead.Reservation) []outcome[int64] {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	seqs, errs, err := s.cfg.Store.Reserve(ctx, items)
 	if err != nil {
 		s.cfg.Log.Error("intents could not be made durable; nothing is signed", slog.Int("count", len(items)), slog.String("error", err.Error()))
-		return same(len(items), unavailable("the intent to sign could not be made durable", err))
+		return failed[int64](len(items), unavailable("the intent to sign could not be made durable", err))
 	}
 	return outcomes(len(items), seqs, errs)
 }
@@ -37,7 +37,7 @@ func (s *Signer) flushReservations(items []bulkhead.Reservation) []outcome {
 // flushCompletions commits one batch of signed certificates. After the commit the block list is asked once more: a key
 // blocked between reservation and outcome may have been missed by the revocations that followed the block, so its
 // certificate is not handed out and the log says that it must be revoked.
-func (s *Signer) flushCompletions(items []completion) []outcome {
+func (s *Signer) flushCompletions(items []completion) []outcome[int64] {
 	plain := make([]bulkhead.Completion, len(items))
 	hashes := make([]bulkhead.Hash, len(items))
 	for i, it := range items {
@@ -45,14 +45,14 @@ func (s *Signer) flushCompletions(items []completion) []outcome {
 	}
 	seqs, errs, err := s.complete(plain)
 	if err != nil {
-		return same(len(items), unavailable("the certificate could not be made durable and was not handed out", err))
+		return failed[int64](len(items), unavailable("the certificate could not be made durable and was not handed out", err))
 	}
 	out := outcomes(len(items), seqs, errs)
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	blocked, err := s.cfg.Store.BlockedKeys(ctx, hashes...)
 	if err != nil {
-		return same(len(items), unavailable("the list of blocked keys could not be read after signing", err))
+		return failed[int64](len(items), unavailable("the list of blocked keys could not be read after signing", err))
 	}
 	for _, b := range blocked {
 		for i, it := range items {
@@ -80,14 +80,14 @@ func (s *Signer) complete(items []bulkhead.Completion) (seqs []int64, errs []err
 	return nil, nil, err
 }
 
-func outcomes(n int, seqs []int64, errs []error) []outcome {
-	out := make([]outcome, n)
+func outcomes(n int, seqs []int64, errs []error) []outcome[int64] {
+	out := make([]outcome[int64], n)
 	for i := range out {
 		switch {
 		case i < len(errs) && errs[i] != nil:
 			out[i].err = errs[i]
 		case i < len(seqs) && seqs[i] > 0:
-			out[i].seq = seqs[i]
+			out[i].value = seqs[i]
 		default:
 			out[i].err = bulkhead.NewFault(bulkhead.KindInternal, "the store did not say what became of a commit")
 		}
@@ -95,8 +95,9 @@ func outcomes(n int, seqs []int64, errs []error) []outcome {
 	return out
 }
 
-func same(n int, err error) []outcome {
-	out := make([]outcome, n)
+// failed is the same error for everybody.
+func failed[R any](n int, err error) []outcome[R] {
+	out := make([]outcome[R], n)
 	for i := range out {
 		out[i].err = err
 	}

@@ -5,63 +5,64 @@ import (
 	"time"
 )
 
-// group is a group commit: one goroutine takes everything that waits, commits it at once and answers each caller. An
+// group is a group commit, or one look for many who ask the same: one goroutine takes everything that waits, commits it at once and answers each caller. An
 // idle group commits a lone item without delay; while it commits, the next ones gather.
 //
 // The channel has no buffer: an item is either with its caller or in a batch, never in between. A caller whose item was
 // taken always gets that batch's outcome.
-type group[T any] struct {
-	in      chan waiting[T]
+type group[T, R any] struct {
+	in      chan waiting[T, R]
 	size    int
 	delay   time.Duration
-	flush   func([]T) []outcome
+	flush   func([]T) []outcome[R]
 	callers atomic.Int64 // callers inside do
 	stop    chan struct{}
 	stopped chan struct{}
 }
 
-type waiting[T any] struct {
+type waiting[T, R any] struct {
 	item T
-	done chan outcome // capacity 1
+	done chan outcome[R] // capacity 1
 }
 
-type outcome struct {
-	seq int64
-	err error
+type outcome[R any] struct {
+	value R
+	err   error
 }
 
-func newGroup[T any](size int, delay time.Duration, flush func([]T) []outcome) *group[T] {
-	g := &group[T]{in: make(chan waiting[T]), size: size, delay: delay, flush: flush, stop: make(chan struct{}), stopped: make(chan struct{})}
+func newGroup[T, R any](size int, delay time.Duration, flush func([]T) []outcome[R]) *group[T, R] {
+	g := &group[T, R]{in: make(chan waiting[T, R]), size: size, delay: delay, flush: flush, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go g.run()
 	return g
 }
 
 // do hands item over and waits for its commit. cancel gives up only while the item is still the caller's; the error is
 // then errNotTaken or errClosed and nothing happened to the item.
-func (g *group[T]) do(cancel <-chan struct{}, item T) (int64, error) {
+func (g *group[T, R]) do(cancel <-chan struct{}, item T) (R, error) {
+	var none R
 	g.callers.Add(1)
 	defer g.callers.Add(-1)
-	w := waiting[T]{item, make(chan outcome, 1)}
+	w := waiting[T, R]{item, make(chan outcome[R], 1)}
 	select {
 	case g.in <- w:
 	case <-cancel:
-		return 0, errNotTaken
+		return none, errNotTaken
 	case <-g.stop:
-		return 0, errClosed()
+		return none, errClosed()
 	}
 	o := <-w.done
-	return o.seq, o.err
+	return o.value, o.err
 }
 
-func (g *group[T]) close() {
+func (g *group[T, R]) close() {
 	close(g.stop)
 	<-g.stopped
 }
 
-func (g *group[T]) run() {
+func (g *group[T, R]) run() {
 	defer close(g.stopped)
 	for {
-		var batch []waiting[T]
+		var batch []waiting[T, R]
 		select {
 		case w := <-g.in:
 			batch = g.gather(w)
@@ -79,8 +80,8 @@ func (g *group[T]) run() {
 }
 
 // gather takes who waits already, and with a delay waits for those who are on their way.
-func (g *group[T]) gather(first waiting[T]) []waiting[T] {
-	batch := []waiting[T]{first}
+func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
+	batch := []waiting[T, R]{first}
 	for len(batch) < g.size {
 		select {
 		case w := <-g.in:

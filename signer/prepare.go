@@ -236,7 +236,7 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 	row := bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: d.authority.ID, Serial: serial}, Kind: d.kind, State: bulkhead.Reserved,
 		Profile: d.profile, Names: d.names, KeyHash: keycheck.SPKIHash(d.spki), AccountID: d.accountID, OrderID: d.orderID,
 		Shard: shard, ReservedAt: now, Replaces: d.replaces}
-	twin, err := s.twin(d.authority, template, d.pub, d.set, s.expect(d, row), now)
+	twin, err := s.twin(d.authority, template, d.spki, d.set, s.expect(d, row), now)
 	if err != nil {
 		return nil, err
 	}

@@ -68,8 +68,10 @@ type Signer struct {
 
 	authorities sync.Map // bulkhead.AuthorityID → *authority as parsed last
 
-	reserves  *group[bulkhead.Reservation]
-	completes *group[completion]
+	reserves  *group[bulkhead.Reservation, int64]
+	completes *group[completion, int64]
+	blocks    *group[bulkhead.Hash, struct{}]
+	lookups   *group[bulkhead.AuthorityID, *authority]
 
 	mu     sync.Mutex // guards closed, live, crlNumbers and delegateLocks
 	closed bool
@@ -123,6 +125,8 @@ func New(c Config) (*Signer, error) {
 	}
 	s.reserves = newGroup(c.GroupSize, c.GroupDelay, s.flushReservations)
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)
+	s.blocks = newGroup(c.GroupSize, 0, s.flushBlocks)
+	s.lookups = newGroup(c.GroupSize, 0, s.flushLookups)
 	return s, nil
 }
 
@@ -161,6 +165,8 @@ func (s *Signer) Close() error {
 	if !was {
 		s.reserves.close()
 		s.completes.close()
+		s.blocks.close()
+		s.lookups.close()
 	}
 	return nil
 }

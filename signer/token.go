@@ -91,15 +91,3 @@ func (s *Signer) finish(ctx context.Context, t *ticket, der []byte) (bulkhead.Is
 	row.State, row.OutcomeSeq = bulkhead.Issued, seq
 	return bulkhead.IssuedCertificate{Certificate: row, DER: der, Chain: t.authority.chain()}, nil
 }
-
-// notBlocked asks the record whether a key may be certified (P10).
-func (s *Signer) notBlocked(ctx context.Context, key bulkhead.Hash) error {
-	blocked, err := s.cfg.Store.BlockedKeys(ctx, key)
-	if err != nil {
-		return unavailable("the list of blocked keys cannot be read", err)
-	}
-	if len(blocked) > 0 {
-		return blockedKey()
-	}
-	return nil
-}

@@ -1,0 +1,58 @@
+package signer
+
+import (
+	"context"
+	"errors"
+
+	"bulkhead"
+)
+
+// notBlocked asks the record whether a key may be certified (P10). Who asks at the same time is answered by one query,
+// which begins after the last of them has asked.
+func (s *Signer) notBlocked(ctx context.Context, key bulkhead.Hash) error {
+	_, err := s.blocks.do(ctx.Done(), key)
+	if errors.Is(err, errNotTaken) {
+		return unavailable("the request was given up", ctx.Err())
+	}
+	return err
+}
+
+func (s *Signer) flushBlocks(keys []bulkhead.Hash) []outcome[struct{}] {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	blocked, err := s.cfg.Store.BlockedKeys(ctx, keys...)
+	if err != nil {
+		return failed[struct{}](len(keys), unavailable("the list of blocked keys cannot be read", err))
+	}
+	out := make([]outcome[struct{}], len(keys))
+	for _, b := range blocked {
+		for i, k := range keys {
+			if k == b.KeyHash {
+				out[i].err = blockedKey()
+			}
+		}
+	}
+	return out
+}
+
+// flushLookups reads each authority that somebody asked for once.
+func (s *Signer) flushLookups(ids []bulkhead.AuthorityID) []outcome[*authority] {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	seen := map[bulkhead.AuthorityID]outcome[*authority]{}
+	out := make([]outcome[*authority], len(ids))
+	for i, id := range ids {
+		o, known := seen[id]
+		if !known {
+			rec, err := s.cfg.Store.Authority(ctx, id)
+			if err != nil {
+				o.err = hinted(err, "choose one of: bulkhead hierarchy show")
+			} else {
+				o.value, o.err = s.known(ctx, rec)
+			}
+			seen[id] = o
+		}
+		out[i] = o
+	}
+	return out
+}
