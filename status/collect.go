@@ -24,6 +24,9 @@ func (s *Service) collect(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	if s.busy() {
+		return nil // a refresh puts objects that no head names yet
+	}
 	keep := s.cfg.Policy.KeepObjects
 	if since := now.Sub(s.collected); since >= 0 && since < keep/8 {
 		return nil
@@ -68,6 +71,13 @@ func (s *Service) collect(ctx context.Context) error {
 		return true
 	})
 	return nil
+}
+
+// busy reports whether a refresh is under way. None begins while mu is held by another.
+func (s *Service) busy() bool {
+	busy := false
+	s.refreshing.Range(func(any, any) bool { busy = true; return false })
+	return busy
 }
 
 func (s *Service) delete(ctx context.Context, o publish.Info) error {
