@@ -138,6 +138,22 @@ func testReplaces(t *testing.T, open Open) {
 	third.Replaces = ref(1)
 	wantKind(t, s.CreateOrder(ctx, third, nil), bulkhead.KindAlreadyReplaced)
 
+	// An order that ran out of time claims nothing; one that is being signed keeps its claim.
+	for i, state := range []bulkhead.OrderState{bulkhead.OrderPending, bulkhead.OrderReady, bulkhead.OrderProcessing} {
+		late, next := order("late-"+string(state)), order("next-"+string(state))
+		late.State, late.Replaces, next.Replaces = state, ref(10+i), ref(10+i)
+		ok(t, s.CreateOrder(ctx, late, nil))
+		next.CreatedAt = late.ExpiresAt.Add(-time.Second)
+		wantKind(t, s.CreateOrder(ctx, next, nil), bulkhead.KindAlreadyReplaced)
+		next.CreatedAt = late.ExpiresAt.Add(time.Second)
+		if state == bulkhead.OrderProcessing {
+			wantKind(t, s.CreateOrder(ctx, next, nil), bulkhead.KindAlreadyReplaced)
+			continue
+		}
+		ok(t, s.CreateOrder(ctx, next, nil))
+		equal(t, value(s.Order(ctx, late.ID))(t).State, bulkhead.OrderInvalid)
+	}
+
 	// Of many at once, one wins.
 	third.Replaces = ref(2)
 	errs := race(8, func(i int) error {

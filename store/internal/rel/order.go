@@ -40,6 +40,15 @@ func (s *Store) CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkh
 				return err
 			}
 		}
+		if o.Replaces != (bulkhead.CertificateRef{}) {
+			// An order that ran out of time is invalid, also when nobody has looked at it since: it claims nothing.
+			_, err := exec(ctx, t, `UPDATE orders SET state = 'invalid', problem = $1 WHERE replaces_issuer = $2 AND replaces_serial = $3
+				AND state IN ('pending', 'ready') AND expires_at < $4`, problemArg(bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order")),
+				string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), unix(o.CreatedAt))
+			if err != nil {
+				return err
+			}
+		}
 		n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
 			o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
