@@ -38,7 +38,7 @@ func openHouse(t *testing.T) *house {
 	cfg := run.DefaultConfig()
 	// Where nothing listens: CAA of the own names falls to "exempt" at once.
 	cfg.Resolver = "127.0.0.1:1"
-	if _, err := run.FirstStart(t.Context(), dir, cfg, []byte("passphrase")); err != nil {
+	if _, err := run.FirstStart(t.Context(), dir, cfg, nil); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := run.LoadConfig(dir)
