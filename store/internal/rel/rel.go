@@ -26,6 +26,8 @@ type Dialect struct {
 	ForUpdate string
 	// Arrays says that a column of values can be bound to one parameter, so that one statement writes many rows.
 	Arrays bool
+	// Prepares says that statements are prepared once per connection and kept. Not where the driver does so itself.
+	Prepares bool
 	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, malformed for text that
 	// the engine cannot hold, unavailable for a database that is away or busy, internal for the rest.
 	Classify func(error) bulkhead.Kind
@@ -44,7 +46,7 @@ type Config struct {
 
 // Store implements the ports of the compartments over one database. Safe for concurrent use.
 type Store struct {
-	writer, reader *sql.DB
+	writer, reader *pool
 	dialect        Dialect
 	commit         func(op string, commit func() error) error
 }
@@ -54,7 +56,10 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
 		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
 	}
-	s := &Store{writer: cfg.Writer, reader: cfg.Reader, dialect: cfg.Dialect, commit: cfg.CommitHook}
+	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook}
+	if s.reader = s.writer; cfg.Reader != cfg.Writer {
+		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
+	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }
 	}
@@ -72,7 +77,7 @@ func (s *Store) Close() error {
 
 // Ping reports whether the database answers: nil, or KindUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
-	for _, db := range []*sql.DB{s.reader, s.writer} {
+	for _, db := range []*pool{s.reader, s.writer} {
 		if err := db.PingContext(ctx); err != nil {
 			return s.fault("Ping", err)
 		}

@@ -12,6 +12,8 @@ import (
 // tx is one write transaction.
 type tx struct {
 	*sql.Tx
+	pool    *pool
+	missed  []string // texts to prepare when it is over
 	dialect *Dialect
 	head    *evidenceHead // set once this transaction holds the evidence head
 }
@@ -39,8 +41,9 @@ func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence,
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
-	defer raw.Rollback() // after a commit this does nothing
-	t := &tx{Tx: raw, dialect: &s.dialect}
+	t := &tx{Tx: raw, pool: s.writer, dialect: &s.dialect}
+	defer t.keep(context.WithoutCancel(ctx))
+	defer raw.Rollback() // after a commit this does nothing; before keep, which may need the connection
 	if len(leaves) > 0 {
 		if err := t.lockEvidence(ctx); err != nil {
 			return nil, s.fault(op, err)
@@ -164,11 +167,14 @@ func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
 		_, err := t.ExecContext(ctx, s.many, args...)
 		return err
 	}
-	st, err := t.PrepareContext(ctx, s.each)
-	if err != nil {
-		return err
+	st := t.statement(ctx, s.each)
+	if st == nil {
+		var err error
+		if st, err = t.PrepareContext(ctx, s.each); err != nil {
+			return err
+		}
+		defer st.Close()
 	}
-	defer st.Close()
 	for row := range n {
 		for i, c := range columns {
 			args[i] = c.at(row)

@@ -1,0 +1,111 @@
+package rel
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+)
+
+// maxPrepared bounds the statements kept: the texts of this package, with lists of several lengths.
+const maxPrepared = 512
+
+// pool is a database with its statements prepared once, where the dialect wants that. Parsing the SQL costs SQLite more
+// than running it.
+type pool struct {
+	*sql.DB
+	prepares bool
+
+	mu    sync.RWMutex
+	stmts map[string]*sql.Stmt
+}
+
+func newPool(db *sql.DB, prepares bool) *pool {
+	return &pool{DB: db, prepares: prepares, stmts: map[string]*sql.Stmt{}}
+}
+
+// prepared is the statement of a text, nil when there is none yet.
+func (p *pool) prepared(query string) *sql.Stmt {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.stmts[query]
+}
+
+// prepare keeps the statement of a text; nil when it cannot, or when there are too many.
+func (p *pool) prepare(ctx context.Context, query string) *sql.Stmt {
+	if st := p.prepared(query); st != nil || !p.prepares {
+		return st
+	}
+	st, err := p.PrepareContext(ctx, query)
+	if err != nil {
+		return nil // whoever runs the text gets the error
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if was := p.stmts[query]; was != nil || len(p.stmts) >= maxPrepared {
+		st.Close()
+		return was
+	}
+	p.stmts[query] = st
+	return st
+}
+
+func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if st := p.prepare(ctx, query); st != nil {
+		return st.ExecContext(ctx, args...)
+	}
+	return p.DB.ExecContext(ctx, query, args...)
+}
+
+func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if st := p.prepare(ctx, query); st != nil {
+		return st.QueryContext(ctx, args...)
+	}
+	return p.DB.QueryContext(ctx, query, args...)
+}
+
+func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if st := p.prepare(ctx, query); st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
+	return p.DB.QueryRowContext(ctx, query, args...)
+}
+
+// statement is the prepared form of a text inside the transaction. A text that comes for the first time is run as it is
+// and prepared after the transaction, whose connection may be the only one.
+func (t *tx) statement(ctx context.Context, query string) *sql.Stmt {
+	if st := t.pool.prepared(query); st != nil {
+		return t.Tx.StmtContext(ctx, st)
+	}
+	if t.pool.prepares {
+		t.missed = append(t.missed, query)
+	}
+	return nil
+}
+
+func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if st := t.statement(ctx, query); st != nil {
+		return st.ExecContext(ctx, args...)
+	}
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if st := t.statement(ctx, query); st != nil {
+		return st.QueryContext(ctx, args...)
+	}
+	return t.Tx.QueryContext(ctx, query, args...)
+}
+
+func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if st := t.statement(ctx, query); st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
+	return t.Tx.QueryRowContext(ctx, query, args...)
+}
+
+// keep prepares what the transaction ran unprepared; call it when the transaction is over.
+func (t *tx) keep(ctx context.Context) {
+	for _, query := range t.missed {
+		t.pool.prepare(ctx, query)
+	}
+}
