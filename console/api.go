@@ -29,6 +29,7 @@ type Config struct {
 	Replies   Replies
 	Profiles  Profiles
 	Rehearsal Rehearsal
+	Admission Admission
 	Version   string
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -48,7 +49,7 @@ type API struct {
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
 	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
-		cfg.Replies == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
+		cfg.Replies == nil || cfg.Admission == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {

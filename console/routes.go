@@ -23,6 +23,7 @@ func (a *API) routes() {
 	a.authorityRoutes()
 	a.peopleRoutes()
 	a.changeRoutes()
+	a.admissionRoutes()
 }
 
 func (a *API) certificateRoutes() {
