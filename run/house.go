@@ -381,16 +381,19 @@ func (h *House) Start(ctx context.Context) error {
 
 // Run does the work of every role until ctx ends. It calls ready once every role answers.
 func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
-	if err := h.Start(ctx); err != nil {
-		return err
+	// What was published before is served again at once, whatever keeps the other roles from starting (promise P8).
+	if err := h.edge.Refresh(ctx); err != nil {
+		h.log.WarnContext(ctx, "nothing is published yet, or it cannot be read", slog.String("error", err.Error()))
 	}
 	front, err := h.listen(ctx)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	started := make(chan struct{})
 	for name, role := range map[string]func(context.Context) error{
-		"status": h.status.Run, "evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run, "live": h.runLive,
+		"status":   func(ctx context.Context) error { return h.runStatus(ctx, started) },
+		"evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run, "live": h.runLive,
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
 		"signer": h.sweep,
 		"front":  front.Run,
@@ -403,6 +406,11 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 		})
 	}
 	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-started:
+		}
 		if err := ready(front.Ready()); err != nil {
 			return err
 		}
@@ -410,6 +418,28 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// restartStatus is how long the status service rests when it could not start.
+const restartStatus = 5 * time.Second
+
+// runStatus starts the status service, as often as it takes, and runs it. started is closed once every authority has its
+// CRLs and answers in public.
+func (h *House) runStatus(ctx context.Context, started chan<- struct{}) error {
+	for {
+		err := h.Start(ctx)
+		if err == nil {
+			break
+		}
+		h.log.ErrorContext(ctx, "status could not start; what is published is served, nothing new is", slog.String("error", err.Error()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartStatus):
+		}
+	}
+	close(started)
+	return h.status.Run(ctx)
 }
 
 // sweepEvery is how often reservations that nobody holds any more are looked for.

@@ -234,7 +234,7 @@ func TestReference(t *testing.T) {
 	if bytes.Equal(loud, example(all)) {
 		t.Error("no key is commented out")
 	}
-	if c, err = ParseConfig(loud); err != nil {
+	if _, err = ParseConfig(loud); err != nil {
 		t.Errorf("a key of the example is not read: %v", err)
 	}
 	for _, k := range SettingKeys() {
