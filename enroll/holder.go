@@ -106,7 +106,7 @@ func (s *Service) ReenrollWithCertificate(ctx context.Context, h Holder, up Uplo
 		if err != nil {
 			return none, err
 		}
-		ev := bulkhead.Evidence{Kind: bulkhead.EvAccount, At: s.now(), Actor: accountActor(h.Account.ID), Ref: h.Account.ID, KeyHash: h.Certificate.KeyHash,
+		ev := bulkhead.Evidence{Kind: bulkhead.EvAccount, At: s.now(), Actor: accountActor(h.Account.ID), Ref: h.Account.ID,
 			Detail: clip("order " + o.ID + " placed with certificate " + h.Certificate.CertificateRef.String() + " and its key")}
 		if _, err := s.cfg.Store.AppendEvidence(ctx, ev); err != nil {
 			return none, err

@@ -201,6 +201,34 @@ func TestApprovalAges(t *testing.T) {
 	h.curl("simplereenroll", join(with("two"), h.request("three", "one.internal"))...).want(t, 403, "next: an operator approves the names again with: bulkhead cert renew")
 }
 
+// TestOwnNamesShrink: a name that is no longer the house's is not renewed on an old word.
+func TestOwnNamesShrink(t *testing.T) {
+	h := newHouse(t)
+	_, user := h.token(true)
+	h.enrolled("simpleenroll", "one", join(user, h.request("one", "one.internal"))...)
+	var err error
+	h.cfg.Policy.OwnNames, err = enroll.ParseNameSet("*.test")
+	ok(t, err)
+	h.serve(h.cfg)
+	h.curl("simplereenroll", join(with("one"), h.request("two", "one.internal"))...).want(t, 400, "own names")
+}
+
+// TestIssuerChanges: after a rotation the successor renews; under a revoked authority nobody authenticates.
+func TestIssuerChanges(t *testing.T) {
+	h := newHouse(t)
+	_, user := h.token(true)
+	h.enrolled("simpleenroll", "one", join(user, h.request("one", "one.internal"))...)
+	next := h.authority("issuing-next")
+	h.state(issuingCA, bulkhead.AuthorityRetired, "issuing-next")
+	h.pem("issuing.pem", "CERTIFICATE", next.Raw)
+	x := h.enrolled("simplereenroll", "two", join(with("one"), h.request("two", "one.internal"))...)
+	if h.row(x).Issuer != "issuing-next" {
+		t.Errorf("issued by %s", h.row(x).Issuer)
+	}
+	h.state(issuingCA, bulkhead.AuthorityRevoked, "issuing-next")
+	h.curl("simplereenroll", join(with("one"), h.request("three", "one.internal"))...).want(t, 401, "authority in office")
+}
+
 // TestRenewalsAreLimited: one renewal of a certificate is free, more of the same certificate are new ones.
 func TestRenewalsAreLimited(t *testing.T) {
 	h := newHouse(t, func(c *enroll.Config) {

@@ -78,10 +78,12 @@ type house struct {
 	t       testing.TB
 	dir     string
 	store   *sqlite.Store
+	ring    keys.Ring
 	signer  *signer.Signer
 	status  *status.Service
 	issuer  *slow
 	svc     *enroll.Service
+	cfg     enroll.Config
 	root    *x509.Certificate
 	rootKey *ecdsa.PrivateKey
 	issuing *x509.Certificate
@@ -102,36 +104,46 @@ func newHouse(t testing.TB, change ...func(*enroll.Config)) *house {
 	ok(t, err)
 	ring, err := keys.OpenFileRing(keys.Config{Dir: filepath.Join(h.dir, "keys"), IdentityFile: filepath.Join(h.dir, "identity")})
 	ok(t, err)
-	h.hierarchy(ring)
-	h.open(ring)
+	h.ring = ring
+	h.hierarchy()
+	h.open()
 	h.issuer = &slow{Issuer: h.signer}
 	cfg := enroll.Config{Store: h.store, Issuer: h.issuer, Revoker: h.status, Validator: seen{}, Profiles: profile.Builtin(),
 		DefaultProfile: "tls-server", Now: h.now, Rand: rand.Reader}
 	for _, f := range change {
 		f(&cfg)
 	}
-	h.svc, err = enroll.New(cfg)
-	ok(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = h.svc.Close(ctx)
-	})
-	handler, err := est.New(est.Config{Service: h.svc, DefaultProfile: "tls-server"})
-	ok(t, err)
-	server := httptest.NewUnstartedServer(handler)
-	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	h.base = server.URL + "/.well-known/est"
-	h.pem("tls.pem", "CERTIFICATE", server.Certificate().Raw)
+	h.serve(cfg)
 	h.pem("root.pem", "CERTIFICATE", h.root.Raw)
 	h.pem("issuing.pem", "CERTIFICATE", h.issuing.Raw)
 	return h
 }
 
+// serve opens service and surface over the record, as another process might.
+func (h *house) serve(cfg enroll.Config) {
+	h.t.Helper()
+	h.cfg = cfg
+	var err error
+	h.svc, err = enroll.New(cfg)
+	ok(h.t, err)
+	svc := h.svc
+	h.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = svc.Close(ctx)
+	})
+	handler, err := est.New(est.Config{Service: h.svc, DefaultProfile: "tls-server"})
+	ok(h.t, err)
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	h.t.Cleanup(server.Close)
+	h.base = server.URL + "/.well-known/est"
+	h.pem("tls.pem", "CERTIFICATE", server.Certificate().Raw)
+}
+
 // hierarchy makes a root and an issuing authority.
-func (h *house) hierarchy(ring keys.Ring) {
+func (h *house) hierarchy() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ok(h.t, err)
 	h.rootKey = key
@@ -142,33 +154,45 @@ func (h *house) hierarchy(ring keys.Ring) {
 	ok(h.t, err)
 	h.root, err = x509.ParseCertificate(der)
 	ok(h.t, err)
-	uri, pub, err := ring.Generate(h.t.Context(), string(issuingCA), keys.P256)
+	ok(h.t, h.store.PutAuthority(h.t.Context(), bulkhead.Authority{ID: "root", Kind: bulkhead.RootAuthority, State: bulkhead.AuthorityRetired,
+		Subject: h.root.RawSubject, SPKI: h.root.RawSubjectPublicKeyInfo, Certificate: h.root.Raw, Shards: 1, CreatedAt: h.now()}))
+	h.issuing = h.authority(issuingCA)
+}
+
+// authority makes an issuing authority under the root.
+func (h *house) authority(id bulkhead.AuthorityID) *x509.Certificate {
+	h.t.Helper()
+	uri, pub, err := h.ring.Generate(h.t.Context(), string(id), keys.P256)
 	ok(h.t, err)
-	tmpl, err = profile.Issuing(profile.House{Subject: pkix.Name{Organization: []string{"Test"}, CommonName: "Test Issuing"}, PublicKey: pub.Public(),
+	tmpl, err := profile.Issuing(profile.House{Subject: pkix.Name{Organization: []string{"Test"}, CommonName: "Test " + string(id)}, PublicKey: pub.Public(),
 		Serial: randomSerial(h.t), Now: h.now().Add(-time.Hour), Validity: 1000 * 24 * time.Hour, Parent: h.root, ParentID: "root",
 		URLs: profile.URLs{Base: "http://status.test"}})
 	ok(h.t, err)
-	der, err = x509.CreateCertificate(rand.Reader, tmpl, h.root, pub.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, h.root, pub.Public(), h.rootKey)
 	ok(h.t, err)
-	h.issuing, err = x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(der)
 	ok(h.t, err)
-	for _, a := range []bulkhead.Authority{
-		{ID: "root", Kind: bulkhead.RootAuthority, State: bulkhead.AuthorityRetired, Subject: h.root.RawSubject, SPKI: h.root.RawSubjectPublicKeyInfo, Certificate: h.root.Raw, Shards: 1},
-		{ID: issuingCA, Kind: bulkhead.IssuingAuthority, State: bulkhead.AuthorityActive, Parent: "root", Subject: h.issuing.RawSubject,
-			SPKI: h.issuing.RawSubjectPublicKeyInfo, Certificate: der, Chain: [][]byte{h.root.Raw}, KeyURI: uri, Shards: 1},
-	} {
-		a.CreatedAt = h.now()
-		ok(h.t, h.store.PutAuthority(h.t.Context(), a))
-	}
+	ok(h.t, h.store.PutAuthority(h.t.Context(), bulkhead.Authority{ID: id, Kind: bulkhead.IssuingAuthority, State: bulkhead.AuthorityActive, Parent: "root",
+		Subject: cert.RawSubject, SPKI: cert.RawSubjectPublicKeyInfo, Certificate: der, Chain: [][]byte{h.root.Raw}, KeyURI: uri, Shards: 1, CreatedAt: h.now()}))
+	return cert
+}
+
+// state moves an authority on.
+func (h *house) state(id bulkhead.AuthorityID, s bulkhead.AuthorityState, successor bulkhead.AuthorityID) {
+	h.t.Helper()
+	a, err := h.store.Authority(h.t.Context(), id)
+	ok(h.t, err)
+	a.State, a.Successor = s, successor
+	ok(h.t, h.store.PutAuthority(h.t.Context(), a))
 }
 
 // open makes signer and status service.
-func (h *house) open(ring keys.Ring) {
-	head, headKey, err := ring.Generate(h.t.Context(), "head", keys.Ed25519)
+func (h *house) open() {
+	head, headKey, err := h.ring.Generate(h.t.Context(), "head", keys.Ed25519)
 	ok(h.t, err)
 	linter, err := lint.New(lint.Config{PrivateNames: true})
 	ok(h.t, err)
-	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: ring, Profiles: profile.Builtin(), URLs: profile.URLs{Base: "http://status.test"},
+	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: profile.Builtin(), URLs: profile.URLs{Base: "http://status.test"},
 		Linter: linter, HeadKeyURI: head, HeadName: headName, Now: h.now})
 	ok(h.t, err)
 	h.t.Cleanup(func() { h.signer.Close() })

@@ -27,7 +27,16 @@ func TestDocumentedCommands(t *testing.T) {
 	}()
 	defer func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Errorf("%v\n%s", err, log.String())
+		}
+		findings, err := run.Fsck(context.WithoutCancel(ctx), data)
+		ok(t, err)
+		for _, f := range findings {
+			if f.Level != "ok" {
+				t.Errorf("fsck: %+v", f)
+			}
+		}
 	}()
 	var r run.Ready
 	select {
