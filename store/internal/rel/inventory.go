@@ -171,7 +171,7 @@ func (s *Store) search(ctx context.Context, f bulkhead.CertificateFilter, after 
 	}
 	want := lowerASCII(f.Text)
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(want) + "%"
-	floor := max(after-searchWindow, 0)
+	floor := max(after-s.window, 0)
 	for {
 		c := filter(f)
 		c.add(`(lower(names) LIKE ? ESCAPE '\' OR lower(subject) LIKE ? ESCAPE '\')`, pattern)

@@ -49,6 +49,7 @@ type Store struct {
 	writer, reader *pool
 	dialect        Dialect
 	commit         func(op string, commit func() error) error
+	window         int64 // searchWindow; smaller in a test
 }
 
 // New makes a store over open, migrated databases. Close closes them.
@@ -56,7 +57,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
 		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
 	}
-	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook}
+	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, window: searchWindow}
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}
