@@ -134,7 +134,9 @@ func mustFinish(t testing.TB, w *pack.Writer, b *bytes.Buffer) pack.ObjectRef {
 // world is a published directory with its head key, a clock, and an edge on it.
 type world struct {
 	t        testing.TB
+	root     string // of dir
 	dir      *publish.Dir
+	vkey     string
 	head     pack.Head
 	signer   note.Signer
 	verifier note.Verifier
@@ -148,17 +150,25 @@ const origin = "status.test/head"
 
 func noteKey(t testing.TB, name string) (note.Signer, note.Verifier) {
 	t.Helper()
+	signer, vkey := noteKeyText(t, name)
+	return signer, must(note.NewVerifier(vkey))(t)
+}
+
+func noteKeyText(t testing.TB, name string) (signer note.Signer, vkey string) {
+	t.Helper()
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return must(note.NewSigner(skey))(t), must(note.NewVerifier(vkey))(t)
+	return must(note.NewSigner(skey))(t), vkey
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, dir: must(publish.NewDir(t.TempDir()))(t), now: time.Now().Truncate(time.Second)}
-	w.signer, w.verifier = noteKey(t, origin)
+	w := &world{t: t, root: t.TempDir(), now: time.Now().Truncate(time.Second)}
+	w.dir = must(publish.NewDir(w.root))(t)
+	w.signer, w.vkey = noteKeyText(t, origin)
+	w.verifier = must(note.NewVerifier(w.vkey))(t)
 	w.head.Origin = origin
 	return w
 }
