@@ -236,6 +236,12 @@ func (s *Service) countFailure(ctx context.Context, a bulkhead.Authorization) {
 	}
 }
 
+// TakeOnce reports whether id is taken for the first time within life, over all processes on the record.
+func (s *Service) TakeOnce(ctx context.Context, id string, life time.Duration) (bool, error) {
+	r, err := s.cfg.Store.TakeRate(ctx, s.now(), []bulkhead.RateCharge{{Key: "once/" + id, Interval: life, Burst: life}})
+	return r == nil, err
+}
+
 func (s *Service) take(ctx context.Context, charges []bulkhead.RateCharge) error {
 	if len(charges) == 0 {
 		return nil

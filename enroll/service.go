@@ -183,7 +183,7 @@ func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 	step := s.Resume
 	forgotten := s.now()
 	for {
-		if t := s.now(); t.Sub(forgotten) > time.Hour && len(s.cfg.Rates.Rates)+len(s.cfg.Rates.Overrides) > 0 {
+		if t := s.now(); t.Sub(forgotten) > time.Hour {
 			forgotten = t
 			if err := s.cfg.Store.ForgetRates(ctx, t); err != nil {
 				s.log.WarnContext(ctx, "forgetting idle rate limits", "error", err)

@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -14,10 +16,11 @@ import (
 
 	"bulkhead"
 	"bulkhead/enroll"
+	"bulkhead/enroll/acme"
 	"bulkhead/enroll/dcv"
 )
 
-// externalSecret is the file from which external account keys are derived. All processes of a house have the same.
+// externalSecret is the file from which external account keys and the key of shared nonces are derived. All processes of a house have the same.
 const externalSecret = "external.secret"
 
 // RateLimits bound what ACME clients may ask for; count 0 is no limit. Renewals that name the certificate they replace
@@ -149,6 +152,18 @@ func (h *House) diagnosePerspectives(_ context.Context, add func(check, level, n
 		}
 	}
 	add("perspectives", levelOK, "", "%d remote perspectives, enough for the next 60 days", len(h.cfg.Perspectives))
+}
+
+// sharedNonces is nil where every process keeps its own.
+func (h *House) sharedNonces() (*acme.SharedNonces, error) {
+	if !h.cfg.ACME.SharedNonces {
+		return nil, nil
+	}
+	key, err := hkdf.Key(sha256.New, h.enrolment.ExternalSecret, nil, "bulkhead acme nonces", 32)
+	if err != nil {
+		return nil, fmt.Errorf("nonce key: %w", err)
+	}
+	return &acme.SharedNonces{Key: key, Take: h.enroll.TakeOnce, Now: h.now}, nil
 }
 
 // secretForExternalKeys reads the secret, made when the house has none yet.

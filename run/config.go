@@ -101,6 +101,9 @@ type ACME struct {
 	Website string `yaml:"website,omitempty"`
 	// CAAIdentities are the names by which CAA records permit this house (RFC 8659 section 4.2).
 	CAAIdentities []string `yaml:"caa_identities"`
+	// SharedNonces makes nonces good at every process on the same record, at the price of one write for each request;
+	// for several HTTPS listeners behind one address.
+	SharedNonces bool `yaml:"shared_nonces"`
 	// ExternalAccountRequired refuses new accounts without an external account key (bulkhead eab add).
 	ExternalAccountRequired bool `yaml:"external_account_required"`
 }

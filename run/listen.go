@@ -136,7 +136,11 @@ func dialable(a net.Addr) string {
 
 // Run serves until ctx ends, then lets requests under way finish.
 func (f *front) Run(ctx context.Context) error {
-	acmeServer, err := acme.New(acme.Config{Service: f.h.enroll, BaseURL: f.h.baseURL(), TermsOfService: f.h.cfg.ACME.TermsOfService,
+	nonces, err := f.h.sharedNonces()
+	if err != nil {
+		return err
+	}
+	acmeServer, err := acme.New(acme.Config{Service: f.h.enroll, Nonces: nonces, BaseURL: f.h.baseURL(), TermsOfService: f.h.cfg.ACME.TermsOfService,
 		Website: f.h.cfg.ACME.Website, CAAIdentities: f.h.cfg.ACME.CAAIdentities, Log: f.h.log.With(slog.String("role", "acme"))})
 	if err != nil {
 		return err

@@ -33,14 +33,17 @@ type Config struct {
 	TermsOfService string   // URL; when set, new accounts must agree
 	Website        string   // URL
 	CAAIdentities  []string // as CAA records name us
-	Log            *slog.Logger
+	// Nonces makes nonces good at every process that has the same; nil keeps them to this process, whose clients must
+	// then come back to it.
+	Nonces *SharedNonces
+	Log    *slog.Logger
 }
 
 // Server serves everything below /acme/.
 type Server struct {
 	cfg    Config
 	svc    *enroll.Service
-	nonces *nonces
+	nonces nonceSource
 	routes []route
 	log    *slog.Logger
 }
@@ -62,11 +65,16 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	n, err := newNonces(rand.Reader)
+	s := &Server{cfg: cfg, svc: cfg.Service, log: cfg.Log}
+	var err error
+	if cfg.Nonces != nil {
+		s.nonces, err = newSharedNonces(*cfg.Nonces, rand.Reader)
+	} else {
+		s.nonces, err = newNonces(rand.Reader)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, svc: cfg.Service, nonces: n, log: cfg.Log}
 	s.routes = s.table()
 	return s, nil
 }

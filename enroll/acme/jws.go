@@ -117,7 +117,7 @@ func (s *Server) verify(c *call, by signer) error {
 	if c.payload, err = t.jws.Verify(key); err != nil {
 		return malformed("the signature of the request does not verify").WithCause(err)
 	}
-	if err := s.nonces.redeem(t.header.Nonce); err != nil {
+	if err := s.nonces.redeem(c.ctx(), t.header.Nonce); err != nil {
 		return err
 	}
 	if want := c.base + c.r.URL.RequestURI(); t.url != want {

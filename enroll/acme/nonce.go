@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
@@ -8,9 +9,13 @@ import (
 	"fmt"
 	"io"
 	"sync"
-
-	"bulkhead"
 )
+
+// nonceSource hands out nonces and takes each once.
+type nonceSource interface {
+	issue() (string, error)
+	redeem(ctx context.Context, text string) error
+}
 
 // nonceWindow is how many nonces are good at once. Older ones fail as badNonce, which clients answer by retrying.
 const nonceWindow = 1 << 20
@@ -56,8 +61,8 @@ func (n *nonces) issue() (string, error) {
 }
 
 // redeem uses a nonce up, or fails with KindBadNonce.
-func (n *nonces) redeem(text string) error {
-	bad := bulkhead.NewFault(bulkhead.KindBadNonce, "the nonce is not one of ours, is too old or was used").WithHint("retry with the nonce of this answer")
+func (n *nonces) redeem(_ context.Context, text string) error {
+	bad := badNonce()
 	p, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(p) != 8+n.aead.Overhead() {
 		return bad

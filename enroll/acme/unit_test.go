@@ -85,14 +85,14 @@ func TestNonces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"", "x", foreign, first + "A", first[:len(first)-1], strings.Repeat("A", len(first))} {
-		if bulkhead.KindOf(n.redeem(bad)) != bulkhead.KindBadNonce {
+		if bulkhead.KindOf(n.redeem(t.Context(), bad)) != bulkhead.KindBadNonce {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	if err := n.redeem(first); err != nil {
+	if err := n.redeem(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
-	if bulkhead.KindOf(n.redeem(first)) != bulkhead.KindBadNonce {
+	if bulkhead.KindOf(n.redeem(t.Context(), first)) != bulkhead.KindBadNonce {
 		t.Error("a nonce was taken twice")
 	}
 	// The window moves on: a nonce just inside is good, one just outside is bad, a reused slot starts clean.
@@ -103,10 +103,10 @@ func TestNonces(t *testing.T) {
 		n.used[n.last%nonceWindow/64] &^= 1 << (n.last % 64)
 		n.mu.Unlock()
 	}
-	if bulkhead.KindOf(n.redeem(outside)) != bulkhead.KindBadNonce {
+	if bulkhead.KindOf(n.redeem(t.Context(), outside)) != bulkhead.KindBadNonce {
 		t.Error("a nonce outside the window was taken")
 	}
-	if err := n.redeem(inside); err != nil {
+	if err := n.redeem(t.Context(), inside); err != nil {
 		t.Error("a nonce inside the window was refused")
 	}
 }
@@ -127,7 +127,7 @@ func TestNonceIsTakenOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				if n.redeem(s) == nil {
+				if n.redeem(t.Context(), s) == nil {
 					mu.Lock()
 					taken++
 					mu.Unlock()
