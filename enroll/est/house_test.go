@@ -34,10 +34,9 @@ import (
 	"bulkhead/store/sqlite"
 )
 
-const (
-	issuingCA bulkhead.AuthorityID = "issuing-p256"
-	headName                       = "status.test/head"
-)
+const issuingCA bulkhead.AuthorityID = "issuing-p256"
+
+const headName = "status.test/head"
 
 func ok(t testing.TB, err error) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,13 @@ func TestDocumentedCommands(t *testing.T) {
 	got := certificates(t, dir, curl(t, dir, at("cacerts")...))
 	if len(got) < 3 { // the root and two issuing authorities
 		t.Errorf("%d authority certificates", len(got))
+	}
+	// TLS asks for certificates of the issuing authorities and of nobody else, so that browsers offer no other.
+	address := strings.TrimSuffix(strings.TrimPrefix(base, "https://"), "/.well-known/est")
+	text := string(tool(t, dir, nil, "openssl", "s_client", "-connect", address, "-CAfile", r.TrustAnchor))
+	_, names, _ := strings.Cut(text, "Acceptable client certificate CA names\n")
+	if names, _, _ = strings.Cut(names, "\nRequested"); strings.Count(names, "\n") != 1 || strings.Contains(names, "oot") {
+		t.Errorf("TLS asks for certificates of\n%s", names)
 	}
 	program := filepath.Join(dir, "bulkhead")
 	tool(t, ".", nil, "go", "build", "-o", program, "bulkhead/cmd/bulkhead")
