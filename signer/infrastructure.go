@@ -47,7 +47,7 @@ func (s *Signer) IssueInfrastructure(ctx context.Context, names []bulkhead.Ident
 	if err != nil {
 		return none, err
 	}
-	if err := s.checkKey(ctx, parsed.PublicKey, parsed.RawSubjectPublicKeyInfo, a, s.rules); err != nil {
+	if err := s.judgeKey(parsed.PublicKey, parsed.RawSubjectPublicKeyInfo, a, s.rules); err != nil {
 		return none, err
 	}
 	d := &draft{authority: a, kind: bulkhead.InfraCertificate, profile: "infrastructure", names: names, pub: parsed.PublicKey, spki: parsed.RawSubjectPublicKeyInfo,

@@ -76,7 +76,7 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	}
 	rules := s.rules
 	rules.Ed25519 = rules.Ed25519 || slices.Contains(p.Keys, profile.Ed25519) // Template allows it for this profile only
-	if err := s.checkKey(ctx, csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
+	if err := s.judgeKey(csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
 		return nil, err
 	}
 	if err := s.checkEvidence(ctx, req, names); err != nil {
@@ -192,6 +192,15 @@ func requestedNames(csr *x509.CertificateRequest) []bulkhead.Identifier {
 
 // checkKey refuses weak keys, blocked keys and the issuer's own.
 func (s *Signer) checkKey(ctx context.Context, pub crypto.PublicKey, spki []byte, a *authority, rules keycheck.Rules) error {
+	if err := s.judgeKey(pub, spki, a, rules); err != nil {
+		return err
+	}
+	return s.notBlocked(ctx, keycheck.SPKIHash(spki))
+}
+
+// judgeKey refuses weak keys and the issuer's own. It is enough before a reservation: the commit of the intent refuses
+// blocked keys, and Sign asks again.
+func (s *Signer) judgeKey(pub crypto.PublicKey, spki []byte, a *authority, rules keycheck.Rules) error {
 	if err := keycheck.Check(pub, rules); err != nil {
 		return err
 	}
@@ -206,7 +215,7 @@ func (s *Signer) checkKey(ctx context.Context, pub crypto.PublicKey, spki []byte
 	if bytes.Equal(spki, a.SPKI) {
 		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "this is the issuer's own key").WithHint("make a key pair of your own")
 	}
-	return s.notBlocked(ctx, keycheck.SPKIHash(spki))
+	return nil
 }
 
 // reserve builds and lints the twin and commits the intent, with a new serial when one is taken.

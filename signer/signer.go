@@ -28,6 +28,9 @@ const (
 	// broken random source.
 	reserveTries = 3
 
+	// readDelay lets those who are on their way join a read of the record; who is alone does not wait.
+	readDelay = 300 * time.Microsecond
+
 	defaultGroupSize        = 64
 	defaultDelegateValidity = 14 * 24 * time.Hour
 	defaultInfraValidity    = 30 * 24 * time.Hour
@@ -125,8 +128,8 @@ func New(c Config) (*Signer, error) {
 	}
 	s.reserves = newGroup(c.GroupSize, c.GroupDelay, s.flushReservations)
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)
-	s.blocks = newGroup(c.GroupSize, 0, s.flushBlocks)
-	s.lookups = newGroup(c.GroupSize, 0, s.flushLookups)
+	s.blocks = newGroup(c.GroupSize, readDelay, s.flushBlocks)
+	s.lookups = newGroup(c.GroupSize, readDelay, s.flushLookups)
 	return s, nil
 }
 

@@ -2,6 +2,8 @@ package lint
 
 import (
 	"fmt"
+	"reflect"
+	"regexp"
 	"slices"
 
 	zx509 "github.com/zmap/zcrypto/x509"
@@ -41,7 +43,7 @@ func foreign(set Set, private bool) (rules, error) {
 	if set.isCRL() {
 		return rules{crl: reg.RevocationListLints().Lints()}, nil
 	}
-	return rules{certificate: reg.CertificateLints().Lints()}, nil
+	return rules{certificate: certificateRules(reg.CertificateLints().Lints())}, nil
 }
 
 // purposes says for which of the three Baseline Requirements the library takes a certificate.
@@ -54,17 +56,57 @@ func sourcesOf(c *zx509.Certificate) purposes {
 // execute is zlint's CertificateLint.Execute for rules without a configuration, which is how a Linter runs them; nil when
 // the rule does not apply. The library asks for the purposes of the certificate and reads an empty configuration once per
 // rule; here it is done once per certificate, or not at all. A test compares the two.
-func execute(l *zlint.CertificateLint, c *zx509.Certificate, is purposes) *zlint.LintResult {
+func execute(l certificateRule, c *zx509.Certificate, is purposes) *zlint.LintResult {
 	if !l.OverrideFrameworkFilter {
 		if l.Source == zlint.CABFBaselineRequirements && !is.server || l.Source == zlint.CABFSMIMEBaselineRequirements && !is.mail ||
 			l.Source == zlint.CABFCSBaselineRequirements && !is.code {
 			return nil
 		}
 	}
-	if rule := l.Lint(); rule.CheckApplies(c) && l.CheckEffective(c) {
-		return rule.Execute(c)
+	if !l.CheckEffective(c) {
+		return nil
 	}
-	return nil
+	rule := l.shared
+	if rule == nil {
+		rule = l.Lint()
+	}
+	if !rule.CheckApplies(c) {
+		return nil
+	}
+	return rule.Execute(c)
+}
+
+// certificateRule is a rule of the library, with one instance for everybody where an instance cannot remember anything.
+type certificateRule struct {
+	*zlint.CertificateLint
+	shared zlint.LintInterface
+}
+
+func certificateRules(all []*zlint.CertificateLint) []certificateRule {
+	out := make([]certificateRule, len(all))
+	for i, l := range all {
+		out[i].CertificateLint = l
+		if rule := l.Lint(); forgets(reflect.TypeOf(rule)) {
+			out[i].shared = rule
+		}
+	}
+	return out
+}
+
+// forgets reports whether values of a type have no state of their own: no fields, or compiled patterns only.
+func forgets(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		if t.Field(i).Type != reflect.TypeFor[*regexp.Regexp]() {
+			return false
+		}
+	}
+	return true
 }
 
 // Exclusion is a zlint rule that is not run, with the reason.

@@ -103,7 +103,7 @@ type Linter struct {
 }
 
 type rules struct {
-	certificate []*zlint.CertificateLint
+	certificate []certificateRule
 	crl         []*zlint.RevocationListLint
 	own         []rule
 }
