@@ -358,6 +358,8 @@ CREATE INDEX certificates_expiry ON public.certificates USING btree (not_after);
 
 CREATE INDEX certificates_issued ON public.certificates USING btree (reserved_at);
 
+CREATE INDEX certificates_issuer ON public.certificates USING btree (issuer, intent_seq);
+
 CREATE INDEX certificates_key ON public.certificates USING btree (key_hash);
 
 CREATE INDEX certificates_open ON public.certificates USING btree (reserved_at) WHERE (state = 'reserved'::text);

@@ -138,6 +138,8 @@ CREATE INDEX certificates_expiry ON certificates (not_after);
 
 CREATE INDEX certificates_issued ON certificates (reserved_at);
 
+CREATE INDEX certificates_issuer ON certificates (issuer, intent_seq);
+
 CREATE INDEX certificates_key ON certificates (key_hash);
 
 CREATE INDEX certificates_open ON certificates (reserved_at) WHERE state = 'reserved';

@@ -1,5 +1,6 @@
 -- +goose Up
--- What an operator looks for by date: the inventory, and notices of expiry.
+-- What an operator looks for: an authority's newest, and by date, which notices of expiry do too.
+CREATE INDEX certificates_issuer ON certificates (issuer, intent_seq);
 CREATE INDEX certificates_issued ON certificates (reserved_at);
 CREATE INDEX certificates_expiry ON certificates (not_after);
 
