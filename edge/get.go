@@ -46,6 +46,18 @@ func appendGet(dst []byte, path string) ([]byte, bool) {
 	var acc uint32
 	var bits, pad int
 	for i := 0; i < len(path); i++ {
+		// Four digits at a time while there are only digits.
+		for bits == 0 && pad == 0 && i+4 <= len(path) {
+			a, b, c, d := decode[path[i]], decode[path[i+1]], decode[path[i+2]], decode[path[i+3]]
+			if a|b|c|d > 63 {
+				break
+			}
+			dst = append(dst, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+			i += 4
+		}
+		if i == len(path) {
+			break
+		}
 		c := path[i]
 		v := decode[c]
 		if v == percent {

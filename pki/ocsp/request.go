@@ -119,6 +119,9 @@ func malformedRequest(d defect) error {
 // ParseOne is the path of nearly every request: one CertID with SHA-1 or SHA-256, no critical extension, no signature.
 // It allocates nothing and agrees with ParseRequest; false means "ask ParseRequest", not "malformed".
 func ParseOne(der []byte, out *One) bool {
+	if parseBare(der, out) {
+		return true
+	}
 	var env envelope
 	if openRequest(der, &env) != "" || env.signed || env.critical {
 		return false
@@ -133,6 +136,44 @@ func ParseOne(der []byte, out *One) bool {
 	}
 	*out = One{Hash: id.Hash, NameHash: id.NameHash, KeyHash: id.KeyHash, Serial: id.Serial, Nonce: env.nonce, HasNonce: env.hasNonce}
 	return true
+}
+
+// What stands between the headers of a bare request and its hashes.
+const (
+	bareSHA1   = "\x30\x09\x06\x05" + oidSHA1 + "\x05\x00\x04\x14"
+	bareSHA256 = "\x30\x0d\x06\x09" + oidSHA256 + "\x05\x00\x04\x20"
+)
+
+// parseBare is ParseOne for the one form that nearly all clients send: five sequences in one another, each to the end,
+// a hash with NULL parameters, no extension. It compares where the parser would read.
+func parseBare(der []byte, out *One) bool {
+	const headers = 10
+	if len(der) < headers+len(bareSHA1) || len(der) > 0x81 {
+		return false
+	}
+	for i := 0; i < headers; i += 2 {
+		if der[i] != 0x30 || int(der[i+1]) != len(der)-i-2 {
+			return false
+		}
+	}
+	id, hash, size := der[headers:], SHA1, 20
+	switch {
+	case string(id[:len(bareSHA1)]) == bareSHA1:
+		id = id[len(bareSHA1):]
+	case len(id) > len(bareSHA256) && string(id[:len(bareSHA256)]) == bareSHA256:
+		id, hash, size = id[len(bareSHA256):], SHA256, 32
+	default:
+		return false
+	}
+	if len(id) < 2*size+5 || id[size] != 0x04 || int(id[size+1]) != size {
+		return false
+	}
+	serial := id[2*size+2:]
+	if serial[0] != 0x02 || int(serial[1]) != len(serial)-2 {
+		return false
+	}
+	*out = One{Hash: hash, NameHash: id[:size:size], KeyHash: id[size+2 : 2*size+2 : 2*size+2]}
+	return readSerial(serial[2:], &out.Serial) == ""
 }
 
 // openRequest reads all of an OCSPRequest but the entries of requestList.
