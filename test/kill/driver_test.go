@@ -55,6 +55,13 @@ func newDriver(t testing.TB, workers int, seed uint64) *driver {
 	return d
 }
 
+// count is how many certificates were received.
+func (d *driver) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.all)
+}
+
 // end stops the driver and reports what ought not to have been said.
 func (d *driver) end() {
 	d.t.Helper()

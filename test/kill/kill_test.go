@@ -42,7 +42,11 @@ func killing(t *testing.T, flags ...string) {
 	d.server.Store(h.ready())
 	starts := 0
 	for i := range kills() {
-		time.Sleep(time.Duration(50+r.IntN(1000)) * time.Millisecond)
+		// A busy machine serves little in a second: there must be something to lose before the kill.
+		for want, end := d.count()+2+r.IntN(20), time.Now().Add(5*time.Second); d.count() < want && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
 		d.server.Store(nil)
 		h.kill()
 		h.launch()
