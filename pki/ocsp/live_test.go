@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func TestLiveRefuses(t *testing.T) {
 func TestLiveForeignReaders(t *testing.T) {
 	h := newHouse(t)
 	root, child := pemFile(t, h.root.cert), pemFile(t, h.child.cert)
-	spoil := false
+	var spoil atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := make([]byte, 8192)
 		n, _ := r.Body.Read(body)
@@ -127,7 +128,7 @@ func TestLiveForeignReaders(t *testing.T) {
 			t.Errorf("request %x: %v", body[:n], err)
 			return
 		}
-		if spoil {
+		if spoil.Load() {
 			req.Nonce = append(bytes.Clone(req.Nonce[1:]), req.Nonce[0]^1)
 		}
 		w.Header().Set("Content-Type", "application/ocsp-response")
@@ -151,7 +152,7 @@ func TestLiveForeignReaders(t *testing.T) {
 	if err != nil || !strings.Contains(out, "Certificate Status: good") || !strings.Contains(out, "Verifying OCSP Response: Success") {
 		t.Errorf("gnutls: %v\n%s", err, out)
 	}
-	spoil = true
+	spoil.Store(true)
 	out, _ = tool(t, "openssl", "ocsp", "-url", srv.URL, "-CAfile", root, "-issuer", root, "-cert", child)
 	if !strings.Contains(out, "Nonce Verify error") {
 		t.Errorf("openssl does not notice another nonce:\n%s", out)
