@@ -45,7 +45,10 @@ type CertificateKind string
 
 // Certificate kinds.
 const (
-	LeafCertificate     CertificateKind = "leaf"     // subscriber
+	LeafCertificate CertificateKind = "leaf" // subscriber
+	// Precertificate is signed for CT logs (RFC 6962 section 3.1) and counts as issued: it is answered for and can be
+	// revoked. It is handed to nobody else; its row becomes a leaf with the certificate.
+	Precertificate      CertificateKind = "precertificate"
 	CACertificate       CertificateKind = "ca"       // subordinate or cross-certificate
 	DelegateCertificate CertificateKind = "delegate" // OCSP responder (BR 7.1.2.8)
 	InfraCertificate    CertificateKind = "infra"    // our own listeners and roles

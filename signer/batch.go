@@ -42,12 +42,17 @@ func (s *Signer) announce(ctx context.Context, b *batch, digests []bulkhead.Hash
 	return nil
 }
 
+// outcome is the leaf that closes the batch.
+func (b *batch) outcome(signatures []bulkhead.Hash, at time.Time, actor string) bulkhead.Evidence {
+	return bulkhead.Evidence{Kind: bulkhead.EvBatchOutcome, At: at, Actor: actor, Authority: b.authority,
+		Ref: b.id, Signer: b.signer, Digest: tlog.BatchRoot(signatures), Link: b.root, Count: b.count, Detail: b.detail}
+}
+
 // conclude makes the outcome durable; only then may the signatures leave.
 func (s *Signer) conclude(ctx context.Context, b *batch, signatures []bulkhead.Hash) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	_, err := s.cfg.Store.AppendEvidence(ctx, bulkhead.Evidence{Kind: bulkhead.EvBatchOutcome, At: s.now(), Actor: s.cfg.Actor, Authority: b.authority,
-		Ref: b.id, Signer: b.signer, Digest: tlog.BatchRoot(signatures), Link: b.root, Count: b.count, Detail: b.detail})
+	_, err := s.cfg.Store.AppendEvidence(ctx, b.outcome(signatures, s.now(), s.cfg.Actor))
 	if err != nil {
 		return unavailable("the outcome could not be made durable; the signatures were thrown away", err)
 	}

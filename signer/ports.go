@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/sct"
 )
 
 // Store is the durable record as the signer needs it.
@@ -41,6 +42,9 @@ type Store interface {
 	// Complete commits certificates with their outcomes: Reserved becomes Issued. KindConflict for an item that is
 	// not reserved. A second Complete with the same fingerprint succeeds and changes nothing.
 	Complete(ctx context.Context, items []bulkhead.Completion) (seqs []int64, errs []error, err error)
+	// Finalize puts the certificate in the place of its precertificate, with evidence; KindConflict when that was revoked
+	// meanwhile, or is none. A second Finalize with the same certificate changes nothing.
+	Finalize(ctx context.Context, ref bulkhead.CertificateRef, der []byte, ev bulkhead.Evidence) error
 	// Abandon moves Reserved to Abandoned with evidence; an item in any other state is left alone.
 	Abandon(ctx context.Context, items []bulkhead.CertificateRef, ev []bulkhead.Evidence) error
 	// OpenReservations returns rows still Reserved and reserved before t, with the intent's digest in Fingerprint.
@@ -62,6 +66,14 @@ type Store interface {
 	DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, keyURI string) error
 	// AppendEvidence commits leaves of their own.
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+}
+
+// Transparency submits a precertificate to logs (RFC 6962 section 4.2). What comes back is not trusted: the signer
+// verifies each timestamp under the log's key, which it has from its own configuration.
+type Transparency interface {
+	// AddPreChain gives timestamps as received, at least one from each of enough logs for certificates with this end, or
+	// KindUnavailable. chain begins with the precertificate and goes up to the root.
+	AddPreChain(ctx context.Context, chain [][]byte, notAfter time.Time, logs int) ([]sct.SCT, error)
 }
 
 // Door is what the rest of the house may ask of a signer; *Signer implements it in process.

@@ -16,6 +16,7 @@ import (
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
+	"bulkhead/pki/sct"
 )
 
 // draft is a certificate to be: everything but serial and dates, which the signer chooses.
@@ -31,6 +32,7 @@ type draft struct {
 	replaces  bulkhead.CertificateRef
 	actor     string
 	set       lint.Set
+	logs      int // timestamps to get; 0 for none
 	// template is called once per serial; shard is where the certificate's revocation would be listed.
 	template func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error)
 }
@@ -84,6 +86,12 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	}
 	d := &draft{authority: a, kind: bulkhead.LeafCertificate, profile: p.Name, names: names, pub: csr.PublicKey, spki: csr.RawSubjectPublicKeyInfo,
 		accountID: req.AccountID, orderID: req.OrderID, replaces: req.Replaces, actor: "account:" + req.AccountID, set: setOf(p)}
+	if d.logs = p.Logs; d.logs > 0 {
+		d.kind = bulkhead.Precertificate
+		if err := s.canBeLogged(d.logs, p.Validity); err != nil {
+			return nil, err
+		}
+	}
 	d.template = func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error) {
 		return p.Template(profile.Input{Issuer: a.cert, IssuerID: a.ID, Names: names, PublicKey: d.pub, Serial: serial, Now: now, Shard: shard, URLs: s.cfg.URLs})
 	}
@@ -242,6 +250,11 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	var bare *plan
+	if d.logs > 0 {
+		bare = &plan{template: *template, draft: d}
+		template.ExtraExtensions = append(slices.Clone(template.ExtraExtensions), sct.Poison())
+	}
 	row := bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: d.authority.ID, Serial: serial}, Kind: d.kind, State: bulkhead.Reserved,
 		Profile: d.profile, Names: d.names, KeyHash: keycheck.SPKIHash(d.spki), AccountID: d.accountID, OrderID: d.orderID,
 		Shard: shard, ReservedAt: now, Replaces: d.replaces}
@@ -253,10 +266,13 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 		return nil, err
 	}
 	row.Subject, row.NotBefore, row.NotAfter = twin.Subject.String(), twin.NotBefore.UTC(), twin.NotAfter.UTC()
-	t := &ticket{owner: s, authority: d.authority, row: row, tbs: bytes.Clone(twin.RawTBSCertificate), actor: d.actor, expires: now.Add(tokenLife)}
+	t := &ticket{owner: s, authority: d.authority, row: row, tbs: bytes.Clone(twin.RawTBSCertificate), actor: d.actor, expires: now.Add(tokenLife), plan: bare}
 	t.digest = bulkhead.Digest(t.tbs)
 	intent := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: now, Actor: d.actor, Authority: row.Issuer, Serial: serial, Ref: row.OrderID,
 		KeyHash: row.KeyHash, Signer: d.authority.hash, Digest: t.digest}
+	if bare != nil {
+		intent.Detail = "precertificate"
+	}
 	s.hold(row.CertificateRef)
 	t.row.IntentSeq, err = s.reserves.do(ctx.Done(), bulkhead.Reservation{Certificate: row, Intent: intent})
 	if err != nil {

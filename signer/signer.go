@@ -15,6 +15,7 @@ import (
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
+	"bulkhead/pki/sct"
 )
 
 const (
@@ -46,6 +47,9 @@ type Config struct {
 	Linter   *lint.Linter
 	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
 	Methods  []bulkhead.Method // methods of validation that count; nil means all
+
+	Transparency Transparency // submits precertificates; needed by profiles that want timestamps
+	Logs         []sct.Log    // whose timestamps count
 
 	HeadKeyURI string // Ed25519 key of the status head
 	HeadName   string // its name in the signed note: the head's origin
@@ -192,11 +196,14 @@ func errClosed() error {
 // now is the signer's time: UTC, milliseconds, as evidence keeps it.
 func (s *Signer) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }
 
-// Issue implements Door: Prepare and Sign. The certificate is durable in store and evidence when it returns.
+// Issue implements Door: Prepare and Sign, and with timestamps the certificate after the precertificate. The certificate is durable in store and evidence when it returns.
 func (s *Signer) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
 	t, err := s.Prepare(ctx, req)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
+	}
+	if t.t.plan != nil {
+		return s.transparent(ctx, t)
 	}
 	return s.Sign(ctx, t)
 }

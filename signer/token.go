@@ -24,6 +24,7 @@ type ticket struct {
 	digest    bulkhead.Hash        // of tbs: the intent
 	actor     string
 	expires   time.Time
+	plan      *plan // of a precertificate: what becomes the certificate
 	used      atomic.Bool
 }
 

@@ -261,6 +261,12 @@ CREATE TABLE orders (
   CONSTRAINT orders_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE precertificates (
+  intent_seq bigint NOT NULL,
+  der bytea NOT NULL,
+  CONSTRAINT precertificates_pkey PRIMARY KEY (intent_seq)
+);
+
 CREATE TABLE prepared (
   authority text COLLATE "C" NOT NULL,
   kind text COLLATE "C" NOT NULL,
@@ -337,6 +343,8 @@ ALTER TABLE change_items ADD CONSTRAINT change_items_change_seq_fkey FOREIGN KEY
 ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
 
 ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id);
+
+ALTER TABLE precertificates ADD CONSTRAINT precertificates_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
 
 ALTER TABLE validations ADD CONSTRAINT validations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
 

@@ -279,6 +279,11 @@ CREATE UNIQUE INDEX orders_replaces ON orders (replaces_issuer, replaces_serial)
 
 CREATE INDEX orders_state ON orders (state, seq);
 
+CREATE TABLE precertificates (
+  intent_seq INTEGER PRIMARY KEY REFERENCES certificates (intent_seq),
+  der        BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE prepared (
   authority   TEXT NOT NULL,
   kind        TEXT NOT NULL,
