@@ -411,31 +411,25 @@ func openssl(t testing.TB, args ...string) (string, error) {
 	return string(out), err
 }
 
-// rotate replaces an issuing authority by a successor.
+// rotate replaces an issuing authority by a successor under the house's root.
 func (h *house) rotate(old, successor bulkhead.AuthorityID) {
 	h.t.Helper()
-	h.grow(successor, old, "")
-}
-
-// grow makes an issuing authority under the house's root.
-func (h *house) grow(id, predecessor bulkhead.AuthorityID, commonName string) {
-	h.t.Helper()
 	ctx := h.t.Context()
-	a, err := h.Hierarchy.AddAuthority(ctx, "operator:test", id, "p256", commonName, "", predecessor)
+	a, err := h.Hierarchy.AddAuthority(ctx, "operator:test", successor, "p256", "", "", old)
 	ok(h.t, err)
-	cert, chain, err := run.SignSubordinate(ctx, run.SubordinateRequest{DataDir: h.dir, RootDir: run.RootDir(h.dir), Name: id,
+	cert, chain, err := run.SignSubordinate(ctx, run.SubordinateRequest{DataDir: h.dir, RootDir: run.RootDir(h.dir), Name: successor,
 		CSR: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: a.CSR}), Shards: a.Shards, Days: 1000})
 	ok(h.t, err)
 	var above [][]byte
 	for _, c := range chain {
 		above = append(above, parsePEM(h.t, []byte(c)).Raw)
 	}
-	_, err = h.Hierarchy.AcceptAuthority(ctx, "operator:test", id, parsePEM(h.t, []byte(cert)).Raw, above)
+	_, err = h.Hierarchy.AcceptAuthority(ctx, "operator:test", successor, parsePEM(h.t, []byte(cert)).Raw, above)
 	ok(h.t, err)
 	h.look()
 }
 
-// leaves reads all evidence.
+// each reads all evidence.
 func (h *house) each(f func(ev bulkhead.Evidence)) {
 	h.t.Helper()
 	for seq := int64(0); ; {
