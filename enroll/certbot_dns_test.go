@@ -47,6 +47,7 @@ func hook(zone string) error {
 
 // TestCertbotDNS obtains a name and its wildcard over dns-01, renews and revokes with Debian's certbot.
 func TestCertbotDNS(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("certbot")
 	if err != nil {
 		t.Fatal("certbot is needed for this test: apt-get install certbot")

@@ -17,6 +17,7 @@ import (
 
 // TestCertbot obtains, renews and revokes with Debian's certbot over http-01.
 func TestCertbot(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("certbot")
 	if err != nil {
 		t.Fatal("certbot is needed for this test: apt-get install certbot")

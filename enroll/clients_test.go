@@ -58,6 +58,7 @@ func (s *site) legoChallenge(method string) []string {
 
 // TestLego obtains, renews and revokes over each challenge, a wildcard among them.
 func TestLego(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for method, name := range map[string]string{"http-01": "h.site.example", "tls-alpn-01": "t.site.example", "dns-01": "*.d.site.example"} {
 		t.Run(method, func(t *testing.T) {
@@ -87,6 +88,7 @@ func TestLego(t *testing.T) {
 
 // TestLegoExternalAccount binds lego's account.
 func TestLegoExternalAccount(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.cfg.ExternalSecret, s.cfg.ExternalRequired = make([]byte, 32), true
 	s.svc = s.service()
@@ -133,6 +135,7 @@ func magic(t testing.TB, cfg *certmagic.Config, name string) *x509.Certificate {
 
 // TestCertMagic obtains, renews and revokes over each challenge.
 func TestCertMagic(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for method, name := range map[string]string{"http-01": "h.site.example", "tls-alpn-01": "t.site.example", "dns-01": "*.d.site.example"} {
 		t.Run(method, func(t *testing.T) {
@@ -215,6 +218,7 @@ func (h *hostile) count() int {
 
 // TestNonceRejectionIsSurvived: 15 % of the nonces of each client are rejected at random, and it gets its certificate.
 func TestNonceRejectionIsSurvived(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	clients := map[string]func(t *testing.T, directory string){
 		"certbot": func(t *testing.T, directory string) { s.certbot(t, directory) },

@@ -178,6 +178,7 @@ func TestRevokeExternalKeyWithAccount(t *testing.T) {
 
 // TestExternalAccountClients binds with certbot and acmez.
 func TestExternalAccountClients(t *testing.T) {
+	t.Parallel()
 	w := newExternalWorld(t)
 	c := w.acmez("http-01", "/acme/directory")
 	k, mac := w.externalKey(0)

@@ -71,6 +71,7 @@ func link(resp *http.Response, rel string) (targets []string) {
 
 // TestOrdersListPages follows Link next through more orders than a page has (RFC 8555 section 7.1.2.1).
 func TestOrdersListPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r := newRaw(t, w.base, newKey(t)).register()
 	acct, err := w.svc.Account(t.Context(), r.id())
