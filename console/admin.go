@@ -118,8 +118,14 @@ type NewAccountResponse struct {
 	Token string `json:"token"`
 }
 
-func (a *API) newAccount(ctx context.Context, w who, _ *http.Request, _ none) (NewAccountResponse, error) {
-	acct, token, err := a.cfg.Orders.NewTokenAccount(ctx, w.actor(), false)
+// NewAccountRequest says what the account's token may do.
+type NewAccountRequest struct {
+	// OwnNames lets the token order the house's own names without a further word, over the API and EST.
+	OwnNames bool `json:"own_names,omitempty"`
+}
+
+func (a *API) newAccount(ctx context.Context, w who, _ *http.Request, in NewAccountRequest) (NewAccountResponse, error) {
+	acct, token, err := a.cfg.Orders.NewTokenAccount(ctx, w.actor(), in.OwnNames)
 	return NewAccountResponse{acct.ID, token}, err
 }
 

@@ -87,7 +87,10 @@ func (a *API) planAcceptAuthority(ctx context.Context, w who, r *http.Request, i
 	return p, err
 }
 
-func (a *API) planNewAccount(context.Context, who, *http.Request, none) (Plan, error) {
+func (a *API) planNewAccount(_ context.Context, _ who, _ *http.Request, in NewAccountRequest) (Plan, error) {
+	if in.OwnNames {
+		return planOf("make an API account that orders the house's own names without a further word, and show its token once"), nil
+	}
 	return planOf("make an API account and show its token once"), nil
 }
 

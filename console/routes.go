@@ -47,7 +47,7 @@ func (a *API) authorityRoutes() {
 }
 
 func (a *API) peopleRoutes() {
-	route(a, "POST /api/v1/accounts", operation[none, NewAccountResponse]{id: "addAccount", summary: "make an API account; its token is in this answer only", do: a.newAccount, plan: a.planNewAccount})
+	route(a, "POST /api/v1/accounts", operation[NewAccountRequest, NewAccountResponse]{id: "addAccount", summary: "make an API account; its token is in this answer only", do: a.newAccount, plan: a.planNewAccount})
 	route(a, "GET /api/v1/operators", operation[none, OperatorList]{id: "listOperators", summary: "operators, those who left included", do: a.operators})
 	route(a, "POST /api/v1/operators", operation[OperatorRequest, ApprovalView]{id: "addOperator", summary: "propose an operator; takes a quorum", do: a.addOperator, plan: a.planAddOperator})
 	route(a, "DELETE /api/v1/operators/{name}", operation[none, ApprovalView]{id: "removeOperator", summary: "propose that an operator leaves; takes a quorum", do: a.removeOperator, plan: a.planRemoveOperator,

@@ -102,7 +102,7 @@ func (o *orders) houseAccount(ctx context.Context, operator string) (bulkhead.Ac
 }
 
 func (o *orders) IssueForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
-	return o.SubmitCSR(ctx, acct, upload(req))
+	return o.Enroll(ctx, acct, upload(req))
 }
 
 func upload(req bulkhead.CertificateRequest) enroll.Upload {

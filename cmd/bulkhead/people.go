@@ -158,20 +158,22 @@ func (a *app) sign(c *cobra.Command, id, keyFile string, dry bool) error {
 func (a *app) account() *cobra.Command {
 	c := &cobra.Command{Use: "account", Short: "accounts of the API: add"}
 	var dry bool
+	var in console.NewAccountRequest
 	add := &cobra.Command{Use: "add", Short: "make an API account and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		cl, err := client.New(a.opts)
 		if err != nil {
 			return err
 		}
 		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/accounts", nil)
+			return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/accounts", in)
 		}
 		var v console.NewAccountResponse
-		if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/accounts", nil, &v); err != nil {
+		if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/accounts", in, &v); err != nil {
 			return err
 		}
 		return a.show(v, "account  %s\ntoken    %s\nThe token is shown once. Use it as BULKHEAD_TOKEN or in a file named by BULKHEAD_TOKEN_FILE.", v.ID, v.Token)
 	}}
+	add.Flags().BoolVar(&in.OwnNames, "own-names", false, "its token orders the house's own names without a further word (API, EST)")
 	dryRunFlag(add, &dry)
 	c.AddCommand(add)
 	return c
