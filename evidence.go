@@ -12,6 +12,8 @@ const (
 	EvCertificateAbandon EvidenceKind = 3 // Link: the intent's Digest; Detail: why
 	EvBatchIntent        EvidenceKind = 4 // Ref: batch id; Count; Digest: Merkle root over digests of the bytes to be signed; Detail: what
 	EvBatchOutcome       EvidenceKind = 5 // Ref: batch id; Count; Digest: Merkle root over digests of signatures; Link: the intent's Digest
+	EvLiveWindow         EvidenceKind = 6 // an edge may sign. Ref: window id; Signer: the delegate's key; Digest: the delegate's certificate; Count: most signatures
+	EvLiveOutcome        EvidenceKind = 7 // Ref: window id; Digest: Merkle root over digests of the signatures made; Link: the window's Digest; Count
 	EvValidation         EvidenceKind = 10
 	EvCAA                EvidenceKind = 11
 	EvAccount            EvidenceKind = 12

@@ -18,16 +18,6 @@ import (
 	"bulkhead/pki/tlog"
 )
 
-// Evidence kinds of live signing (doc/decisions/0006-live-signing.md).
-const (
-	// EvLiveWindow announces that an edge may sign. Ref: window id; Signer: the delegate's key; Digest: the delegate's
-	// certificate; Count: most signatures; Detail: until when.
-	EvLiveWindow bulkhead.EvidenceKind = 6
-	// EvLiveOutcome accounts for a window. Ref: window id; Signer: the delegate's key; Digest: Merkle root over digests of the signatures;
-	// Link: the window's Digest; Count: signatures made.
-	EvLiveOutcome bulkhead.EvidenceKind = 7
-)
-
 const (
 	// liveValidity of an edge's delegate, backdating included: it carries nocheck, so nothing but its end takes it back.
 	liveValidity = 24 * time.Hour
@@ -168,7 +158,7 @@ func (l *Live) OpenLiveWindow(ctx context.Context, key bulkhead.Hash, limit int,
 		return "", fmt.Errorf("random source: %w", err)
 	}
 	id = hex.EncodeToString(b[:])
-	if _, err := s.cfg.Store.AppendEvidence(ctx, bulkhead.Evidence{Kind: EvLiveWindow, At: now, Actor: s.cfg.Actor, Authority: d.authority, Ref: id,
+	if _, err := s.cfg.Store.AppendEvidence(ctx, bulkhead.Evidence{Kind: bulkhead.EvLiveWindow, At: now, Actor: s.cfg.Actor, Authority: d.authority, Ref: id,
 		Signer: key, Digest: d.certificate, Count: int64(limit), Detail: "live OCSP answers until " + until.UTC().Format(time.RFC3339)}); err != nil {
 		return "", unavailable("the intent to sign could not be made durable", err)
 	}
@@ -198,7 +188,7 @@ func (l *Live) CloseLiveWindow(ctx context.Context, id string, signatures []bulk
 		return bulkhead.Faultf(bulkhead.KindConflict, "live window %s allowed %d signatures, %d were made", id, w.limit, len(signatures)).
 			WithHint("stop that edge and open an incident")
 	}
-	if _, err := s.cfg.Store.AppendEvidence(ctx, bulkhead.Evidence{Kind: EvLiveOutcome, At: s.now(), Actor: s.cfg.Actor, Authority: w.authority, Ref: id, Signer: w.key,
+	if _, err := s.cfg.Store.AppendEvidence(ctx, bulkhead.Evidence{Kind: bulkhead.EvLiveOutcome, At: s.now(), Actor: s.cfg.Actor, Authority: w.authority, Ref: id, Signer: w.key,
 		Digest: tlog.BatchRoot(signatures), Link: w.certificate, Count: int64(len(signatures)), Detail: "live OCSP answers"}); err != nil {
 		return unavailable("the outcome could not be made durable", err)
 	}

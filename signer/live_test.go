@@ -44,10 +44,10 @@ func TestLiveWindow(t *testing.T) {
 
 	all := h.leaves()
 	intent, outcome := all[len(all)-2], all[len(all)-1]
-	if intent.Kind != signer.EvLiveWindow || intent.Ref != id || intent.Count != 3 || intent.Signer != key || intent.Digest != bulkhead.Digest(cert.Raw) {
+	if intent.Kind != bulkhead.EvLiveWindow || intent.Ref != id || intent.Count != 3 || intent.Signer != key || intent.Digest != bulkhead.Digest(cert.Raw) {
 		t.Errorf("intent %+v", intent)
 	}
-	if outcome.Kind != signer.EvLiveOutcome || outcome.Ref != id || outcome.Count != 2 || outcome.Signer != key || outcome.Link != intent.Digest || outcome.Digest != tlog.BatchRoot(signatures) {
+	if outcome.Kind != bulkhead.EvLiveOutcome || outcome.Ref != id || outcome.Count != 2 || outcome.Signer != key || outcome.Link != intent.Digest || outcome.Digest != tlog.BatchRoot(signatures) {
 		t.Errorf("outcome %+v", outcome)
 	}
 	h.audit()

@@ -12,7 +12,8 @@ func KindName(k bulkhead.EvidenceKind) string {
 	names := map[bulkhead.EvidenceKind]string{
 		bulkhead.EvCertificateIntent: "certificate-intent", bulkhead.EvCertificateOutcome: "certificate-outcome",
 		bulkhead.EvCertificateAbandon: "certificate-abandon", bulkhead.EvBatchIntent: "batch-intent",
-		bulkhead.EvBatchOutcome: "batch-outcome", bulkhead.EvValidation: "validation", bulkhead.EvCAA: "caa",
+		bulkhead.EvBatchOutcome: "batch-outcome", bulkhead.EvLiveWindow: "live-window", bulkhead.EvLiveOutcome: "live-outcome",
+		bulkhead.EvValidation: "validation", bulkhead.EvCAA: "caa",
 		bulkhead.EvAccount: "account", bulkhead.EvOrderRefused: "order-refused", bulkhead.EvKeyBlocked: "key-blocked",
 		bulkhead.EvChangePlanned: "change-planned", bulkhead.EvChangePreviewed: "change-previewed",
 		bulkhead.EvChangeApproved: "change-approved", bulkhead.EvChangeStaged: "change-staged",

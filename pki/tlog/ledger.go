@@ -53,6 +53,7 @@ type Ledger struct {
 type entry struct {
 	intent, signer bulkhead.Hash
 	count          int64
+	window         bool // of a live window: count is the most that may be signed
 	state          uint8
 }
 
@@ -81,9 +82,9 @@ func (l *Ledger) Add(index int64, e bulkhead.Evidence) []Violation {
 		rule, message = l.outcome(e)
 	case bulkhead.EvCertificateAbandon:
 		rule, message = l.abandon(e)
-	case bulkhead.EvBatchIntent:
+	case bulkhead.EvBatchIntent, bulkhead.EvLiveWindow:
 		rule, message = l.batchIntent(e)
-	case bulkhead.EvBatchOutcome:
+	case bulkhead.EvBatchOutcome, bulkhead.EvLiveOutcome:
 		rule, message = l.batchOutcome(e)
 	}
 	if rule == "" {
@@ -181,7 +182,7 @@ func (l *Ledger) batchIntent(e bulkhead.Evidence) (rule, message string) {
 	if _, ok := l.batches[e.Ref]; ok {
 		return RuleTwoBatchIntents, fmt.Sprintf("second intent for batch %s", e.Ref)
 	}
-	l.batches[e.Ref] = &entry{intent: e.Digest, signer: e.Signer, count: e.Count}
+	l.batches[e.Ref] = &entry{intent: e.Digest, signer: e.Signer, count: e.Count, window: e.Kind == bulkhead.EvLiveWindow}
 	l.key(e.Signer).Open++
 	return "", ""
 }
@@ -193,7 +194,8 @@ func (l *Ledger) batchOutcome(e bulkhead.Evidence) (rule, message string) {
 		return RuleNoBatchIntent, fmt.Sprintf("no intent before the outcome of batch %s", e.Ref)
 	case was.state == done:
 		return RuleTwoBatchOutcomes, fmt.Sprintf("second outcome for batch %s", e.Ref)
-	case was.intent != e.Link || was.count != e.Count || !e.Signer.IsZero() && was.signer != e.Signer:
+	case was.window != (e.Kind == bulkhead.EvLiveOutcome), was.intent != e.Link, !e.Signer.IsZero() && was.signer != e.Signer,
+		e.Count > was.count, e.Count < was.count && !was.window:
 		return RuleOtherBatchIntent, fmt.Sprintf("link, count or key of the outcome of batch %s are not its intent's", e.Ref)
 	}
 	was.state = done

@@ -76,7 +76,38 @@ func TestEveryKindHasAName(t *testing.T) {
 			named++
 		}
 	}
-	if named != 24 {
+	if named != 26 {
 		t.Errorf("%d kinds have names", named)
+	}
+}
+
+// TestLedgerLiveWindow: a window may be signed in less often than it allows, never more, and only its own outcome ends it.
+func TestLedgerLiveWindow(t *testing.T) {
+	h := func(s string) bulkhead.Hash { return bulkhead.Digest([]byte(s)) }
+	window := bulkhead.Evidence{Kind: bulkhead.EvLiveWindow, Authority: "a", Ref: "w", Digest: h("delegate"), Signer: h("key"), Count: 9}
+	outcome := bulkhead.Evidence{Kind: bulkhead.EvLiveOutcome, Authority: "a", Ref: "w", Digest: h("sigs"), Link: h("delegate"), Signer: h("key"), Count: 4}
+	for name, c := range map[string]struct {
+		change func(*bulkhead.Evidence)
+		rule   string
+	}{
+		"fewer":   {func(*bulkhead.Evidence) {}, ""},
+		"none":    {func(e *bulkhead.Evidence) { e.Count = 0 }, ""},
+		"more":    {func(e *bulkhead.Evidence) { e.Count = 10 }, RuleOtherBatchIntent},
+		"a batch": {func(e *bulkhead.Evidence) { e.Kind = bulkhead.EvBatchOutcome }, RuleOtherBatchIntent},
+		"link":    {func(e *bulkhead.Evidence) { e.Link = h("other") }, RuleOtherBatchIntent},
+		"unknown": {func(e *bulkhead.Evidence) { e.Ref = "x" }, RuleNoBatchIntent},
+	} {
+		l, end := NewLedger(), outcome
+		c.change(&end)
+		rule := ""
+		if v := append(l.Add(0, window), l.Add(1, end)...); len(v) > 0 {
+			rule = v[0].Rule
+		}
+		if rule != c.rule {
+			t.Errorf("%s: rule %q, want %q", name, rule, c.rule)
+		}
+		if got := l.Keys()[h("key")].Signatures(); c.rule == "" && got != end.Count {
+			t.Errorf("%s: the key made %d signatures by its leaves, want %d", name, got, end.Count)
+		}
 	}
 }
