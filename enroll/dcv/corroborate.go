@@ -127,12 +127,13 @@ func (c *Corroborator) Shortfall(t time.Time) string {
 // seen is the answer of one remote.
 type seen struct {
 	i      int
+	caa    bool // what was asked
 	answer lookAnswer
 	err    error // it could not be asked
 }
 
 func (s seen) corroborates() bool {
-	return s.err == nil && s.answer.Kind == "" && (s.answer.CAA == "" || s.answer.CAA == bulkhead.CAAPermitted)
+	return s.err == nil && s.answer.Seen && s.answer.Kind == "" && s.caa == (s.answer.CAA == bulkhead.CAAPermitted)
 }
 
 // Validate implements enroll.Validator.
@@ -183,7 +184,7 @@ func (c *Corroborator) ask(ctx context.Context, q lookRequest) <-chan seen {
 	for i := range c.cfg.Remotes {
 		go func() {
 			a, err := c.askOne(ctx, i, q)
-			answers <- seen{i, a, err}
+			answers <- seen{i, q.CAA, a, err}
 		}()
 	}
 	return answers

@@ -222,7 +222,7 @@ func TestRemoteDown(t *testing.T) {
 			r.Certificate = otherCertificate(t)
 			p.c.clients[i] = r.client()
 		},
-		"says nothing of CAA": func(p *planet, i int) {
+		"says nothing": func(p *planet, i int) {
 			p.places[i].server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("no JSON")) })
 		},
 	} {
@@ -240,6 +240,19 @@ func TestRemoteDown(t *testing.T) {
 				t.Errorf("the address of a perspective is shown: %v", err)
 			}
 		})
+	}
+}
+
+// TestEmptyAnswerCorroboratesNothing: only an answer that says that control was seen counts.
+func TestEmptyAnswerCorroboratesNothing(t *testing.T) {
+	for _, text := range []string{`{}`, `null`, `{"detail":"seen"}`, `{"seen":true,"caa":"permitted"}`, `{"seen":true,"kind":"dns"}`} {
+		p := newPlanet(t, day(2026, time.November, 20), true, "ARIN", "RIPE", "APNIC", "LACNIC")
+		for i := range 2 {
+			p.places[i].server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) })
+		}
+		if _, err := p.validate(); err == nil || !strings.Contains(err.Error(), "corroborated 2/4") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

@@ -37,8 +37,9 @@ type lookRequest struct {
 
 // lookAnswer is what was seen, or why not.
 type lookAnswer struct {
+	Seen   bool               `json:"seen"` // control was seen, or CAA could be looked at; an answer without it corroborates nothing
 	Detail string             `json:"detail"`
-	Kind   bulkhead.Kind      `json:"kind,omitempty"` // of the refusal; "" when control was seen
+	Kind   bulkhead.Kind      `json:"kind,omitempty"` // of the refusal
 	CAA    bulkhead.CAAResult `json:"caa,omitempty"`
 }
 
@@ -92,13 +93,13 @@ func (p *perspective) look(w http.ResponseWriter, r *http.Request) {
 		c, err := p.cfg.Validator.CheckCAA(r.Context(), q.Identifier, q.Wildcard, q.AccountURI, q.Method)
 		a = refusal(err)
 		if err == nil {
-			a = lookAnswer{Detail: c.Detail, CAA: c.Result}
+			a = lookAnswer{Seen: true, Detail: c.Detail, CAA: c.Result}
 		}
 	} else {
 		detail, err := p.cfg.Validator.Validate(r.Context(), q.Identifier, q.Method, q.Token, q.KeyAuthorization)
 		a = refusal(err)
 		if err == nil {
-			a = lookAnswer{Detail: detail}
+			a = lookAnswer{Seen: true, Detail: detail}
 		}
 	}
 	p.log.InfoContext(r.Context(), "looked", "name", q.Identifier.Value, "method", string(q.Method), "caa", q.CAA, "kind", string(a.Kind), "detail", a.Detail)
