@@ -22,7 +22,7 @@ type CertificateList struct {
 // maxText is the longest free text to search for: the longest DNS name.
 const maxText = 253
 
-var certificateKinds = []string{string(bulkhead.LeafCertificate), string(bulkhead.CACertificate), string(bulkhead.DelegateCertificate), string(bulkhead.InfraCertificate)}
+var certificateKinds = []string{string(bulkhead.LeafCertificate), string(bulkhead.Precertificate), string(bulkhead.CACertificate), string(bulkhead.DelegateCertificate), string(bulkhead.InfraCertificate)}
 
 // inventoryStates are the states of rows, and the two that depend on the day.
 var inventoryStates = []string{string(bulkhead.Reserved), string(bulkhead.Issued), string(bulkhead.Revoked), string(bulkhead.Abandoned), "valid", "expired"}

@@ -17,7 +17,7 @@ func (s *Service) RevokeByAccount(ctx context.Context, acct bulkhead.Account, de
 	if err != nil {
 		return "", err
 	}
-	if c.Kind != bulkhead.LeafCertificate {
+	if c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate {
 		return "", bulkhead.NewFault(bulkhead.KindForbidden, "only subscriber certificates can be revoked here")
 	}
 	if c.AccountID != acct.ID {
@@ -53,7 +53,7 @@ func (s *Service) RevokeByKey(ctx context.Context, spki, der []byte, reason bulk
 	if c.KeyHash != bulkhead.Digest(spki) {
 		return "", bulkhead.NewFault(bulkhead.KindForbidden, "the request is not signed by the key of the certificate")
 	}
-	if c.Kind != bulkhead.LeafCertificate {
+	if c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate {
 		return "", bulkhead.NewFault(bulkhead.KindForbidden, "only subscriber certificates can be revoked here")
 	}
 	const actor = "certificate key"

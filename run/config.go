@@ -90,6 +90,8 @@ type Config struct {
 	// Status is what the status service promises.
 	Status Status `yaml:"status"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
+	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
+	CT  CT  `yaml:"ct,omitempty"`
 	Log Log `yaml:"log"`
 }
 
@@ -121,6 +123,31 @@ type Status struct {
 	MaxCertIDs int `yaml:"max_cert_ids"`
 	// OnePerson is the largest change that one person may make public.
 	OnePerson int `yaml:"one_person"`
+}
+
+// CT is certificate transparency (RFC 6962).
+type CT struct {
+	// Logs are those whose timestamps count: two operators at least, one log that is not tiled.
+	Logs []CTLog `yaml:"logs,omitempty"`
+	// AllowPrivate lets logs be on loopback and private addresses and speak plain http: for a log of the house's own.
+	AllowPrivate bool `yaml:"allow_private,omitempty"`
+}
+
+// CTLog is one log.
+type CTLog struct {
+	// Name of the log, for people.
+	Name string `yaml:"name"`
+	// URL is the submission prefix of the operator's list.
+	URL string `yaml:"url"`
+	// Key is the log's public key: DER SubjectPublicKeyInfo, base64, as in the lists of logs.
+	Key string `yaml:"key"`
+	// Operator of the log; timestamps come from two different ones.
+	Operator string `yaml:"operator"`
+	// From and Until bound the notAfter of certificates that the log takes, as 2027-01-01; empty for no bound.
+	From  string `yaml:"from,omitempty"`
+	Until string `yaml:"until,omitempty"`
+	// Tiled says that it is a static-ct-api log.
+	Tiled bool `yaml:"tiled,omitempty"`
 }
 
 // Log says how the diagnostic log is written. Evidence is elsewhere.

@@ -1,7 +1,9 @@
 package run
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/evidence"
+	"bulkhead/pki/sct"
 	"bulkhead/pki/tlog"
 	"bulkhead/publish"
 	"bulkhead/status"
@@ -125,8 +128,34 @@ func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
 		return fmt.Errorf("leaf %d is not its outcome", c.OutcomeSeq-1)
 	case outcome.Link != intent.Digest:
 		return fmt.Errorf("its outcome does not follow its intent")
-	case bulkhead.Digest(der) != outcome.Digest || c.Fingerprint != outcome.Digest:
-		return fmt.Errorf("the stored certificate is not the one in evidence")
+	case c.Fingerprint != bulkhead.Digest(der):
+		return fmt.Errorf("the stored certificate is not the one of its row")
+	case c.Fingerprint != outcome.Digest:
+		return f.logged(ctx, c, der, outcome)
+	}
+	return nil
+}
+
+// logged: a certificate with timestamps follows a precertificate, which is the one in evidence and differs from it in
+// nothing else.
+func (f *fsck) logged(ctx context.Context, c bulkhead.Certificate, der []byte, outcome bulkhead.Evidence) error {
+	other := fmt.Errorf("the stored certificate is not the one in evidence")
+	pre, err := f.store.Precertificate(ctx, c.CertificateRef)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return other
+	}
+	if err != nil {
+		return err
+	}
+	p, err1 := x509.ParseCertificate(pre)
+	x, err2 := x509.ParseCertificate(der)
+	if err1 != nil || err2 != nil || bulkhead.Digest(pre) != outcome.Digest {
+		return other
+	}
+	a, poisoned, err1 := sct.Bare(p.RawTBSCertificate)
+	b, listed, err2 := sct.Bare(x.RawTBSCertificate)
+	if err1 != nil || err2 != nil || !poisoned || !listed || !bytes.Equal(a, b) {
+		return fmt.Errorf("the certificate differs from its precertificate in more than the timestamps")
 	}
 	return nil
 }

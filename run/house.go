@@ -50,6 +50,7 @@ type Store interface {
 	console.Inventory
 	console.Replies
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
+	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
 	Ping(ctx context.Context) error
 	Close() error
@@ -233,7 +234,11 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &rules,
+	logs, trusted, err := h.transparency()
+	if err != nil {
+		return err
+	}
+	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &rules,
 		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
