@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,10 +111,8 @@ type list struct {
 func (j *judge) look() {
 	now := j.now()
 	fresh := map[string]*list{}
+	j.held = slices.DeleteFunc(j.held, func(h *held) bool { return now.After(h.leaf.NotAfter) }) // nobody is owed anything
 	for _, h := range j.held {
-		if now.After(h.leaf.NotAfter) {
-			continue // its answers owe nobody anything
-		}
 		for i := range h.asks {
 			j.ask(h, &h.asks[i], now)
 		}
