@@ -1,0 +1,45 @@
+package signer_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+)
+
+// TestCost holds the numbers of issuing that do not depend on the machine: commits and allocations per certificate.
+func TestCost(t *testing.T) {
+	h := newHouse(t)
+	var commits atomic.Int64
+	req := h.request("www.example.test")
+	h.issue("warm.example.test")
+	h.onCommit(func(_ string, commit func() error) error { commits.Add(1); return commit() })
+	const n = 64
+	allocs := testing.AllocsPerRun(n, func() {
+		if _, err := h.signer.Issue(t.Context(), req); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := commits.Load(); got != 2*(n+1) { // AllocsPerRun runs once more to warm up
+		t.Errorf("%d commits for %d certificates one after the other, want two each: intent and outcome", got, n+1)
+	}
+	if most := 3700.0; allocs > most {
+		t.Errorf("%.0f allocations per certificate, at most %.0f", allocs, most)
+	}
+	reqs := make([]func(), 32)
+	for i := range reqs {
+		r := h.request(fmt.Sprintf("n%d.example.test", i))
+		reqs[i] = func() {
+			for range 8 {
+				if _, err := h.signer.Issue(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	commits.Store(0)
+	together(len(reqs), func(i int) { reqs[i]() })
+	if got := commits.Load(); got > 32*8*3/4 {
+		t.Errorf("%d commits for %d certificates at once: too few shared one", got, 32*8)
+	}
+	t.Logf("%.0f allocations per certificate, %.2f commits per certificate at once", allocs, float64(commits.Load())/256)
+}
