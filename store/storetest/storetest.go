@@ -22,6 +22,8 @@ type Store interface {
 	Close() error
 	Ping(ctx context.Context) error
 	IsEmpty(ctx context.Context) (bool, error)
+	Finalize(ctx context.Context, ref bulkhead.CertificateRef, der []byte, ev bulkhead.Evidence) error
+	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 
 	Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error)
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
@@ -135,6 +137,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"IssueRefusals", testIssueRefusals},
 		{"IssueTwice", testIssueTwice},
 		{"Abandon", testAbandon},
+		{"Precertificate", testPrecertificate},
 		{"LargeBatch", testLargeBatch},
 		{"Inventory", testInventory},
 		{"Names", testNames},
