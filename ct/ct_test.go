@@ -135,7 +135,7 @@ func TestMisbehaviour(t *testing.T) {
 			return true
 		},
 		"redirect": func(w http.ResponseWriter, r *http.Request, _ *sct.SCT) bool {
-			http.Redirect(w, r, "/elsewhere", 307)
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 			return true
 		},
 	} {

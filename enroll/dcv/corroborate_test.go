@@ -51,15 +51,11 @@ const (
 func newPlanet(t *testing.T, now time.Time, holderAnswers bool, rirs ...string) *planet {
 	t.Helper()
 	p := &planet{t: t, primary: newZone(t, honest)}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln, evil := samePort(t, func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+		func(first net.Addr) (net.Listener, error) {
+			return net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", first.(*net.TCPAddr).Port))
+		})
 	p.port = ln.Addr().(*net.TCPAddr).Port
-	evil, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", p.port))
-	if err != nil {
-		t.Fatal(err)
-	}
 	serve := func(ln net.Listener, answers bool) {
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !answers {
@@ -89,6 +85,7 @@ func newPlanet(t *testing.T, now time.Time, holderAnswers bool, rirs ...string) 
 		p.places = append(p.places, pl)
 		cfg.Remotes = append(cfg.Remotes, pl.remote)
 	}
+	var err error
 	if p.c, err = NewCorroborator(cfg); err != nil {
 		t.Fatal(err)
 	}

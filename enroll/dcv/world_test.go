@@ -37,14 +37,8 @@ func newZone(t *testing.T, records ...string) *zone {
 		k := key(rr.Header().Name, rr.Header().Rrtype)
 		z.records[k] = append(z.records[k], text)
 	}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, ln := samePort(t, func() (net.PacketConn, error) { return net.ListenPacket("udp", "127.0.0.1:0") },
+		func(first net.Addr) (net.Listener, error) { return net.Listen("tcp", first.String()) })
 	z.addr = pc.LocalAddr().String()
 	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: ln, Handler: z}} {
 		started := make(chan struct{})
@@ -148,4 +142,33 @@ func mustSet(t *testing.T, entries ...string) enroll.NameSet {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// samePort opens two sockets on one port. Another process may hold the port of the second: then another pair is tried.
+func samePort[A interface {
+	comparable
+	Close() error
+}](t testing.TB, first func() (A, error), second func(net.Addr) (net.Listener, error)) (A, net.Listener) {
+	t.Helper()
+	var err error
+	for range 20 {
+		a, e := first()
+		if e != nil {
+			t.Fatal(e)
+		}
+		var at net.Addr
+		switch x := any(a).(type) {
+		case net.Listener:
+			at = x.Addr()
+		case net.PacketConn:
+			at = x.LocalAddr()
+		}
+		var b net.Listener
+		if b, err = second(at); err == nil {
+			return a, b
+		}
+		_ = a.Close()
+	}
+	t.Fatal(err)
+	panic("unreachable")
 }
