@@ -117,7 +117,7 @@ func newHouse(t testing.TB, change ...func(*enroll.Config)) *house {
 	h.hierarchy(ring)
 	h.open(ring, dir)
 	h.cfg = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: h.script, Profiles: profile.Builtin(),
-		DefaultProfile: "tls-server", AccountURI: func(id string) string { return "https://ca.test/acme/account/" + id },
+		DefaultProfile: "tls-server", DefaultAuthority: func(string) bulkhead.AuthorityID { return issuingCA }, AccountURI: func(id string) string { return "https://ca.test/acme/account/" + id },
 		ExplanationURL: "https://ca.test/renewal", Now: h.now, Rand: rand.Reader}
 	for _, f := range change {
 		f(&h.cfg)

@@ -342,11 +342,11 @@ func (h *House) openEnroll(context.Context, seed) error {
 	return nil
 }
 
-// authorityFor is the authority of a profile's certificates: the default of the configuration for TLS, the profile's own
-// for mail and code, which the default may not certify.
+// authorityFor is the authority of a profile's certificates: the profile's own where it names one, as those for mail and
+// code must, else the default of the configuration.
 func (h *House) authorityFor(name string) bulkhead.AuthorityID {
 	for _, p := range h.profiles {
-		if p.Name == name && p.Usage() != profile.UsageTLS && p.DefaultAuthority != "" {
+		if p.Name == name && p.DefaultAuthority != "" {
 			return h.currentAuthority(p.DefaultAuthority)
 		}
 	}

@@ -117,6 +117,9 @@ func (w *Watch) Raise(ctx context.Context, a bulkhead.Alarm) {
 	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:watch", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
 	fresh, err := w.cfg.Store.RaiseAlarm(ctx, a, ev)
 	if err != nil {
+		if ctx.Err() != nil {
+			return // the process is going down; what raised it will be looked at again by the next one
+		}
 		w.cfg.Log.ErrorContext(ctx, "alarm could not be recorded", slog.String("detector", a.Detector), slog.String("message", a.Message), slog.String("error", err.Error()))
 		return
 	}

@@ -108,7 +108,7 @@ func newHouse(t testing.TB, change ...func(*enroll.Config)) *house {
 	h.open()
 	h.issuer = &slow{Issuer: h.signer}
 	cfg := enroll.Config{Store: h.store, Issuer: h.issuer, Revoker: h.status, Validator: seen{}, Profiles: profile.Builtin(),
-		DefaultProfile: "tls-server", Now: h.now, Rand: rand.Reader}
+		DefaultProfile: "tls-server", DefaultAuthority: func(string) bulkhead.AuthorityID { return issuingCA }, Now: h.now, Rand: rand.Reader}
 	for _, f := range change {
 		f(&cfg)
 	}
