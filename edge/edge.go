@@ -237,7 +237,7 @@ func (e *Edge) adopt(ctx context.Context, signed []byte) error {
 	e.current.Store(ep)
 	e.metrics.sequence.Set(float64(head.Sequence))
 	e.metrics.switches.Inc()
-	e.cfg.Log.InfoContext(ctx, "head switched", "sequence", head.Sequence, "issuers", len(head.Issuers), "objects", len(ep.objects))
+	e.cfg.Log.DebugContext(ctx, "head switched", "sequence", head.Sequence, "issuers", len(head.Issuers), "objects", len(ep.objects))
 	e.prune(ctx, ep)
 	return nil
 }

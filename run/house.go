@@ -387,8 +387,10 @@ func (h *House) Start(ctx context.Context) error {
 // Run does the work of every role until ctx ends. It calls ready once every role answers.
 func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	// What was published before is served again at once, whatever keeps the other roles from starting (promise P8).
-	if err := h.edge.Refresh(ctx); err != nil {
-		h.log.WarnContext(ctx, "nothing is published yet, or it cannot be read", slog.String("error", err.Error()))
+	_, missing := h.objects.Head(ctx)
+	published := bulkhead.KindOf(missing) != bulkhead.KindNotFound
+	if published {
+		_ = h.edge.Refresh(ctx) // kept as the problem that readyz shows
 	}
 	front, err := h.listen(ctx)
 	if err != nil {
@@ -398,7 +400,17 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	started := make(chan struct{})
 	for name, role := range map[string]func(context.Context) error{
 		"status":   func(ctx context.Context) error { return h.runStatus(ctx, started) },
-		"evidence": h.evidence.Run, "watch": h.watch.Run, "edge": h.edge.Run, "live": h.runLive,
+		"evidence": h.evidence.Run, "watch": h.watch.Run, "live": h.runLive,
+		"edge": func(ctx context.Context) error {
+			if !published { // a first start: there is nothing to poll for before the status service has started
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-started:
+				}
+			}
+			return h.edge.Run(ctx)
+		},
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
 		"signer": h.sweep,
 		"front":  front.Run,
