@@ -28,6 +28,7 @@ var rules = []rule{
 	{"pki/crl", []string{"."}, "layer 1 is pure"},
 	{"pki/pack", []string{".", "pki/ocsp"}, "packs hold OCSP answers"},
 	{"pki/sct", []string{"."}, "layer 1 is pure"},
+	{"pki/graph", []string{".", "pki/keycheck"}, "layer 1 is pure"},
 	{"ct", []string{".", "pki/sct"}, "it submits to logs and is trusted with nothing: no key, no store"},
 	{"pki/tlog", []string{"."}, "an auditor's verifier stands on this alone"},
 	{"keys", []string{".", "keys/*"}, "keys know nothing of what they sign"},
@@ -40,13 +41,14 @@ var rules = []rule{
 	{"enroll/acme", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"enroll/est", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"status", []string{".", "pki/*", "publish"}, "status publishes; it holds no key"},
+	{"status/caches", []string{".", "pki/ocsp", "pki/pack", "pki/policy"}, "a judge of caches knows answers and nothing of how they are made"},
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
 	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},
 	{"live", []string{".", "pki/ocsp"}, "live-signing switch of private hierarchies: a short-lived delegate's key beside the edge, behind a small port"},
 	{"console", []string{"."}, "surfaces over read ports"},
-	{"run", []string{".", "run/*", "pki/*", "keys", "publish", "store/*", "ceremony", "signer", "enroll/*", "status", "evidence", "quorum", "ct", "watch", "edge", "live", "console"}, "roles compose compartments"},
+	{"run", []string{".", "run/*", "pki/*", "keys", "publish", "store/*", "ceremony", "signer", "enroll/*", "status", "status/caches", "evidence", "quorum", "ct", "watch", "edge", "live", "console"}, "roles compose compartments"},
 	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
@@ -64,7 +66,7 @@ var external = []struct {
 	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
 	{"github.com/zmap/zlint", []string{"pki/lint"}, "findings are ours, the rules are a library"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
-	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish"}, "who speaks HTTP is a short list"},
+	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches"}, "who speaks HTTP is a short list; status/caches purges and probes tiers at configured addresses only"},
 }
 
 type listed struct {

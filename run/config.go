@@ -89,6 +89,8 @@ type Config struct {
 	Perspectives []Perspective `yaml:"perspectives,omitempty"`
 	// Status is what the status service promises.
 	Status Status `yaml:"status"`
+	// Caches are what stands between the edges and the clients: for bulkhead caches.
+	Caches Caches `yaml:"caches"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
 	CT  CT  `yaml:"ct,omitempty"`
@@ -203,6 +205,7 @@ func DefaultConfig() Config {
 		ACME:       ACME{CAAIdentities: []string{"bulkhead.internal"}},
 		RateLimits: defaultRateLimits(),
 		Status:     Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
+		Caches:     Caches{Timeout: Duration(10 * time.Second)},
 		Log:        Log{Level: "info", Format: "text"},
 	}
 }
@@ -271,7 +274,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Caches.check())
 }
 
 func (c Config) checkStatus() error {

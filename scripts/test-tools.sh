@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the foreign programs that the tests hold the product against. Does nothing where they are there.
 set -euo pipefail
+PATH="$PATH:/usr/sbin" # servers of Debian are there
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need openssl openssl
@@ -10,6 +11,9 @@ need lego lego
 need ocsptool gnutls-bin
 need gnutls-cli gnutls-bin
 need strace strace
+need varnishd varnish
+need nginx nginx
+ls /usr/lib/nginx/modules/ngx_http_cache_purge_module.so >/dev/null 2>&1 || missing+=(libnginx-mod-http-cache-purge)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 if ! command -v apt-get >/dev/null 2>&1; then
