@@ -89,6 +89,10 @@ type Changes interface {
 	RevokeCertificates(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (string, error)
 	// PlanRevocation makes a change and previews it without carrying it through.
 	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
+	// ActivateByOne carries a previewed change through where one person may; KindGate otherwise.
+	ActivateByOne(ctx context.Context, actor, id string, preview bulkhead.Hash) error
+	// Withdraw ends a change that nobody approved yet.
+	Withdraw(ctx context.Context, actor, id, why string) error
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey) error
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)

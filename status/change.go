@@ -60,18 +60,44 @@ func (s *Service) RevokeCertificates(ctx context.Context, actor, why string, ite
 	if len(p.Blocked) > 0 {
 		return c.ID, bulkhead.Faultf(bulkhead.KindGate, "the preview of change %s is blocked: %s", c.ID, p.Blocked[0]).WithHint("bulkhead change show " + c.ID)
 	}
-	one, err := s.onePersonMay(ctx, c.ID, p.Count)
+	return c.ID, s.ActivateByOne(ctx, actor, c.ID, hash)
+}
+
+// ActivateByOne carries a previewed change through on one person's word, where policy lets one person do so; hash is that
+// of the preview that the person saw. KindGate otherwise: the change goes on waiting for approvals.
+func (s *Service) ActivateByOne(ctx context.Context, actor, id string, hash bulkhead.Hash) error {
+	c, err := s.cfg.Store.Change(ctx, id)
 	if err != nil {
-		return c.ID, err
+		return err
 	}
-	if !one {
-		return c.ID, bulkhead.Faultf(bulkhead.KindGate, "change %s touches %d certificates; more than %d take two people", c.ID, p.Count, s.cfg.Policy.OnePerson).
-			WithHint("bulkhead change approve " + c.ID)
+	if c.State == bulkhead.ChangePreviewed {
+		one, err := s.onePersonMay(ctx, id, c.Count)
+		if err != nil {
+			return err
+		}
+		if !one {
+			return bulkhead.Faultf(bulkhead.KindGate, "change %s touches %d certificates; more than %d take two people", id, c.Count, s.cfg.Policy.OnePerson).
+				WithHint("bulkhead change approve " + id)
+		}
+		if err := s.Approve(ctx, id, hash, actor); err != nil {
+			return err
+		}
 	}
-	if err := s.Approve(ctx, c.ID, hash, actor); err != nil {
-		return c.ID, err
+	return s.Activate(ctx, id)
+}
+
+// Withdraw ends a change that is not approved yet; nothing of it went public.
+func (s *Service) Withdraw(ctx context.Context, actor, id, why string) error {
+	c, err := s.cfg.Store.Change(ctx, id)
+	if err != nil {
+		return err
 	}
-	return c.ID, s.Activate(ctx, c.ID)
+	if c.State != bulkhead.ChangePlanned && c.State != bulkhead.ChangePreviewed {
+		return bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s and cannot be withdrawn", id, c.State).WithHint("bulkhead change show " + id)
+	}
+	was := c.State
+	c.State = bulkhead.ChangeRefused
+	return s.cfg.Store.MoveChange(ctx, c, was, s.leaf(bulkhead.EvChangeRefused, c, actor, "withdrawn: "+why))
 }
 
 // PlanRevocation makes a change and its preview and stops there: what a dry run shows.

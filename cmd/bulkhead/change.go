@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) change() *cobra.Command {
-	c := &cobra.Command{Use: "change", Short: "changes of status: list, show, approve"}
+	c := &cobra.Command{Use: "change", Short: "changes of status: list, show, preview, activate, approve, withdraw"}
 	var dry bool
 	approve := &cobra.Command{Use: "approve ID", Short: "ask for the approvals that a larger change takes", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
 		return a.propose(c, http.MethodPost, "/api/v1/changes/"+url.PathEscape(args[0])+"/approval", nil, dry)
@@ -32,7 +32,7 @@ func (a *app) change() *cobra.Command {
 				return fmt.Sprintf("change   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s", v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, v.Preview)
 			})
 		}},
-		approve,
+		approve, a.changePreview(), a.changeActivate(), a.changeWithdraw(),
 	)
 	return c
 }
