@@ -1,0 +1,183 @@
+package hammer
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	rounds   = 6               // for each of the two
+	length   = 3 * time.Second // of a round
+	clients  = 4               // beside Pebble, which deadlocks with many more
+	keysEach = 256             // keys of certificates that a client has
+)
+
+// BenchmarkACME measures orders of one name over http-01, ours and Pebble's in turns, and then ours alone by the number
+// of clients.
+func BenchmarkACME(b *testing.B) {
+	web := newInternet(b)
+	ours, theirs := newField(b, web, startBulkhead(b, web)), newField(b, web, startPebble(b, web))
+	for range b.N {
+		ours.round(b, clients, length/6)
+		theirs.round(b, clients, length/6)
+		var a, p []result
+		for range rounds {
+			a, p = append(a, ours.round(b, clients, length)), append(p, theirs.round(b, clients, length))
+		}
+		us, them := sum(a), sum(p)
+		b.Logf("load %s", load())
+		b.Logf("bulkhead, %d clients: %s", clients, us)
+		b.Logf("Pebble, %d clients: %s", clients, them)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(us.rate, "certs/s")
+		b.ReportMetric(them.rate, "pebble-certs/s")
+		b.ReportMetric(us.rate/them.rate, "x-pebble")
+		b.ReportMetric(us.quantile(0.5), "p50-ms")
+		b.ReportMetric(us.quantile(0.99), "p99-ms")
+		b.ReportMetric(them.quantile(0.5), "pebble-p50-ms")
+		b.ReportMetric(them.quantile(0.99), "pebble-p99-ms")
+		b.ReportMetric(us.cpuEach(), "cpu-us/cert")
+		b.ReportMetric(them.cpuEach(), "pebble-cpu-us/cert")
+		for _, n := range []int{1, 4, 16, 32} {
+			r := ours.round(b, n, length)
+			b.Logf("bulkhead, %d clients: %s", n, r)
+			b.ReportMetric(r.rate, fmt.Sprintf("certs/s-%d", n))
+		}
+		b.Logf("load %s", load())
+	}
+}
+
+// field is a server with its accounts.
+type field struct {
+	*server
+	web   *internet
+	accts []*subscriber
+	names int
+}
+
+func newField(b *testing.B, web *internet, s *server) *field {
+	b.Helper()
+	f := &field{server: s, web: web}
+	for range 32 {
+		keys := make([]*ecdsa.PrivateKey, keysEach)
+		for i := range keys {
+			var err error
+			keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			ok(b, err)
+		}
+		a, err := newSubscriber(s.client, s.directory, web, keys)
+		if err != nil {
+			b.Fatalf("%s: %v\n%s", s.name, err, s.tail())
+		}
+		f.accts = append(f.accts, a)
+	}
+	return f
+}
+
+// result is what one or several rounds gave.
+type result struct {
+	rate  float64 // certificates a second
+	cpu   time.Duration
+	taken []taken
+}
+
+// round lets n clients obtain certificates one after the other, each ending the order it is at when time is up.
+func (f *field) round(b *testing.B, n int, d time.Duration) result {
+	b.Helper()
+	var mu sync.Mutex
+	var r result
+	var failed error
+	var wg sync.WaitGroup
+	fetched, cpu, start := f.web.fetched.Load(), f.cpu(b), time.Now()
+	f.names++
+	for i, a := range f.accts[:n] {
+		wg.Go(func() {
+			var mine []taken
+			var err error
+			for k := 0; err == nil && time.Since(start) < d; k++ {
+				var t taken
+				if t, err = a.obtain(fmt.Sprintf("h%d.c%d.r%d.example.com", k, i, f.names)); err == nil {
+					mine = append(mine, t)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.taken, failed = append(r.taken, mine...), errors.Join(failed, err)
+		})
+	}
+	wg.Wait()
+	if failed != nil {
+		b.Fatalf("%s: %v\n%s", f.name, failed, f.tail())
+	}
+	r.rate, r.cpu = float64(len(r.taken))/time.Since(start).Seconds(), f.cpu(b)-cpu
+	if got := int(f.web.fetched.Load() - fetched); got < len(r.taken) {
+		b.Fatalf("%s: %d certificates for %d answers fetched", f.name, len(r.taken), got)
+	}
+	return r
+}
+
+// sum joins rounds; the rate is their median.
+func sum(rounds []result) result {
+	var out result
+	var rates []float64
+	for _, r := range rounds {
+		rates = append(rates, r.rate)
+		out.cpu += r.cpu
+		out.taken = append(out.taken, r.taken...)
+	}
+	slices.Sort(rates)
+	out.rate = (rates[(len(rates)-1)/2] + rates[len(rates)/2]) / 2
+	return out
+}
+
+// quantile of how long an order took, in milliseconds.
+func (r result) quantile(q float64) float64 {
+	all := make([]time.Duration, len(r.taken))
+	for i, t := range r.taken {
+		all[i] = t.total
+	}
+	slices.Sort(all)
+	return milli(all[int(q*float64(len(all)-1))])
+}
+
+// cpuEach is the server's microseconds for a certificate.
+func (r result) cpuEach() float64 { return float64(r.cpu.Microseconds()) / float64(len(r.taken)) }
+
+func milli(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func (r result) String() string {
+	var step [steps]time.Duration
+	polls := 0
+	for _, t := range r.taken {
+		for i, d := range t.step {
+			step[i] += d
+		}
+		polls += t.polls
+	}
+	n := len(r.taken)
+	var w strings.Builder
+	fmt.Fprintf(&w, "%.1f certificates/s, p50 %.1f ms, p99 %.1f ms, server CPU %.0f us each, %.2f polls each; mean ms:",
+		r.rate, r.quantile(0.5), r.quantile(0.99), r.cpuEach(), float64(polls)/float64(n))
+	for i, d := range step {
+		fmt.Fprintf(&w, " %s %.2f", stepNames[i], milli(d/time.Duration(n)))
+	}
+	return w.String()
+}
+
+// load is the machine's load average: other work on it is in every number.
+func load() string {
+	body, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(body))
+}
