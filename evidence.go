@@ -33,6 +33,7 @@ const (
 	EvApproval           EvidenceKind = 51 // Ref: request id; Digest: what was approved
 	EvAlarm              EvidenceKind = 60 // Detail: detector and message
 	EvStart              EvidenceKind = 61
+	EvPruned             EvidenceKind = 62 // Actor: who; Count: certificates; Detail: before which day, and the other counts
 )
 
 // Evidence is one fact for the append-only log. It holds digests and identifiers, never DER and never a secret.

@@ -16,6 +16,8 @@ import (
 // Store is the durable record as the detectors need it.
 type Store interface {
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	// Pruned reports whether a certificate was issued and its row went with age.
+	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
 	// RaiseAlarm inserts the alarm, or moves LastAt and Count of the one with the same detector and key; fresh tells
 	// which. Evidence is appended only for a fresh one.
 	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)

@@ -157,6 +157,9 @@ func (d UnassignedSerial) Judge(ctx context.Context, s Sighting) (*bulkhead.Alar
 			return nil, nil
 		}
 	}
+	if old, err := d.Store.Pruned(ctx, bulkhead.CertificateRef{Issuer: s.Issuer, Serial: s.Serial}); old || err != nil {
+		return nil, err
+	}
 	return &bulkhead.Alarm{
 		Detector: d.ID(), Key: string(s.Issuer) + "," + s.Serial.String(), Severity: bulkhead.Critical,
 		Message: "status was asked for serial " + s.Serial.String() + " of " + string(s.Issuer) + ", which was never issued: a certificate may exist that this house did not record",

@@ -21,6 +21,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvChangeSettled: "change-settled", bulkhead.EvChangeRefused: "change-refused",
 		bulkhead.EvRevocation: "revocation", bulkhead.EvAuthority: "authority", bulkhead.EvOperator: "operator",
 		bulkhead.EvApproval: "approval", bulkhead.EvAlarm: "alarm", bulkhead.EvStart: "start",
+		bulkhead.EvPruned: "pruned",
 	}
 	if name, ok := names[k]; ok {
 		return name

@@ -224,6 +224,16 @@ CREATE TABLE heads (
   CONSTRAINT heads_pkey PRIMARY KEY (sequence)
 );
 
+CREATE TABLE notices (
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  channel text COLLATE "C" NOT NULL,
+  recipient text COLLATE "C" NOT NULL,
+  threshold bigint NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT notices_pkey PRIMARY KEY (issuer, serial, channel, recipient, threshold)
+);
+
 CREATE TABLE operators (
   name text COLLATE "C" NOT NULL,
   public_key bytea NOT NULL,
@@ -278,6 +288,12 @@ CREATE TABLE prepared (
   crl_number bigint NOT NULL,
   imported_at bigint NOT NULL,
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
+);
+
+CREATE TABLE pruned (
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  CONSTRAINT pruned_pkey PRIMARY KEY (issuer, serial)
 );
 
 CREATE TABLE rate_limits (
@@ -356,6 +372,8 @@ CREATE INDEX alarms_last ON public.alarms USING btree (last_at, seq);
 
 CREATE INDEX authorizations_claim ON public.authorizations USING btree (account_id, name);
 
+CREATE INDEX authorizations_over ON public.authorizations USING btree (expires_at) WHERE (state = ANY (ARRAY['pending'::text, 'invalid'::text, 'expired'::text]));
+
 CREATE INDEX caa_checks_name ON public.caa_checks USING btree (name, at);
 
 CREATE INDEX caa_checks_order ON public.caa_checks USING btree (order_id);
@@ -385,6 +403,8 @@ CREATE INDEX changes_state ON public.changes USING btree (state, seq);
 CREATE INDEX order_authorizations_back ON public.order_authorizations USING btree (authorization_id);
 
 CREATE INDEX orders_account ON public.orders USING btree (account_id, seq);
+
+CREATE INDEX orders_expiry ON public.orders USING btree (expires_at);
 
 CREATE UNIQUE INDEX orders_replaces ON public.orders USING btree (replaces_issuer, replaces_serial) WHERE ((replaces_issuer <> ''::text) AND (state <> 'invalid'::text));
 

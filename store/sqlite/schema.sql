@@ -72,6 +72,8 @@ CREATE TABLE authorizations (
 
 CREATE INDEX authorizations_claim ON authorizations (account_id, name);
 
+CREATE INDEX authorizations_over ON authorizations (expires_at) WHERE state IN ('pending', 'invalid', 'expired');
+
 CREATE TABLE blocked_keys (
   key_hash   BLOB PRIMARY KEY,
   blocked_at INTEGER NOT NULL,
@@ -236,6 +238,16 @@ CREATE TABLE heads (
   at       INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE notices (
+  issuer    TEXT NOT NULL,
+  serial    BLOB NOT NULL,
+  channel   TEXT NOT NULL,
+  recipient TEXT NOT NULL,
+  threshold INTEGER NOT NULL,
+  at        INTEGER NOT NULL,
+  PRIMARY KEY (issuer, serial, channel, recipient, threshold)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE operators (
   name       TEXT PRIMARY KEY,
   public_key BLOB NOT NULL,
@@ -274,6 +286,8 @@ CREATE TABLE orders (
 
 CREATE INDEX orders_account ON orders (account_id, seq);
 
+CREATE INDEX orders_expiry ON orders (expires_at);
+
 CREATE UNIQUE INDEX orders_replaces ON orders (replaces_issuer, replaces_serial)
   WHERE replaces_issuer <> '' AND state <> 'invalid';
 
@@ -296,6 +310,12 @@ CREATE TABLE prepared (
   imported_at INTEGER NOT NULL,
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
+
+CREATE TABLE pruned (
+  issuer TEXT NOT NULL,
+  serial BLOB NOT NULL,
+  PRIMARY KEY (issuer, serial)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE rate_limits (
   key TEXT PRIMARY KEY,

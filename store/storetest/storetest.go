@@ -111,6 +111,13 @@ type Store interface {
 	ReleaseReply(ctx context.Context, keyHash bulkhead.Hash, holder string) error
 	ForgetReplies(ctx context.Context, now time.Time) error
 
+	Expiring(ctx context.Context, f bulkhead.ExpiringFilter) ([]bulkhead.Expiring, error)
+	Told(ctx context.Context, channel bulkhead.NoticeChannel, ref bulkhead.CertificateRef, threshold time.Duration) ([]string, error)
+	PutNotices(ctx context.Context, notices []bulkhead.ExpiryNotice) error
+	Prunable(ctx context.Context, p bulkhead.Prune) (bulkhead.Pruned, error)
+	Prune(ctx context.Context, p bulkhead.Prune, limit int, leaf func(bulkhead.Pruned) bulkhead.Evidence) (bulkhead.Pruned, error)
+	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
+
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
@@ -144,6 +151,8 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Search", testSearch},
 		{"Paging", testPaging},
 		{"Replies", testReplies},
+		{"Notices", testNotices},
+		{"Prune", testPrune},
 		{"Status", testStatus},
 		{"Accounts", testAccounts},
 		{"Orders", testOrders},
