@@ -91,7 +91,7 @@ func auditText(r run.AuditReport) string {
 		}
 	}
 	auditRest(&b, r, notices)
-	return b.String()
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func auditLine(f run.AuditFinding) string {

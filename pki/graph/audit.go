@@ -94,7 +94,9 @@ func Audit(g *Graph, at time.Time) []Finding {
 }
 
 func (a *auditor) report(r Rule, s Severity, c *Certificate, victims []*Certificate, format string, args ...any) {
-	slices.SortFunc(victims, func(x, y *Certificate) int { return cmp.Or(cmp.Compare(x.Subject, y.Subject), byHash(x, y)) })
+	if !slices.IsSortedFunc(victims, byRank) {
+		slices.SortFunc(victims, byRank)
+	}
 	f := Finding{Rule: r, Severity: s, Certificate: c, Message: fmt.Sprintf(format, args...), Total: len(victims)}
 	n := min(a.room, len(victims))
 	a.room -= n

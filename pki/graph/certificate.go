@@ -49,6 +49,7 @@ type Certificate struct {
 	Problems  []string // what is malformed in it
 
 	id            int    // position in its Graph
+	rank          int    // position by subject and hash
 	serialLen     int    // content octets as encoded
 	subject       string // canonical name
 	issuer        string

@@ -13,7 +13,7 @@ type Authority struct {
 	Name         string         // for people
 	Key          bulkhead.Hash  // SHA-256 of the SubjectPublicKeyInfo
 	Certificates []*Certificate // that name it as subject, oldest first: more than one are twins
-	Issued       []*Certificate // signed by it, by hash
+	Issued       []*Certificate // signed by it, by subject and hash
 
 	id        int
 	canonical string
@@ -56,8 +56,15 @@ func New(certificates []*Certificate) *Graph {
 			a.Issued = append(a.Issued, c)
 		}
 	}
+	ranked := slices.SortedFunc(slices.Values(g.Certificates), func(a, b *Certificate) int {
+		return cmp.Or(cmp.Compare(a.Subject, b.Subject), byHash(a, b))
+	})
+	for i, c := range ranked {
+		c.rank = i
+	}
 	g.below = make([][]*Certificate, len(g.Authorities))
 	for i, a := range g.Authorities {
+		slices.SortFunc(a.Issued, byRank)
 		for _, c := range a.Issued {
 			if c.mayIssue() && g.Subject(c) != a {
 				g.below[i] = append(g.below[i], c)
@@ -84,6 +91,9 @@ func distinct(in []*Certificate) []*Certificate {
 }
 
 func byHash(a, b *Certificate) int { return slices.Compare(a.Hash[:], b.Hash[:]) }
+
+// byRank sorts by subject and hash.
+func byRank(a, b *Certificate) int { return a.rank - b.rank }
 
 // byAge sorts oldest first.
 func byAge(a, b *Certificate) int {
@@ -204,7 +214,7 @@ func (g *Graph) ByHash(h bulkhead.Hash) *Certificate {
 	return g.Certificates[i]
 }
 
-// Siblings are all other certificates of c's issuer, by hash: those whose status c's issuer answers for. The issuer's
+// Siblings are all other certificates of c's issuer: those whose status c's issuer answers for. The issuer's
 // self-signed certificate is none: nobody asks for the status of a trust anchor. Where the issuer is not in the graph, they are those with the same issuer name and, as far as both have one, the same authority key
 // identifier; sure is false then.
 func (g *Graph) Siblings(c *Certificate) (list []*Certificate, sure bool) {

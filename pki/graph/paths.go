@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -156,6 +157,11 @@ func (g *Graph) allowances(set AnchorSet, at time.Time, revoked map[*Certificate
 	return allow
 }
 
+// bySubject sorts for people.
+func bySubject(a, b *Certificate) int {
+	return cmp.Or(cmp.Compare(a.Subject, b.Subject), a.Serial.Cmp(b.Serial), byHash(a, b))
+}
+
 // Effect is what revoking some certificates does to the relying parties of one anchor set.
 type Effect struct {
 	Anchors   string
@@ -206,6 +212,9 @@ func (g *Graph) effect(gone map[*Certificate]bool, set AnchorSet, at time.Time) 
 		}
 	}
 	e.Truncated = t.truncated
+	for _, list := range [][]*Certificate{e.Revoked, e.Lost, e.Kept} {
+		slices.SortFunc(list, bySubject)
+	}
 	return e
 }
 
