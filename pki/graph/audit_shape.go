@@ -142,6 +142,9 @@ func (a *auditor) pathLength() {
 	}
 }
 
+// deep stands for no limit in pathAllowances: only limits that certificates state are to be found.
+const deep = 500
+
 // pathAllowances is allowances from every top of the graph, with the path length of the top's own certificates.
 func (g *Graph) pathAllowances() []int {
 	allow := make([]int, len(g.Authorities))
@@ -163,7 +166,7 @@ func (g *Graph) pathAllowances() []int {
 	}
 	for _, c := range g.Certificates {
 		if c.mayIssue() && (g.Issuer(c) == nil || g.SelfSigned(c)) {
-			raise(g.Subject(c), limit(c, maxBelow))
+			raise(g.Subject(c), limit(c, deep))
 		}
 	}
 	for len(queue) > 0 {
