@@ -45,10 +45,12 @@ var rules = []rule{
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
+	{"notice", []string{"."}, "it tells people names, serials and dates, and is trusted with nothing else"},
+	{"retention", []string{"."}, "what may go is decided by dates alone"},
 	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},
 	{"live", []string{".", "pki/ocsp"}, "live-signing switch of private hierarchies: a short-lived delegate's key beside the edge, behind a small port"},
 	{"console", []string{"."}, "surfaces over read ports"},
-	{"run", []string{".", "run/*", "pki/*", "keys", "publish", "store/*", "ceremony", "signer", "enroll/*", "status", "status/caches", "evidence", "quorum", "ct", "watch", "edge", "live", "console"}, "roles compose compartments"},
+	{"run", []string{".", "run/*", "pki/*", "keys", "publish", "store/*", "ceremony", "signer", "enroll/*", "status", "status/caches", "evidence", "quorum", "ct", "watch", "notice", "retention", "edge", "live", "console"}, "roles compose compartments"},
 	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
@@ -65,8 +67,9 @@ var external = []struct {
 	{"github.com/jackc/pgx", []string{"store/postgres", "store/storetest"}, "one driver, one place"},
 	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
 	{"github.com/zmap/zlint", []string{"pki/lint"}, "findings are ours, the rules are a library"},
+	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
-	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches"}, "who speaks HTTP is a short list; status/caches purges and probes tiers at configured addresses only"},
+	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
 }
 
 type listed struct {

@@ -24,6 +24,7 @@ func (a *API) routes() {
 	a.peopleRoutes()
 	a.changeRoutes()
 	a.admissionRoutes()
+	a.retentionRoutes()
 }
 
 func (a *API) certificateRoutes() {

@@ -29,6 +29,7 @@ import (
 	"bulkhead"
 	"bulkhead/edge"
 	"bulkhead/enroll"
+	"bulkhead/retention"
 )
 
 // ConfigFile is the configuration's name inside the data directory.
@@ -91,6 +92,12 @@ type Config struct {
 	Status Status `yaml:"status"`
 	// Caches are what stands between the edges and the clients: for bulkhead caches.
 	Caches Caches `yaml:"caches"`
+	// ExpiryNotices tell people that a certificate ends soon and was not replaced; off until a receiver is set. A threshold
+	// counts for certificates that live at least three times as long.
+	ExpiryNotices ExpiryNotices `yaml:"expiry_notices"`
+	// Retention is how long after their end certificates and what belongs to them stay before bulkhead prune may delete
+	// them: 730d at least (BR 5.4.3, 5.5.2). Evidence is never deleted.
+	Retention Duration `yaml:"retention"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
 	CT  CT  `yaml:"ct,omitempty"`
@@ -202,11 +209,13 @@ func DefaultConfig() Config {
 		ValidateHTTPPort: 80, ValidateTLSPort: 443, PrivateTargets: true,
 		OwnNames:       []string{"localhost", "*.localhost", "*.test", "*.internal", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
 		DefaultProfile: "tls-server", DefaultAuthority: "issuing-p256",
-		ACME:       ACME{CAAIdentities: []string{"bulkhead.internal"}},
-		RateLimits: defaultRateLimits(),
-		Status:     Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
-		Caches:     Caches{Timeout: Duration(10 * time.Second)},
-		Log:        Log{Level: "info", Format: "text"},
+		ACME:          ACME{CAAIdentities: []string{"bulkhead.internal"}},
+		RateLimits:    defaultRateLimits(),
+		Status:        Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
+		Caches:        Caches{Timeout: Duration(10 * time.Second)},
+		ExpiryNotices: defaultExpiryNotices(),
+		Retention:     Duration(retention.Least),
+		Log:           Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -274,7 +283,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Caches.check())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Caches.check(), c.ExpiryNotices.check(), c.checkRetention())
 }
 
 func (c Config) checkStatus() error {

@@ -27,11 +27,13 @@ import (
 	"bulkhead/enroll/dcv"
 	"bulkhead/evidence"
 	"bulkhead/keys"
+	"bulkhead/notice"
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
 	"bulkhead/publish"
 	"bulkhead/quorum"
+	"bulkhead/retention"
 	"bulkhead/signer"
 	"bulkhead/status"
 	"bulkhead/store/postgres"
@@ -47,6 +49,8 @@ type Store interface {
 	evidence.Rows
 	quorum.Store
 	watch.Store
+	notice.Store
+	retention.Store
 	console.Inventory
 	console.Replies
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
@@ -77,6 +81,8 @@ type House struct {
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
 	watch        *watch.Watch
+	notices      *notice.Service // nil while nobody is to be told
+	retention    *retention.Service
 	edge         *edge.Edge
 	live         *liveSwitch // nil unless status.live
 	enroll       *enroll.Service
@@ -132,7 +138,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	if err != nil {
 		return h, err
 	}
-	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openLive, h.openEdge, h.openEnroll, h.openAPI} {
+	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openLive, h.openEdge, h.openEnroll, h.openNotices, h.openRetention, h.openAPI} {
 		if err := step(ctx, s); err != nil {
 			return h, err
 		}
@@ -412,8 +418,8 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 			return h.edge.Run(ctx)
 		},
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
-		"signer": h.sweep,
-		"front":  front.Run,
+		"signer": h.sweep, "notice": h.runNotices,
+		"front": front.Run,
 	} {
 		g.Go(func() error {
 			if err := role(ctx); err != nil && ctx.Err() == nil {
