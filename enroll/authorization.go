@@ -62,26 +62,39 @@ func (s *Service) DeactivateAuthorization(ctx context.Context, acct bulkhead.Acc
 	return a, s.settleOrders(ctx, id)
 }
 
-// Respond says that the account is ready for a challenge, and starts the validation in the background. Repeating it
-// changes nothing; on an authorisation that is no longer pending it only shows the state.
+// Respond says that the account is ready for a challenge, and starts the validation in the background. It waits a moment
+// for the outcome, so that most clients need not ask again; the challenge that it returns is valid, invalid or still
+// processing. Repeating it changes nothing; on an authorisation that is no longer pending it only shows the state.
 func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
 	a, err := s.markProcessing(ctx, acct, authorizationID, challengeID)
 	if err != nil || a.State != bulkhead.AuthorizationPending {
 		return a, err
 	}
-	return a, s.startValidation(authorizationID, challengeID)
+	done, err := s.startValidation(authorizationID, challengeID)
+	if err != nil {
+		return a, err
+	}
+	t := time.NewTimer(s.limits.RespondWait)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		return a, nil
+	case <-ctx.Done():
+		return a, nil
+	}
+	return s.Authorization(ctx, acct, authorizationID)
 }
 
-// startValidation validates in the background, once however often it is asked to.
-func (s *Service) startValidation(authorizationID, challengeID string) error {
-	_, err := s.pool.start("validate/"+challengeID, func(ctx context.Context) {
+// startValidation validates in the background, once however often it is asked to; the channel closes when that ends.
+func (s *Service) startValidation(authorizationID, challengeID string) (<-chan struct{}, error) {
+	return s.pool.start("validate/"+challengeID, func(ctx context.Context) {
 		s.lost.Delete(challengeID)
 		if err := s.validate(ctx, authorizationID, challengeID); err != nil {
 			s.lost.Store(challengeID, authorizationID)
 			s.log.ErrorContext(ctx, "validating; the challenge stays in processing", "authorization", authorizationID, "challenge", challengeID, "error", err)
 		}
 	})
-	return err
 }
 
 func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {

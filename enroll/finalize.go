@@ -254,7 +254,7 @@ func (s *Service) retry(ctx context.Context) error {
 		}
 	}
 	s.lost.Range(func(challenge, authorization any) bool {
-		err = s.startValidation(authorization.(string), challenge.(string))
+		_, err = s.startValidation(authorization.(string), challenge.(string))
 		return err == nil
 	})
 	return err
@@ -274,7 +274,7 @@ func (s *Service) resumePending(ctx context.Context, o bulkhead.Order) error {
 			if a.State != bulkhead.AuthorizationPending || c.State != bulkhead.ChallengeProcessing {
 				continue
 			}
-			if err := s.startValidation(a.ID, c.ID); err != nil {
+			if _, err := s.startValidation(a.ID, c.ID); err != nil {
 				return err
 			}
 		}

@@ -42,6 +42,7 @@ type Limits struct {
 	ValidationReuse   time.Duration // how long a validation may serve; 10 days. The policy row of the day caps it
 	ApprovalReuse     time.Duration // how long an operator's word for an own name carries renewals by the certificate's holder; 398 days. Capped likewise
 	ValidationTimeout time.Duration // one challenge; 30 s
+	RespondWait       time.Duration // how long Respond waits for the outcome before it answers "processing"; 100 ms
 	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
 	IssueTries        time.Duration // how long troubles of ours are tried again before the order fails; 1 hour
 	FinalizeWait      time.Duration // how long Finalize waits for the result before it answers "processing"; 2 s
@@ -67,6 +68,7 @@ func (l Limits) withDefaults() Limits {
 	setTime(&l.ValidationReuse, 10*24*time.Hour)
 	setTime(&l.ApprovalReuse, 398*24*time.Hour)
 	setTime(&l.ValidationTimeout, 30*time.Second)
+	setTime(&l.RespondWait, 100*time.Millisecond)
 	setTime(&l.IssueTimeout, 60*time.Second)
 	setTime(&l.IssueTries, time.Hour)
 	setTime(&l.FinalizeWait, 2*time.Second)

@@ -119,6 +119,24 @@ func TestRespondIsIdempotent(t *testing.T) {
 	}
 }
 
+func TestRespondShowsAnOutcomeThatComesSoon(t *testing.T) {
+	h := newHouse(t, func(c *enroll.Config) { c.Limits.RespondWait = 10 * time.Second })
+	acct, _ := h.account()
+	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
+	ok(t, err)
+	a, err := h.svc.Authorization(t.Context(), acct, o.Authorizations[0])
+	ok(t, err)
+	a, err = h.svc.Respond(t.Context(), acct, a.ID, a.Challenges[0].ID)
+	ok(t, err)
+	if a.State != bulkhead.AuthorizationValid || a.Challenges[0].State != bulkhead.ChallengeValid {
+		t.Errorf("%+v", a)
+	}
+	// The order must not lag behind what its client was told.
+	if o, err = h.svc.Order(t.Context(), acct, o.ID); err != nil || o.State != bulkhead.OrderReady {
+		t.Errorf("the order is %s, %v", o.State, err)
+	}
+}
+
 func TestOneFinalizeWins(t *testing.T) {
 	h := newHouse(t)
 	acct, _ := h.account()

@@ -105,7 +105,7 @@ func (f *field) round(b *testing.B, n int, d time.Duration) result {
 			var err error
 			for k := 0; err == nil && time.Since(start) < d; k++ {
 				var t taken
-				if t, err = a.obtain(fmt.Sprintf("h%d.c%d.r%d.example.com", k, i, f.names)); err == nil {
+				if t, err = a.obtain(fmt.Sprintf("h%d-%d-%d.example.com", f.names, i, k)); err == nil {
 					mine = append(mine, t)
 				}
 			}
