@@ -9,6 +9,7 @@ import (
 	"bulkhead/enroll"
 	"bulkhead/evidence"
 	"bulkhead/publish"
+	"bulkhead/retention"
 	"bulkhead/signer"
 	"bulkhead/status"
 	"bulkhead/watch"
@@ -48,10 +49,11 @@ type Roles struct {
 	Edge      *edge.Edge
 	Objects   *publish.Dir
 	Hierarchy console.Hierarchy
+	Retention *retention.Service
 }
 
 // Roles returns the compartments. They end with Close.
 func (h *House) Roles() Roles {
 	return Roles{Store: h.store, Signer: h.signer, Status: h.status, Enroll: h.enroll, Evidence: h.evidence, Watch: h.watch, Edge: h.edge,
-		Objects: h.objects, Hierarchy: hierarchy{h: h}}
+		Objects: h.objects, Hierarchy: hierarchy{h: h}, Retention: h.retention}
 }
