@@ -76,7 +76,7 @@ func TestEveryKindHasAName(t *testing.T) {
 			named++
 		}
 	}
-	if named != 26 {
+	if named != 27 {
 		t.Errorf("%d kinds have names", named)
 	}
 }
