@@ -121,8 +121,8 @@ func TestMail(t *testing.T) {
 			if strings.Contains(body, "late") || strings.Contains(body, "house.test") || strings.Index(body, "two.") > strings.Index(body, "one.") || got[0].encrypted != startTLS {
 				t.Errorf("encrypted %v:\n%s", got[0].encrypted, body)
 			}
-			if startTLS && (len(s.logins) == 0 || s.logins[0] != "|ca|secret") {
-				t.Errorf("logins: %q", s.logins)
+			if startTLS && (len(s.seen()) == 0 || s.seen()[0] != "|ca|secret") {
+				t.Errorf("logins: %q", s.seen())
 			}
 			ok(t, w.service(t, mailTo(t, s)).Once(t.Context())) // a restart
 			if got := s.take(); len(got) != 0 {
@@ -142,7 +142,9 @@ func TestFailures(t *testing.T) {
 	w, s := newWorld(t), newSink(t, false)
 	w.account(t, "a", "mailto:a@a.test", "mailto:b@a.test")
 	w.issue(t, "a", "one.a.test", start.Add(20*day))
+	s.mu.Lock()
 	s.refuse["a@a.test"], s.refuse["b@a.test"] = -1, 2
+	s.mu.Unlock()
 	if err := w.service(t, mailTo(t, s)).Once(t.Context()); err == nil {
 		t.Fatal("a refusal is no error")
 	}
@@ -168,7 +170,7 @@ func TestUntrustedRelay(t *testing.T) {
 	for _, x := range []*sink{s, plain} {
 		m, err := notice.NewMail(notice.MailConfig{Server: x.addr, From: "ca@example.test", Operator: "ops@example.test", Language: "en", StartTLS: true, User: "ca", Password: "secret"})
 		ok(t, err)
-		if w.service(t, m).Once(t.Context()) == nil || len(x.take()) != 0 || len(x.logins) != 0 {
+		if w.service(t, m).Once(t.Context()) == nil || len(x.take()) != 0 || len(x.seen()) != 0 {
 			t.Fatalf("sent to a relay that is not trusted: %q", x.logins)
 		}
 	}
@@ -204,7 +206,9 @@ func TestWebhook(t *testing.T) {
 func TestRun(t *testing.T) {
 	w, s := newWorld(t), newSink(t, false)
 	w.issue(t, "", "one.a.test", start.Add(20*day))
+	s.mu.Lock()
 	s.refuse["ops@example.test"] = -1
+	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	alarms := 0

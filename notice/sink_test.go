@@ -150,3 +150,10 @@ func (s *sink) take() []letter {
 	s.mails = nil
 	return out
 }
+
+// seen returns who logged in.
+func (s *sink) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.logins...)
+}
