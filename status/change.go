@@ -79,11 +79,17 @@ func (s *Service) ActivateByOne(ctx context.Context, actor, id string, hash bulk
 			return bulkhead.Faultf(bulkhead.KindGate, "change %s touches %d certificates; more than %d take two people", id, c.Count, s.cfg.Policy.OnePerson).
 				WithHint("bulkhead change approve " + id)
 		}
+	}
+	// Held from the approval on: the one who asked learns what became of the change, and not the carrying on of
+	// interrupted ones in between.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.State == bulkhead.ChangePreviewed {
 		if err := s.Approve(ctx, id, hash, actor); err != nil {
 			return err
 		}
 	}
-	return s.Activate(ctx, id)
+	return s.activate(ctx, id)
 }
 
 // Withdraw ends a change that is not approved yet; nothing of it went public.
@@ -289,6 +295,11 @@ func (s *Service) Approve(ctx context.Context, id string, hash bulkhead.Hash, ac
 func (s *Service) Activate(ctx context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.activate(ctx, id)
+}
+
+// activate is Activate for callers that hold mu.
+func (s *Service) activate(ctx context.Context, id string) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
