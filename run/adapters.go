@@ -167,7 +167,6 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	if err != nil {
 		return bulkhead.Authority{}, err
 	}
-	a.Successor = ""
 	detail := "key made, certificate request out"
 	if predecessor != "" {
 		a.Parent = predecessor // while pending: whom it will succeed

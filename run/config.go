@@ -199,6 +199,10 @@ func ParseDuration(text string) (time.Duration, error) {
 	return t, nil
 }
 
+// headOrigin and evidenceOrigin name the house's two signed logs, and the keys that sign them.
+func (c Config) headOrigin() string     { return c.House + "/status" }
+func (c Config) evidenceOrigin() string { return c.House + "/evidence" }
+
 // DefaultConfig is what `bulkhead up` starts with.
 func DefaultConfig() Config {
 	return Config{

@@ -269,17 +269,17 @@ func (f *first) files() error {
 		return err
 	}
 	f.seed.HeadKeyURI = uri
-	vkey, err := headVerifierKey(head.Public(), f.cfg.House+"/status")
+	vkey, err := headVerifierKey(head.Public(), f.cfg.headOrigin())
 	if err != nil {
 		return err
 	}
 	if err := writeFile(filepath.Join(f.data, headPub), []byte(vkey+"\n"), 0o644); err != nil {
 		return err
 	}
-	if _, err := evidence.NewKey(filepath.Join(f.data, evidenceKey), f.cfg.House+"/evidence"); err != nil {
+	if _, err := evidence.NewKey(filepath.Join(f.data, evidenceKey), f.cfg.evidenceOrigin()); err != nil {
 		return err
 	}
-	if err := evidence.Begin(filepath.Join(f.data, evidenceDir), filepath.Join(f.data, evidenceKey), f.cfg.House+"/evidence"); err != nil {
+	if err := evidence.Begin(filepath.Join(f.data, evidenceDir), filepath.Join(f.data, evidenceKey), f.cfg.evidenceOrigin()); err != nil {
 		return err
 	}
 	for name, text := range profile.Files() {

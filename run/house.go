@@ -89,6 +89,8 @@ type House struct {
 	enrolment    enroll.Config
 	corroborator *dcv.Corroborator // nil without perspectives
 	profiles     []*profile.Profile
+	rules        keycheck.Rules // of the signer and of enrolment, with the lists of the operator
+	heads        note.Verifier  // of the status heads
 	api          *console.API
 
 	closers []func() error // run in reverse order by Close
@@ -236,16 +238,15 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	rules, err := keyRules(h.dir, h.cfg.WeakKeyLists)
-	if err != nil {
+	if h.rules, err = keyRules(h.dir, h.cfg.WeakKeyLists); err != nil {
 		return err
 	}
 	logs, trusted, err := h.transparency()
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &rules,
-		HeadKeyURI: s.HeadKeyURI, HeadName: h.headName(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
+	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
+		HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
 	}
@@ -257,18 +258,15 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	return err
 }
 
-func (h *House) headName() string { return h.cfg.House + "/status" }
-
 func (h *House) openStatus(context.Context, seed) error {
 	var err error
 	if h.objects, err = publish.NewDir(filepath.Join(h.dir, objectsDir)); err != nil {
 		return err
 	}
-	verifier, err := readVerifier(filepath.Join(h.dir, headPub))
-	if err != nil {
+	if h.heads, err = readVerifier(filepath.Join(h.dir, headPub)); err != nil {
 		return err
 	}
-	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: verifier,
+	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: h.heads,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
 		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
 	return err
@@ -288,7 +286,7 @@ func (h *House) openQuorum(context.Context, seed) error {
 
 func (h *House) openEvidence(context.Context, seed) error {
 	var err error
-	h.evidence, err = evidence.New(evidence.Config{Rows: h.store, Dir: filepath.Join(h.dir, evidenceDir), Origin: h.cfg.House + "/evidence",
+	h.evidence, err = evidence.New(evidence.Config{Rows: h.store, Dir: filepath.Join(h.dir, evidenceDir), Origin: h.cfg.evidenceOrigin(),
 		KeyFile: filepath.Join(h.dir, evidenceKey), Now: h.now, Log: h.log.With(slog.String("role", "evidence")), Alarm: h.watch.Raise})
 	if err != nil {
 		return err
@@ -298,11 +296,8 @@ func (h *House) openEvidence(context.Context, seed) error {
 }
 
 func (h *House) openEdge(context.Context, seed) error {
-	verifier, err := readVerifier(filepath.Join(h.dir, headPub))
-	if err != nil {
-		return err
-	}
-	h.edge, err = edge.New(h.edgeConfig(edge.Config{Source: h.objects, HeadVerifier: verifier, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
+	var err error
+	h.edge, err = edge.New(h.edgeConfig(edge.Config{Source: h.objects, HeadVerifier: h.heads, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
 		CacheDir: filepath.Join(h.dir, "edge"), Metrics: h.metrics,
 		Observe: func(u edge.Unassigned) {
 			h.watch.See(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
@@ -312,10 +307,6 @@ func (h *House) openEdge(context.Context, seed) error {
 
 func (h *House) openEnroll(context.Context, seed) error {
 	own, err := enroll.ParseNameSet(h.cfg.OwnNames...)
-	if err != nil {
-		return err
-	}
-	rules, err := keyRules(h.dir, h.cfg.WeakKeyLists)
 	if err != nil {
 		return err
 	}
@@ -332,7 +323,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &rules,
+	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),

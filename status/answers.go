@@ -32,11 +32,7 @@ func (s *Service) newAnswers(ctx context.Context, a bulkhead.Authority, ih *pack
 		if len(rows) == 0 {
 			break
 		}
-		serials := make([]bulkhead.Serial, len(rows))
-		for i, r := range rows {
-			serials[i] = r.Serial
-		}
-		got, err := s.signAnswers(ctx, a, serials, "", nil, &responders)
+		got, err := s.signRows(ctx, a, rows, &responders)
 		if err != nil {
 			return false, err
 		}
@@ -71,6 +67,15 @@ func (t *responderTable) index(cert []byte) int {
 	}
 	t.certs = append(t.certs, cert)
 	return len(t.certs) - 1
+}
+
+// signRows has the answers for rows of the record signed as they stand.
+func (s *Service) signRows(ctx context.Context, a bulkhead.Authority, rows []bulkhead.Status, t *responderTable) ([]pack.Entry, error) {
+	serials := make([]bulkhead.Serial, len(rows))
+	for i, r := range rows {
+		serials[i] = r.Serial
+	}
+	return s.signAnswers(ctx, a, serials, "", nil, t)
 }
 
 // signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.
@@ -282,11 +287,7 @@ func (s *Service) refresh(ctx context.Context, a bulkhead.Authority, replaced []
 		if len(rows) == 0 {
 			break
 		}
-		serials := make([]bulkhead.Serial, len(rows))
-		for i, r := range rows {
-			serials[i] = r.Serial
-		}
-		got, err := s.signAnswers(ctx, a, serials, "", nil, &responders)
+		got, err := s.signRows(ctx, a, rows, &responders)
 		if err != nil {
 			return err
 		}

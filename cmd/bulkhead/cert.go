@@ -159,14 +159,19 @@ func (a *app) find(ctx context.Context, cl *client.Client, arg, issuer string) (
 	return v, bulkhead.Faultf(bulkhead.KindNotFound, "the certificate in %s was not issued by this house", arg).WithHint("bulkhead cert list")
 }
 
+// locate is find with a client of its own.
+func (a *app) locate(ctx context.Context, arg, issuer string) (console.CertificateView, error) {
+	cl, err := client.New(a.opts)
+	if err != nil {
+		return console.CertificateView{}, err
+	}
+	return a.find(ctx, cl, arg, issuer)
+}
+
 func (a *app) certShow() *cobra.Command {
 	var issuer string
 	c := &cobra.Command{Use: "show SERIAL|FILE", Short: "show one certificate", Args: exactly(1, "a serial number or a file"), RunE: func(c *cobra.Command, args []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		v, err := a.find(c.Context(), cl, args[0], issuer)
+		v, err := a.locate(c.Context(), args[0], issuer)
 		if err != nil {
 			return err
 		}
@@ -185,11 +190,7 @@ func (a *app) certRenew() *cobra.Command {
 	var o order
 	var issuer string
 	c := &cobra.Command{Use: "renew SERIAL|FILE", Short: "a new key and certificate for the same names and profile", Args: exactly(1, "a serial number or a file"), RunE: func(c *cobra.Command, args []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		v, err := a.find(c.Context(), cl, args[0], issuer)
+		v, err := a.locate(c.Context(), args[0], issuer)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,6 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/run"
-	"bulkhead/run/client"
 )
 
 // bundle is where a PKCS#12 file goes and what seals it. A password is never an argument: other users can read those.
@@ -150,11 +149,7 @@ func (a *app) certExport() *cobra.Command {
 			if (b.file == "") != (keyFile == "") {
 				return bulkhead.NewFault(bulkhead.KindUsage, "--key and --p12 go together").WithHint("--key FILE --p12 FILE --p12-password-file FILE")
 			}
-			cl, err := client.New(a.opts)
-			if err != nil {
-				return err
-			}
-			v, err := a.find(c.Context(), cl, args[0], issuer)
+			v, err := a.locate(c.Context(), args[0], issuer)
 			if err != nil {
 				return err
 			}
