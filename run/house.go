@@ -140,7 +140,20 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	if err != nil {
 		return h, err
 	}
-	for _, step := range []func(context.Context, seed) error{h.openKeys, h.openQuorum, h.plant, h.openSigner, h.openStatus, h.openEvidence, h.openLive, h.openEdge, h.openEnroll, h.openNotices, h.openRetention, h.openAPI} {
+	for _, step := range []func(context.Context, seed) error{
+		h.openKeys,
+		h.openQuorum,
+		h.plant,
+		h.openSigner,
+		h.openStatus,
+		h.openEvidence,
+		h.openLive,
+		h.openEdge,
+		h.openEnroll,
+		h.openNotices,
+		h.openRetention,
+		h.openAPI,
+	} {
 		if err := step(ctx, s); err != nil {
 			return h, err
 		}
@@ -397,7 +410,9 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 	started := make(chan struct{})
 	for name, role := range map[string]func(context.Context) error{
 		"status":   func(ctx context.Context) error { return h.runStatus(ctx, started) },
-		"evidence": h.evidence.Run, "watch": h.watch.Run, "live": h.runLive,
+		"evidence": h.evidence.Run,
+		"watch":    h.watch.Run,
+		"live":     h.runLive,
 		"edge": func(ctx context.Context) error {
 			if !published { // a first start: there is nothing to poll for before the status service has started
 				select {
@@ -409,8 +424,9 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 			return h.edge.Run(ctx)
 		},
 		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
-		"signer": h.sweep, "notice": h.runNotices,
-		"front": front.Run,
+		"signer": h.sweep,
+		"notice": h.runNotices,
+		"front":  front.Run,
 	} {
 		g.Go(func() error {
 			if err := role(ctx); err != nil && ctx.Err() == nil {

@@ -88,7 +88,29 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.opts.CACert, "cacert", env("BULKHEAD_CACERT", ""), "trust anchor of the server (default: read from the data directory)")
 	f.StringVar(&a.opts.OperatorKey, "operator-key", env("BULKHEAD_OPERATOR_KEY", ""), "operator key file (default: operator/operator-1.key in the data directory)")
 	a.opts.Token = secretEnv("BULKHEAD_TOKEN")
-	for _, c := range []*cobra.Command{a.up(), a.issue(), a.cert(), a.change(), a.caches(), a.hierarchy(), a.profile(), a.operator(), a.approve(), a.account(), a.eab(), a.authz(), a.prune(), a.role(), a.alarms(), a.doctor(), a.fsck(), a.config(), a.completion(), a.man(), a.versionCmd()} {
+	for _, c := range []*cobra.Command{
+		a.up(),
+		a.issue(),
+		a.cert(),
+		a.change(),
+		a.caches(),
+		a.hierarchy(),
+		a.profile(),
+		a.operator(),
+		a.approve(),
+		a.account(),
+		a.eab(),
+		a.authz(),
+		a.prune(),
+		a.role(),
+		a.alarms(),
+		a.doctor(),
+		a.fsck(),
+		a.config(),
+		a.completion(),
+		a.man(),
+		a.versionCmd(),
+	} {
 		root.AddCommand(c)
 	}
 	a.noArgsMeansHelp(root)
