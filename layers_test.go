@@ -88,6 +88,7 @@ var external = []struct {
 	{"github.com/jackc/pgx", []string{"store/postgres", "store/storetest"}, "one driver, one place"},
 	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
 	{"github.com/zmap/zlint", []string{"pki/lint"}, "findings are ours, the rules are a library"},
+	{"github.com/minio/minio-go", []string{"publish/s3"}, "one client of object stores, one place"},
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
 	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
