@@ -22,6 +22,7 @@ type epoch struct {
 	files   map[string]*file // by URL path
 	objects map[bulkhead.Hash]*object
 	list    []*issuer // as in the head
+	vouched map[voucher]bool
 }
 
 // issuerKey is how a CertID names an issuer; hashes are right-padded to 32 octets.
@@ -61,7 +62,7 @@ func (i *issuer) find(serial *[bulkhead.MaxSerialOctets]byte, hash ocsp.HashAlgo
 
 // load opens everything a head names, taking over what the epoch before holds already.
 func (e *Edge) load(ctx context.Context, head *pack.Head, signed []byte) (*epoch, error) {
-	ep := &epoch{head: head, signed: signed, issuers: map[issuerKey]*issuer{}, files: map[string]*file{}, objects: map[bulkhead.Hash]*object{}}
+	ep := &epoch{head: head, signed: signed, issuers: map[issuerKey]*issuer{}, files: map[string]*file{}, objects: map[bulkhead.Hash]*object{}, vouched: map[voucher]bool{}}
 	prev := e.current.Load()
 	for n := range head.Issuers {
 		h := &head.Issuers[n]
@@ -75,6 +76,9 @@ func (e *Edge) load(ctx context.Context, head *pack.Head, signed []byte) (*epoch
 				return nil, refused("object %s is not a sound pack", ref.Name).WithCause(err)
 			}
 			i.add(o.pack)
+		}
+		if err := e.checkResponders(ctx, ep, prev, i); err != nil {
+			return nil, err
 		}
 		if err := ep.addIssuer(i); err != nil {
 			return nil, err

@@ -94,6 +94,7 @@ func (a *app) root() *cobra.Command {
 		a.cert(),
 		a.change(),
 		a.caches(),
+		a.demo(),
 		a.hierarchy(),
 		a.profile(),
 		a.operator(),

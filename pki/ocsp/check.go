@@ -173,6 +173,19 @@ func allowedAlgorithm(a x509.SignatureAlgorithm) bool {
 // digitalSignature alone, the OCSPSigning purpose alone, nocheck, and none of the extensions that may not be there.
 // Every failure is KindGate.
 func CheckDelegate(delegate, issuer *x509.Certificate, now time.Time) error {
+	if err := CheckProfile(delegate, issuer); err != nil {
+		return err
+	}
+	if now.Before(delegate.NotBefore) || now.After(delegate.NotAfter) {
+		return refuse("rotate the delegate", "the delegate is valid from %s to %s, not now",
+			delegate.NotBefore.Format(time.RFC3339), delegate.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// CheckProfile is CheckDelegate for whoever does not ask about a moment: answers that a delegate signed in time are
+// served until they end.
+func CheckProfile(delegate, issuer *x509.Certificate) error {
 	if delegate == nil || issuer == nil {
 		return refuse(hintDelegate, "delegate and issuer are needed")
 	}
@@ -180,10 +193,6 @@ func CheckDelegate(delegate, issuer *x509.Certificate, now time.Time) error {
 		if err := check(delegate, issuer); err != nil {
 			return err
 		}
-	}
-	if now.Before(delegate.NotBefore) || now.After(delegate.NotAfter) {
-		return refuse("rotate the delegate", "the delegate is valid from %s to %s, not now",
-			delegate.NotBefore.Format(time.RFC3339), delegate.NotAfter.Format(time.RFC3339))
 	}
 	if delegate.NotAfter.After(issuer.NotAfter) {
 		return refuse(hintDelegate, "the delegate outlives its issuer")
