@@ -36,6 +36,7 @@ var rules = []rule{
 	{"store", []string{".", "pki/tlog", "store/*"}, "the store encodes evidence leaves in its transactions and holds no rules"},
 	{"ceremony", []string{".", "keys", "pki/*"}, "the offline tool reaches no store and no network"},
 	{"signer", []string{".", "keys", "pki/*"}, "the signer is the only online holder of keys"},
+	{"signer/signerrpc", []string{"."}, "the wire between processes knows what is asked and nothing of how it is done: no key is linked into a caller"},
 	{"enroll", []string{".", "pki/*"}, "a decision becomes a request to the signer, never a signature"},
 	{"enroll/dcv", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"enroll/acme", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
@@ -92,7 +93,7 @@ var external = []struct {
 	{"github.com/minio/minio-go", []string{"publish/s3"}, "one client of object stores, one place"},
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
-	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
+	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
 }
 
 type listed struct {
