@@ -34,6 +34,24 @@ const (
 	EvAlarm              EvidenceKind = 60 // Detail: detector and message
 	EvStart              EvidenceKind = 61
 	EvPruned             EvidenceKind = 62 // Actor: who; Count: certificates; Detail: before which day, and the other counts
+
+	EvIncidentOpened  EvidenceKind = 90  // Ref: incident id; Detail: title, source, when we became aware
+	EvIncidentNote    EvidenceKind = 91  // Ref: incident id; Detail: "[element] text"
+	EvIncidentScope   EvidenceKind = 92  // Ref: incident id; Count: items; Digest: over the items; Link: the count before; Detail: why
+	EvIncidentHold    EvidenceKind = 93  // Ref: incident id; Authority, Serial; Detail: by which order
+	EvIncidentRelease EvidenceKind = 94  // Ref: incident id; Authority, Serial; Detail: why
+	EvIncidentDelayed EvidenceKind = 95  // Ref: id of the record of the delay; Detail: incident, deadline and why
+	EvIncidentClosed  EvidenceKind = 96  // Ref: incident id; Detail: why
+	EvCampaignPlanned EvidenceKind = 100 // Ref: campaign id; Digest: plan; Link: the plan before; Count: items; Detail: incident
+	EvCampaignStarted EvidenceKind = 101 // Ref: campaign id; Digest: plan; Detail: approval
+	EvCampaignPaused  EvidenceKind = 102 // Ref: campaign id
+	EvCampaignResumed EvidenceKind = 103 // Ref: campaign id
+	EvCampaignClosed  EvidenceKind = 104 // Ref: campaign id; Detail: why
+	EvCampaignItems   EvidenceKind = 105 // Ref: campaign id; Count; Digest: over the items; Authority, Serial when it is one; Detail: step and what was seen
+	EvCampaignKeys    EvidenceKind = 106 // Ref: campaign id; Count: keys blocked with it; Digest: over the keys, sorted
+	EvCampaignAttempt EvidenceKind = 107 // Ref: campaign id; KeyHash: the key that came back; Actor: whose request
+	EvTicketIssued    EvidenceKind = 110 // Ref: campaign id, or ticket id outside one; Count; Digest: over the hashes of the codes
+	EvTicketRedeemed  EvidenceKind = 111 // Ref: ticket id; Authority, Serial: what was issued
 )
 
 // Evidence is one fact for the append-only log. It holds digests and identifiers, never DER and never a secret.

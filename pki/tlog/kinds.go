@@ -37,6 +37,23 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvAlarm:              "alarm",
 		bulkhead.EvStart:              "start",
 		bulkhead.EvPruned:             "pruned",
+		bulkhead.EvIncidentOpened:     "incident-opened",
+		bulkhead.EvIncidentNote:       "incident-note",
+		bulkhead.EvIncidentScope:      "incident-scope",
+		bulkhead.EvIncidentHold:       "incident-hold",
+		bulkhead.EvIncidentRelease:    "incident-release",
+		bulkhead.EvIncidentDelayed:    "incident-delayed",
+		bulkhead.EvIncidentClosed:     "incident-closed",
+		bulkhead.EvCampaignPlanned:    "campaign-planned",
+		bulkhead.EvCampaignStarted:    "campaign-started",
+		bulkhead.EvCampaignPaused:     "campaign-paused",
+		bulkhead.EvCampaignResumed:    "campaign-resumed",
+		bulkhead.EvCampaignClosed:     "campaign-closed",
+		bulkhead.EvCampaignItems:      "campaign-items",
+		bulkhead.EvCampaignKeys:       "campaign-keys",
+		bulkhead.EvCampaignAttempt:    "campaign-attempt",
+		bulkhead.EvTicketIssued:       "ticket-issued",
+		bulkhead.EvTicketRedeemed:     "ticket-redeemed",
 	}
 	if name, ok := names[k]; ok {
 		return name

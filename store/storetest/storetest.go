@@ -118,6 +118,9 @@ type Store interface {
 	Prune(ctx context.Context, p bulkhead.Prune, limit int, leaf func(bulkhead.Pruned) bulkhead.Evidence) (bulkhead.Pruned, error)
 	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
 
+	incidentStore
+	campaignStore
+
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
@@ -168,6 +171,10 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Heads", testHeads},
 		{"Quorum", testQuorum},
 		{"Alarms", testAlarms},
+		{"Incidents", testIncidents},
+		{"ScopeByValidation", testScopeByValidation},
+		{"Campaigns", testCampaigns},
+		{"Tickets", testTickets},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

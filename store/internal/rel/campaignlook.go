@@ -1,0 +1,87 @@
+package rel
+
+import (
+	"context"
+	"time"
+
+	"bulkhead"
+)
+
+// TallyCampaign counts items by how far they have come; the states sum to Total.
+func (s *Store) TallyCampaign(ctx context.Context, id string, now time.Time) (bulkhead.CampaignTally, error) {
+	type row struct {
+		state, product           string
+		n, overdue, own, ownDone int64
+	}
+	rows, err := list(ctx, s.reader, func(r scanner) (v row, err error) {
+		err = r.Scan(&v.state, &v.product, &v.n, &v.overdue, &v.own, &v.ownDone)
+		return v, err
+	}, `SELECT state, product, COUNT(*), COUNT(CASE WHEN state NOT IN ('old-revoked', 'expired') AND deadline > 0 AND deadline < $2 THEN 1 END), COUNT(CASE WHEN own = 1 THEN 1 END),
+			COUNT(CASE WHEN own = 1 AND state IN ('reissued', 'installed', 'old-revoked', 'expired') THEN 1 END)
+		FROM campaign_items WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) GROUP BY state, product`, id, unix(now))
+	t := bulkhead.CampaignTally{ByState: map[bulkhead.ItemState]int64{}, ByProduct: map[string]int64{}}
+	for _, r := range rows {
+		t.Total, t.Overdue, t.OwnTotal, t.OwnReplaced = t.Total+r.n, t.Overdue+r.overdue, t.OwnTotal+r.own, t.OwnReplaced+r.ownDone
+		t.ByState[bulkhead.ItemState(r.state)] += r.n
+		t.ByProduct[r.product] += r.n
+	}
+	if err == nil {
+		err = s.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM campaign_attempts WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)),
+			(SELECT COUNT(*) FROM tickets WHERE campaign = $1), (SELECT COUNT(*) FROM tickets WHERE campaign = $1 AND redeemed_at > 0)`, id).Scan(&t.SameKeyAttempts, &t.Tickets, &t.TicketsUsed)
+	}
+	return t, s.fault("TallyCampaign", err)
+}
+
+// CampaignsOfKey returns the campaigns, started and not closed, that have a certificate with the key.
+func (s *Store) CampaignsOfKey(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Campaign, error) {
+	rows, err := list(ctx, s.reader, scanCampaign, `SELECT `+campaignFields+` FROM campaigns WHERE started_at > 0 AND state <> 'closed' AND seq IN (SELECT campaign_seq FROM campaign_items WHERE key_hash = $1)
+		ORDER BY seq`, hashArg(key))
+	return rows, s.fault("CampaignsOfKey", err)
+}
+
+// AddAttempt keeps that a key of the campaign came back in a request.
+func (s *Store) AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "AddAttempt", ev, func(t *tx) error {
+		seq, err := t.campaignSeq(ctx, a.Campaign)
+		if err != nil {
+			return err
+		}
+		_, err = exec(ctx, t, `INSERT INTO campaign_attempts (campaign_seq, key_hash, account_id, order_id, at) VALUES ($1, $2, $3, $4, $5)`,
+			seq, hashArg(a.KeyHash), a.AccountID, a.OrderID, unix(a.At))
+		return err
+	})
+}
+
+// IssuedAfter returns subscriber certificates whose outcome has an evidence sequence above seq, in that order.
+func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error) {
+	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates
+		WHERE outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
+	return rows, s.fault("IssuedAfter", err)
+}
+
+// SameKeyReissues returns items of a campaign that have a good certificate with their own key which came after them: the
+// replacement that replaced nothing. Those found already are left out.
+func (s *Store) SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error) {
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
+		AND i.state IN ('notified', 'patched', 'rekeyed', 'reissued', 'installed') AND i.detail NOT LIKE 'same key:%'
+		AND EXISTS (SELECT 1 FROM certificates c WHERE c.key_hash = i.key_hash AND c.intent_seq > i.intent_seq AND c.kind = 'leaf' AND c.state = 'issued' AND c.account_id = i.account_id)
+		ORDER BY i.ordinal LIMIT $2`, id, atMost(limit))
+	return rows, s.fault("SameKeyReissues", err)
+}
+
+// KnownKeys returns those of the hashes that a certificate of the campaign has.
+func (s *Store) KnownKeys(ctx context.Context, id string, keys ...bulkhead.Hash) ([]bulkhead.Hash, error) {
+	var out []bulkhead.Hash
+	err := inChunks(keys, 2, func(k bulkhead.Hash) any { return hashArg(k) }, func(_ []bulkhead.Hash, in string, args []any) error {
+		rows, err := list(ctx, s.reader, scanHash,
+			`SELECT DISTINCT key_hash FROM campaign_items WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND key_hash IN `+in, append([]any{id}, args...)...)
+		out = append(out, rows...)
+		return err
+	})
+	return out, s.fault("KnownKeys", err)
+}
+
+func scanHash(r scanner) (k bulkhead.Hash, err error) {
+	err = r.Scan(hashCol{&k})
+	return k, err
+}
