@@ -74,6 +74,7 @@ type Prepared struct {
 	DER        []byte
 	KeyURI     string // delegates only
 	CRLNumber  int64  // CRLs only
+	Change     string // CRLs only: the change that they carry; they go public with it and not before
 	ImportedAt time.Time
 }
 

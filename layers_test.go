@@ -30,6 +30,7 @@ var rules = []rule{
 	{"pki/sct", []string{"."}, "layer 1 is pure"},
 	{"pki/graph", []string{".", "pki/keycheck"}, "layer 1 is pure"},
 	{"ct", []string{".", "pki/sct"}, "it submits to logs and is trusted with nothing: no key, no store"},
+	{"pki/transcript", []string{"."}, "what a ceremony leaves is read by a stranger's verifier too"},
 	{"pki/tlog", []string{"."}, "an auditor's verifier stands on this alone"},
 	{"keys", []string{".", "keys/*"}, "keys know nothing of what they sign"},
 	{"publish", []string{"."}, "an object is bytes with a name"},
@@ -75,6 +76,7 @@ var rules = []rule{
 		"console",
 	}, "roles compose compartments"},
 	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
+	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
 }

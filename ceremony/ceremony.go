@@ -24,6 +24,7 @@ import (
 	"bulkhead/keys"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
+	"bulkhead/pki/transcript"
 )
 
 // Config is what a ceremony needs besides its plan. All fields but PreviousTranscript are required.
@@ -36,6 +37,9 @@ type Config struct {
 	// PreviousTranscript is the signed transcript of the ceremony before this one under the same root; nil for the
 	// first. CRL numbers must be above those in it.
 	PreviousTranscript []byte
+	// Rehearsal signs with throw-away keys under names that begin with REHEARSAL; Ring is then not used. See rehearse.
+	Rehearsal bool
+	Began     time.Time // when the people began, for the transcript; zero when nobody took the time
 }
 
 // Result is what leaves the room.
@@ -44,6 +48,9 @@ type Result struct {
 	Certificates []bulkhead.IssuedCertificate // every certificate below a root, as rows for the store: children, cross-certificates, delegates
 	Prepared     []bulkhead.Prepared          // CRLs and delegates with their successors, in the order of use
 	Transcript   []byte                       // signed JSON, see VerifyTranscript
+	Standbys     []Standby                    // among Certificates too
+	Destroy      []Order                      // keys to destroy once the bundle is safe, in the plan's order; see DestroyKey
+	Issuers      [][]byte                     // DER of existing authorities that signed or were signed here, the root first
 }
 
 // backdate of everything signed: for clocks that are behind; at most a day (BR 7.1.2.10.1, 7.1.2.8.1).
@@ -51,6 +58,9 @@ const backdate = time.Hour
 
 // Execute carries out a plan. A plan that cannot be carried out is refused as a whole, with the step in the detail.
 func Execute(ctx context.Context, c Config, plan Plan) (*Result, error) {
+	if c.Rehearsal {
+		c.Ring = keys.NewMemoryRing()
+	}
 	if c.Ring == nil || c.Now == nil || c.Rand == nil || c.Lint == nil || len(c.Who) == 0 {
 		return nil, bulkhead.NewFault(bulkhead.KindUsage, "a ceremony needs a key ring, a clock, a random source, a linter and the names of those present").
 			WithHint("name the people in the room: they stand in the transcript")
@@ -105,7 +115,11 @@ func (e *execution) run() (*Result, error) {
 			return nil, err
 		}
 	}
-	for i, s := range e.plan.Steps {
+	steps := e.plan.Steps
+	if e.Rehearsal {
+		steps = rehearsed(steps)
+	}
+	for i, s := range steps {
 		entry, err := e.step(s)
 		if err != nil {
 			return nil, inStep(i, s, err)
@@ -115,7 +129,8 @@ func (e *execution) run() (*Result, error) {
 	}
 	root := e.houses[e.plan.Root]
 	e.record.Root = bulkhead.Digest(root.cert.Raw)
-	signed, err := e.record.sign(root.signer, e.Rand)
+	e.issuers(root)
+	signed, err := e.record.Sign(root.signer, e.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +143,7 @@ func (e *execution) run() (*Result, error) {
 
 // begin opens the record and verifies the one before it, against the root of the plan.
 func (e *execution) begin() (*Transcript, error) {
-	e.record = Transcript{Format: transcriptFormat, Title: e.plan.Title, Who: e.Who, StartedAt: e.start, Plan: e.plan.Digest()}
+	e.record = Transcript{Format: transcript.Format, Rehearsal: e.Rehearsal, Title: e.plan.Title, Who: e.Who, BeganAt: e.Began.UTC(), StartedAt: e.start, Plan: e.plan.Digest()}
 	if e.PreviousTranscript == nil {
 		return nil, nil
 	}
@@ -159,6 +174,13 @@ func (e *execution) admit(x Existing) error {
 	for _, der := range x.Chain {
 		h.Chain = append(h.Chain, der)
 	}
+	if e.Rehearsal && (x.KeyURI != "" || x.ID == e.plan.Root) {
+		if h, err = e.standIn(h); err != nil {
+			return err
+		}
+		e.houses[x.ID] = h
+		return nil
+	}
 	if x.KeyURI != "" {
 		if h.signer, err = e.Ring.Open(e.ctx, x.KeyURI); err != nil {
 			return err
@@ -179,6 +201,10 @@ func (e *execution) step(s Step) (Entry, error) {
 		return e.makeIssuing(*s.Issuing)
 	case s.Cross != nil:
 		return e.makeCross(*s.Cross)
+	case s.Standby != nil:
+		return e.makeStandby(*s.Standby)
+	case s.Destroy != nil:
+		return e.orderDestruction(*s.Destroy)
 	case s.Delegate != nil:
 		return e.makeDelegates(*s.Delegate)
 	default:

@@ -35,8 +35,10 @@ type Plan struct {
 	Title     string               `json:"title" yaml:"title"`
 	StatusURL string               `json:"status_url" yaml:"status_url"` // base of the addresses in certificates
 	Root      bulkhead.AuthorityID `json:"root" yaml:"root"`             // whose key signs the transcript
-	Existing  []Existing           `json:"existing,omitempty" yaml:"existing"`
-	Steps     []Step               `json:"steps" yaml:"steps"`
+	// Change is the revocation that this ceremony carries: what is signed here waits, after its import, for that change.
+	Change   string     `json:"change,omitempty" yaml:"change,omitempty"`
+	Existing []Existing `json:"existing,omitempty" yaml:"existing,omitempty"`
+	Steps    []Step     `json:"steps" yaml:"steps"`
 }
 
 // Existing is an authority made before.
@@ -44,17 +46,19 @@ type Existing struct {
 	ID          bulkhead.AuthorityID   `json:"id" yaml:"id"`
 	Kind        bulkhead.AuthorityKind `json:"kind" yaml:"kind"`
 	Certificate DER                    `json:"certificate" yaml:"certificate"`
-	Chain       []DER                  `json:"chain,omitempty" yaml:"chain"`
-	KeyURI      string                 `json:"key_uri,omitempty" yaml:"key_uri"` // in the ceremony's ring; "" when it signs nothing here
+	Chain       []DER                  `json:"chain,omitempty" yaml:"chain,omitempty"`
+	KeyURI      string                 `json:"key_uri,omitempty" yaml:"key_uri,omitempty"` // in the ceremony's ring; "" when it signs nothing here
 }
 
 // Step is one signature, or one series of them. Exactly one field is set.
 type Step struct {
-	Root     *RootStep     `json:"root,omitempty" yaml:"root"`
-	Issuing  *IssuingStep  `json:"issuing,omitempty" yaml:"issuing"`
-	Cross    *CrossStep    `json:"cross,omitempty" yaml:"cross"`
-	Delegate *DelegateStep `json:"delegate,omitempty" yaml:"delegate"`
-	CRL      *CRLStep      `json:"crl,omitempty" yaml:"crl"`
+	Root     *RootStep     `json:"root,omitempty" yaml:"root,omitempty"`
+	Issuing  *IssuingStep  `json:"issuing,omitempty" yaml:"issuing,omitempty"`
+	Cross    *CrossStep    `json:"cross,omitempty" yaml:"cross,omitempty"`
+	Standby  *StandbyStep  `json:"standby,omitempty" yaml:"standby,omitempty"`
+	Delegate *DelegateStep `json:"delegate,omitempty" yaml:"delegate,omitempty"`
+	CRL      *CRLStep      `json:"crl,omitempty" yaml:"crl,omitempty"`
+	Destroy  *DestroyStep  `json:"destroy,omitempty" yaml:"destroy,omitempty"`
 }
 
 // RootStep makes a root: its key in the ceremony's ring, named as the authority, and its certificate.
@@ -74,9 +78,9 @@ type IssuingStep struct {
 	Request Request                `json:"request" yaml:"request"`
 	Days    int                    `json:"days" yaml:"days"` // cut to the parent's end
 	Shards  int                    `json:"shards" yaml:"shards"`
-	Usage   profile.Usage          `json:"usage,omitempty" yaml:"usage"` // tls (the default), smime or code-signing; one authority, one usage
+	Usage   profile.Usage          `json:"usage,omitempty" yaml:"usage,omitempty"` // tls (the default), smime or code-signing; one authority, one usage
 	// Names limit what the authority may certify (RFC 5280 section 4.2.1.10).
-	Names profile.NameConstraints `json:"name_constraints,omitzero" yaml:"name_constraints"`
+	Names profile.NameConstraints `json:"name_constraints,omitzero" yaml:"name_constraints,omitempty"`
 }
 
 // CrossStep signs a second certificate for an authority.
@@ -106,7 +110,7 @@ type CRLStep struct {
 	HorizonDays  int                  `json:"horizon_days" yaml:"horizon_days"`
 	TurnoverDays int                  `json:"turnover_days" yaml:"turnover_days"`
 	OverlapDays  int                  `json:"overlap_days" yaml:"overlap_days"`
-	Revoked      []RevokedChild       `json:"revoked,omitempty" yaml:"revoked"`
+	Revoked      []RevokedChild       `json:"revoked,omitempty" yaml:"revoked,omitempty"`
 }
 
 // RevokedChild is a CRL entry.
@@ -191,7 +195,7 @@ func (p Plan) Check() error {
 		return refused("status_url %q is not an http URL", p.StatusURL).WithHint("certificates carry plain http addresses (BR 7.1.2.7.7), for example http://status.example.com")
 	}
 	if len(p.Steps) == 0 {
-		return refused("the plan has no steps").WithHint("add a step: root, issuing, cross, delegate or crl")
+		return refused("the plan has no steps").WithHint("add a step: root, issuing, cross, standby, delegate, crl or destroy")
 	}
 	known := make(map[bulkhead.AuthorityID]bulkhead.AuthorityKind)
 	subjects := make(map[Name]bool)
@@ -205,11 +209,14 @@ func (p Plan) Check() error {
 	}
 	for i, s := range p.Steps {
 		if s.count() != 1 {
-			return refused("step %d has %d kinds", i+1, s.count()).WithHint("give each step exactly one of root, issuing, cross, delegate, crl")
+			return refused("step %d has %d kinds", i+1, s.count()).WithHint("give each step exactly one of root, issuing, cross, standby, delegate, crl, destroy")
 		}
 		if err := s.check(known, subjects); err != nil {
 			return inStep(i, s, err)
 		}
+	}
+	if err := p.checkDestructions(); err != nil {
+		return err
 	}
 	if known[p.Root] != bulkhead.RootAuthority {
 		return refused("root %q is neither made here nor existing", p.Root).WithHint("root: names the root whose key signs the transcript")
@@ -219,7 +226,7 @@ func (p Plan) Check() error {
 
 func (s Step) count() int {
 	n := 0
-	for _, set := range []bool{s.Root != nil, s.Issuing != nil, s.Cross != nil, s.Delegate != nil, s.CRL != nil} {
+	for _, set := range []bool{s.Root != nil, s.Issuing != nil, s.Cross != nil, s.Standby != nil, s.Delegate != nil, s.CRL != nil, s.Destroy != nil} {
 		if set {
 			n++
 		}
@@ -235,6 +242,10 @@ func (s Step) name() string {
 		return "issuing " + string(s.Issuing.ID)
 	case s.Cross != nil:
 		return "cross " + string(s.Cross.Subject) + " under " + string(s.Cross.Parent)
+	case s.Standby != nil:
+		return "standby " + string(s.Standby.Subject) + " under " + string(s.Standby.Parent)
+	case s.Destroy != nil:
+		return "destroy the key of " + string(s.Destroy.Authority)
 	case s.Delegate != nil:
 		return "delegate of " + string(s.Delegate.Authority)
 	case s.CRL != nil:
@@ -251,6 +262,10 @@ func (s Step) check(known map[bulkhead.AuthorityID]bulkhead.AuthorityKind, subje
 		return s.Issuing.check(known, subjects)
 	case s.Cross != nil:
 		return s.Cross.check(known)
+	case s.Standby != nil:
+		return s.Standby.check(known)
+	case s.Destroy != nil:
+		return s.Destroy.check(known)
 	case s.Delegate != nil:
 		return s.Delegate.check(known)
 	default:

@@ -45,7 +45,7 @@ func (e *execution) makeRoot(s RootStep) (Entry, error) {
 	e.result.Authorities = append(e.result.Authorities, h.Authority)
 	return Entry{
 		Kind: "root", Authority: s.ID, Signer: s.ID,
-		Inputs:  []Item{{"key", keyHash(cert), uri}},
+		Inputs:  []Item{{What: "key", Digest: keyHash(cert), Detail: uri}},
 		Outputs: []Item{certificateItem(cert)},
 	}, nil
 }
@@ -83,7 +83,7 @@ func (e *execution) makeIssuing(s IssuingStep) (Entry, error) {
 	e.issued(parent, cert, bulkhead.CACertificate, RoleIssuing)
 	return Entry{
 		Kind: "issuing", Authority: s.ID, Signer: parent.ID,
-		Inputs:  []Item{{"csr", bulkhead.Digest(s.Request.CSR), s.Request.KeyURI}, {"issuer", bulkhead.Digest(parent.cert.Raw), ""}},
+		Inputs:  []Item{{What: "csr", Digest: bulkhead.Digest(s.Request.CSR), Detail: s.Request.KeyURI}, issuerItem(parent)},
 		Outputs: []Item{certificateItem(cert)},
 	}, nil
 }
@@ -100,25 +100,38 @@ func (e *execution) makeCross(s CrossStep) (Entry, error) {
 	if bytes.Equal(parent.Subject, subject.Subject) {
 		return Entry{}, refused("subject and issuer would have the same name").WithHint("sign with an authority of another name")
 	}
-	in, err := e.input(parent, s.Days)
+	cert, err := e.crossCertificate(parent, subject, s.Days, s.PathLen)
 	if err != nil {
 		return Entry{}, err
 	}
-	in.RawSubject, in.PublicKey, in.KeyID, in.PathLen = subject.Subject, subject.cert.PublicKey, subject.cert.SubjectKeyId, s.PathLen
+	return Entry{
+		Kind: "cross", Authority: s.Subject, Signer: parent.ID,
+		Inputs:  []Item{{What: "certificate", Digest: bulkhead.Digest(subject.cert.Raw)}, issuerItem(parent)},
+		Outputs: []Item{certificateItem(cert)},
+	}, nil
+}
+
+// crossCertificate signs a second certificate for an authority: its name, key, usage and name constraints as they are.
+func (e *execution) crossCertificate(parent, subject *house, days, pathLen int) (*x509.Certificate, error) {
+	in, err := e.input(parent, days)
+	if err != nil {
+		return nil, err
+	}
+	in.RawSubject, in.PublicKey, in.KeyID, in.PathLen = subject.Subject, subject.cert.PublicKey, subject.cert.SubjectKeyId, pathLen
+	if usage, one := profile.UsageOf(subject.cert.ExtKeyUsage); one {
+		in.Usage = usage // a cross-certificate grants nothing that the authority does not have
+	}
+	in.Names = profile.ConstraintsOf(subject.cert)
 	tmpl, err := profile.Cross(in)
 	if err != nil {
-		return Entry{}, err
+		return nil, err
 	}
 	cert, err := e.sign(tmpl, parent.cert, parent.signer, RoleCross)
 	if err != nil {
-		return Entry{}, err
+		return nil, err
 	}
 	e.issued(parent, cert, bulkhead.CACertificate, RoleCross)
-	return Entry{
-		Kind: "cross", Authority: s.Subject, Signer: parent.ID,
-		Inputs:  []Item{{"certificate", bulkhead.Digest(subject.cert.Raw), ""}, {"issuer", bulkhead.Digest(parent.cert.Raw), ""}},
-		Outputs: []Item{certificateItem(cert)},
-	}, nil
+	return cert, nil
 }
 
 func (e *execution) makeDelegates(s DelegateStep) (Entry, error) {
@@ -126,7 +139,7 @@ func (e *execution) makeDelegates(s DelegateStep) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	entry := Entry{Kind: "delegate", Authority: s.Authority, Signer: parent.ID}
+	entry := Entry{Kind: "delegate", Authority: s.Authority, Signer: parent.ID, Inputs: []Item{issuerItem(parent)}}
 	var keysSeen [][]byte
 	for i, r := range s.Requests {
 		csr, err := checkCSR(r.CSR)
@@ -154,7 +167,7 @@ func (e *execution) makeDelegates(s DelegateStep) (Entry, error) {
 		e.result.Prepared = append(e.result.Prepared, bulkhead.Prepared{
 			Authority: parent.ID, Kind: bulkhead.PreparedDelegate, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, DER: cert.Raw, KeyURI: r.KeyURI,
 		})
-		entry.Inputs = append(entry.Inputs, Item{"csr", bulkhead.Digest(r.CSR), r.KeyURI})
+		entry.Inputs = append(entry.Inputs, Item{What: "csr", Digest: bulkhead.Digest(r.CSR), Detail: r.KeyURI})
 		entry.Outputs = append(entry.Outputs, certificateItem(cert))
 	}
 	return entry, nil
@@ -173,7 +186,7 @@ func (e *execution) makeCRLs(s CRLStep) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	entry := Entry{Kind: "crl", Authority: s.Authority, Signer: parent.ID, Inputs: []Item{revokedItem(s.Revoked)}}
+	entry := Entry{Kind: "crl", Authority: s.Authority, Signer: parent.ID, Inputs: []Item{revokedItem(s.Revoked), issuerItem(parent)}}
 	base, err := e.firstUpdate(parent, entries)
 	if err != nil {
 		return Entry{}, err
@@ -194,9 +207,9 @@ func (e *execution) makeCRLs(s CRLStep) (Entry, error) {
 			return Entry{}, err
 		}
 		e.result.Prepared = append(e.result.Prepared, bulkhead.Prepared{
-			Authority: parent.ID, Kind: bulkhead.PreparedCRL, NotBefore: thisUpdate, NotAfter: nextUpdate, DER: der, CRLNumber: number,
+			Authority: parent.ID, Kind: bulkhead.PreparedCRL, Change: e.plan.Change, NotBefore: thisUpdate, NotAfter: nextUpdate, DER: der, CRLNumber: number,
 		})
-		entry.Outputs = append(entry.Outputs, Item{"crl", bulkhead.Digest(der), strconv.FormatInt(number, 10)})
+		entry.Outputs = append(entry.Outputs, Item{What: "crl", Digest: bulkhead.Digest(der), Detail: strconv.FormatInt(number, 10)})
 		e.record.CRLNumbers[s.Authority] = number
 	}
 	return entry, nil
@@ -349,5 +362,7 @@ func keyHash(cert *x509.Certificate) bulkhead.Hash {
 }
 
 func certificateItem(cert *x509.Certificate) Item {
-	return Item{"certificate", bulkhead.Digest(cert.Raw), fmt.Sprintf("serial %x, until %s", cert.SerialNumber, cert.NotAfter.UTC().Format(time.RFC3339))}
+	return Item{What: "certificate", Digest: bulkhead.Digest(cert.Raw), Detail: fmt.Sprintf("serial %x, until %s", cert.SerialNumber, cert.NotAfter.UTC().Format(time.RFC3339))}
 }
+
+func issuerItem(h *house) Item { return Item{What: "issuer", Digest: bulkhead.Digest(h.cert.Raw)} }

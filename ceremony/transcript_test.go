@@ -9,6 +9,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/transcript"
 )
 
 func TestTranscript(t *testing.T) {
@@ -88,14 +89,14 @@ func TestTranscriptTampered(t *testing.T) {
 // certificate of that key.
 func TestTranscriptNamesItsCertificate(t *testing.T) {
 	b := newBench(t)
-	record := Transcript{Format: transcriptFormat, Root: bulkhead.Digest([]byte("another certificate"))}
-	text, err := record.sign(b.root.signer, rand.Reader)
+	record := Transcript{Format: transcript.Format, Root: bulkhead.Digest([]byte("another certificate"))}
+	text, err := record.Sign(b.root.signer, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = VerifyTranscript(text, b.root.cert)
 	wantKind(t, "another certificate of the key", err, bulkhead.KindUnauthorized)
-	_, err = record.sign(nil, rand.Reader)
+	_, err = record.Sign(nil, rand.Reader)
 	wantKind(t, "no key", err, bulkhead.KindConflict)
 }
 

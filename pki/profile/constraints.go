@@ -45,6 +45,18 @@ func ParseConstraints(u Usage, permit, exclude []string) (NameConstraints, error
 	return n, n.Check()
 }
 
+// ConstraintsOf reads the constraints of a certificate, so that a second one for the same authority has the same.
+func ConstraintsOf(c *x509.Certificate) NameConstraints {
+	ranges := func(in []*net.IPNet) (out []string) {
+		for _, n := range in {
+			out = append(out, n.String())
+		}
+		return out
+	}
+	return NameConstraints{PermittedDNS: c.PermittedDNSDomains, ExcludedDNS: c.ExcludedDNSDomains, PermittedIP: ranges(c.PermittedIPRanges), ExcludedIP: ranges(c.ExcludedIPRanges),
+		PermittedEmail: c.PermittedEmailAddresses, ExcludedEmail: c.ExcludedEmailAddresses}
+}
+
 // IsZero reports whether nothing is constrained.
 func (n NameConstraints) IsZero() bool {
 	return len(n.PermittedDNS)+len(n.ExcludedDNS)+len(n.PermittedIP)+len(n.ExcludedIP)+len(n.PermittedEmail)+len(n.ExcludedEmail) == 0
