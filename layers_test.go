@@ -50,6 +50,7 @@ var rules = []rule{
 	{"watch/forged", []string{".", "pki/ocsp"}, "it makes forgeries under throw-away keys and asks our own check"},
 	{"notice", []string{"."}, "it tells people names, serials and dates, and is trusted with nothing else"},
 	{"retention", []string{"."}, "what may go is decided by dates alone"},
+	{"scan/probe", []string{".", "pki/*"}, "one look at one endpoint: it dials what it is handed, and knows no record and no clock of its own"},
 	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},
 	{"live", []string{".", "pki/ocsp"}, "live-signing switch of private hierarchies: a short-lived delegate's key beside the edge, behind a small port"},
 	{"console", []string{"."}, "surfaces over read ports"},
