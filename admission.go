@@ -9,6 +9,7 @@ type ExternalKey struct {
 	Note      string // for whom, as the operator wrote it
 	Actor     string
 	AccountID string // the one account bound with it, "" while unused
+	Partner   string // whose customer the account becomes; "" for none
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
 	UsedAt    time.Time

@@ -93,6 +93,7 @@ type Status struct {
 type Reservation struct {
 	Certificate Certificate // State Reserved
 	Intent      Evidence
+	Volume      *Volume // counts against a registration partner; nil for none
 }
 
 // Completion is a signed certificate becoming durable, before anyone receives it.
@@ -113,6 +114,7 @@ type CertificateFilter struct {
 	Text          string // part of a name or of the subject, ASCII letters in any case
 	KeyHash       Hash
 	AccountID     string
+	Partner       string // of accounts that a registration partner brought
 	OrderID       string
 	IssuedFrom    time.Time // reserved at this time or later
 	IssuedBefore  time.Time

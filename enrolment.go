@@ -10,6 +10,7 @@ const (
 	AccountValid       AccountState = "valid"
 	AccountDeactivated AccountState = "deactivated" // by its owner
 	AccountRevoked     AccountState = "revoked"     // by us
+	AccountSuspended   AccountState = "suspended"   // by us, until two people lift it
 )
 
 // Account is whoever may order: an ACME key holder, or an API client with a token.
@@ -22,7 +23,19 @@ type Account struct {
 	Contacts   []string
 	TermsAt    time.Time // when terms of service were agreed; zero if never
 	Operator   bool      // orders as the house itself
+	Partner    string    // the registration partner that brought it; "" for none
+	Creator    string    // who made it, as in evidence; "" when it made itself
+	RollDue    time.Time // since when its ACME key must be changed before it orders; zero: need not
 	CreatedAt  time.Time
+}
+
+// MayOrder refuses an account whose key has to be changed first (RFC 8555 section 7.3.5): KindUserActionRequired.
+func (a Account) MayOrder() error {
+	if a.RollDue.IsZero() {
+		return nil
+	}
+	return NewFault(KindUserActionRequired, "the account's key must be changed before it orders, since "+a.RollDue.UTC().Format(time.RFC3339)).
+		WithHint("change the key of the ACME account (RFC 8555 section 7.3.5), then order again")
 }
 
 // OrderState is the life of an order (RFC 8555 section 7.1.6).

@@ -31,6 +31,14 @@ const (
 	EvAuthority          EvidenceKind = 40 // Digest: certificate; Detail: what happened to the authority
 	EvOperator           EvidenceKind = 50 // KeyHash: the operator's key
 	EvApproval           EvidenceKind = 51 // Ref: request id; Digest: what was approved
+	EvStop               EvidenceKind = 52 // Ref: stop id; Detail: scope and reason
+	EvResume             EvidenceKind = 53 // Ref: stop id; Digest: what was approved; Detail: scope and reason
+	EvCredential         EvidenceKind = 54 // a credential died or was replaced. Ref: account, key or person; Detail: what and why
+	EvCompromise         EvidenceKind = 55 // KeyHash; Ref: change id, "" for the block; Count: certificates; Detail: what happened
+	EvPartner            EvidenceKind = 56 // Ref: partner; Detail: what happened to it
+	EvSecondApproval     EvidenceKind = 57 // Ref: order; Actor: who approved; Detail: names
+	EvPartnerRefused     EvidenceKind = 58 // Ref: partner; Detail: order, kind and what was refused
+	EvAccessReview       EvidenceKind = 59 // Ref: operator; Detail: outcome
 	EvAlarm              EvidenceKind = 60 // Detail: detector and message
 	EvStart              EvidenceKind = 61
 	EvPruned             EvidenceKind = 62 // Actor: who; Count: certificates; Detail: before which day, and the other counts

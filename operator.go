@@ -9,6 +9,8 @@ type Operator struct {
 	Roles     []string
 	AddedAt   time.Time
 	RemovedAt time.Time // zero while in office
+	// ReviewedAt is when somebody else last confirmed that the person should still be an operator; zero for never.
+	ReviewedAt time.Time
 }
 
 // KeyHash identifies the operator's key in evidence.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"bulkhead"
 	"bulkhead/pki/keycheck"
@@ -147,7 +148,7 @@ func (s *Service) ChangeKey(ctx context.Context, a bulkhead.Account, req Account
 		return a, err
 	}
 	return s.changeAccount(ctx, a, "key changed", bulkhead.Digest(spki), func(now *bulkhead.Account) {
-		now.JWK, now.Thumbprint = req.JWK, req.Thumbprint
+		now.JWK, now.Thumbprint, now.RollDue = req.JWK, req.Thumbprint, time.Time{}
 	})
 }
 

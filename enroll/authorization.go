@@ -113,6 +113,9 @@ func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, aut
 	if a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengePending {
 		return a, nil
 	}
+	if err := s.challengeGate(ctx, acct, a.Challenges[i].Method); err != nil {
+		return a, err
+	}
 	a.Challenges[i].State = bulkhead.ChallengeProcessing
 	return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil)
 }

@@ -10,7 +10,8 @@ import (
 
 // Finalize gives a ready order its certification request and starts issuance. It waits a moment for the result; the
 // order that it returns is valid, invalid or still processing. One finalize wins; others get KindOrderNotReady. A
-// refused request (KindBadCSR, KindBadPublicKey, KindRateLimited) leaves the order ready.
+// refused request (KindBadCSR, KindBadPublicKey, KindRateLimited, KindStopped, KindUserActionRequired for a name of the
+// high-value list without a second approval) leaves the order ready.
 func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID string, csr []byte) (bulkhead.Order, error) {
 	o, err := s.Order(ctx, acct, orderID)
 	if err != nil {
@@ -18,6 +19,9 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	}
 	if o.State != bulkhead.OrderReady {
 		return o, notReady(o)
+	}
+	if err := s.finalGate(ctx, acct, o); err != nil {
+		return o, err // the order stays ready
 	}
 	r, err := ParseCSR(csr)
 	if err != nil {
@@ -105,8 +109,14 @@ func (s *Service) issue(ctx context.Context, orderID string) error {
 	default:
 		return err
 	}
-	if now := s.now(); now.After(o.ExpiresAt) || now.After(o.ProcessingSince.Add(s.limits.IssueTries)) {
-		return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
+	if over, err := s.outOfTime(ctx, o); err != nil || over {
+		if over {
+			err = s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
+		}
+		return err
+	}
+	if held, err := s.waits(ctx, o); err != nil || held {
+		return err
 	}
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
@@ -120,6 +130,22 @@ func (s *Service) issue(ctx context.Context, orderID string) error {
 		return s.failUnlessPassing(ctx, o, err)
 	}
 	return s.fulfil(ctx, o, cert.Certificate.CertificateRef)
+}
+
+// outOfTime reports whether an order has had its time: its own, and that of trying while nothing was stopped.
+func (s *Service) outOfTime(ctx context.Context, o bulkhead.Order) (bool, error) {
+	now := s.now()
+	if now.After(o.ExpiresAt) {
+		return true, nil
+	}
+	if !now.After(o.ProcessingSince.Add(s.limits.IssueTries)) {
+		return false, nil
+	}
+	if held, err := s.waits(ctx, o); err != nil || held {
+		return false, err
+	}
+	from, err := s.triesFrom(ctx, o)
+	return err == nil && now.After(from.Add(s.limits.IssueTries)), err
 }
 
 // fulfil marks the predecessor and makes the order valid; the certificate is durable already.
@@ -139,6 +165,8 @@ func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err e
 		return errors.Join(err, ctx.Err())
 	}
 	switch f := bulkhead.AsFault(err); f.Kind {
+	case bulkhead.KindStopped:
+		return nil // the stop came between our look and the signer's: the order waits for its end
 	case bulkhead.KindInternal, bulkhead.KindUnavailable, bulkhead.KindConflict, bulkhead.KindRateLimited:
 		return err
 	default:
@@ -242,11 +270,18 @@ func (s *Service) Resume(ctx context.Context) error {
 	return nil
 }
 
-// retry takes up orders in processing, and validations of this process whose outcome could not be stored.
+// retry takes up orders in processing, and validations of this process whose outcome could not be stored. While all
+// issuance is stopped orders are left alone.
 func (s *Service) retry(ctx context.Context) error {
-	processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch)
+	stops, err := s.cfg.Store.Stops(ctx)
 	if err != nil {
 		return err
+	}
+	var processing []bulkhead.Order
+	if len(stops.Of(bulkhead.StopAll)) == 0 {
+		if processing, err = s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch); err != nil {
+			return err
+		}
 	}
 	for _, o := range processing {
 		if _, err := s.startIssue(o.ID); err != nil {

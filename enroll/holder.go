@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"crypto/x509"
+	"maps"
 	"slices"
 	"time"
 
@@ -131,6 +132,13 @@ func (s *Service) holderOrder(ctx context.Context, h Holder, up Upload, names []
 			subs = append(subs, bulkhead.SubFault{Identifier: id, Kind: bulkhead.KindForbidden, Detail: "the account of the certificate has no valid authorization any more"})
 		}
 	}
+	stops, err := s.cfg.Store.Stops(ctx)
+	if err != nil {
+		return bulkhead.Order{}, err
+	}
+	if err := stops.Refuse(bulkhead.StopSubject{Methods: methodsOf(slices.Collect(maps.Values(valid)))}); err != nil {
+		return bulkhead.Order{}, err
+	}
 	if len(subs) > 0 {
 		return bulkhead.Order{}, s.stale(ctx, h, subs, "validate the names again through ACME with account "+h.Account.ID+", then repeat this request")
 	}
@@ -146,6 +154,9 @@ func (s *Service) approvedOrder(ctx context.Context, h Holder, req OrderRequest)
 	}
 	if err := s.ownOnly(o.Identifiers); err != nil {
 		s.record(ctx, s.refusal(h.Account.ID, "", err))
+		return o, err
+	}
+	if _, err := s.gate(ctx, h.Account, o, bulkhead.OperatorApproval); err != nil {
 		return o, err
 	}
 	given, err := s.approvals(ctx, h.Certificate)

@@ -3,6 +3,8 @@ package enroll
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -39,6 +41,9 @@ func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead
 	}
 	if err := s.ownOnly(o.Identifiers); err != nil {
 		s.record(ctx, s.refusal(acct.ID, "", err))
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if _, err := s.gate(ctx, acct, o, bulkhead.OperatorApproval); err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
 	var fresh []bulkhead.Authorization
@@ -80,6 +85,13 @@ func (s *Service) SubmitCSR(ctx context.Context, acct bulkhead.Account, up Uploa
 	}
 	if len(subs) > 0 {
 		return bulkhead.IssuedCertificate{}, joinSubs(subs).WithHint("show control of the names through ACME, or ask an operator for names of the house")
+	}
+	stops, err := s.cfg.Store.Stops(ctx)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if err := stops.Refuse(bulkhead.StopSubject{Methods: methodsOf(slices.Collect(maps.Values(held)))}); err != nil {
+		return bulkhead.IssuedCertificate{}, err
 	}
 	o, err := s.NewOrder(ctx, acct, OrderRequest{Identifiers: r.Names, Profile: up.Profile, Authority: up.Authority, Replaces: up.Replaces})
 	if err != nil {
@@ -138,6 +150,10 @@ func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead
 		return s.Certificate(ctx, acct, o.Certificate)
 	case o.Problem != nil:
 		return bulkhead.IssuedCertificate{}, o.Problem
+	}
+	if held, err := s.waits(ctx, o); err == nil && held {
+		return bulkhead.IssuedCertificate{}, bulkhead.Faultf(bulkhead.KindStopped, "issuance was stopped before order %s was signed; it is finished by itself when issuance resumes", o.ID).
+			WithHint("see: bulkhead issuance status").WithRetry(stoppedRetry).WithCause(ErrPending)
 	}
 	return bulkhead.IssuedCertificate{}, bulkhead.Faultf(bulkhead.KindUnavailable, "order %s is still %s and will be finished by itself", o.ID, o.State).
 		WithHint("see: bulkhead cert list").WithRetry(time.Minute).WithCause(ErrPending)

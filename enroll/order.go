@@ -19,7 +19,8 @@ type OrderRequest struct {
 
 // NewOrder opens an order, resting on validations that are still good where there are some. It fails with
 // KindInvalidProfile, KindAlreadyReplaced, or per identifier with KindUnsupportedIdentifier and
-// KindRejectedIdentifier, and with KindRateLimited.
+// KindRejectedIdentifier, and with KindRateLimited; with KindStopped while issuance is stopped for it, KindForbidden
+// beyond the bounds of the account's registration partner, KindUserActionRequired when its key must be changed first.
 func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req OrderRequest) (bulkhead.Order, error) {
 	if acct.State != bulkhead.AccountValid {
 		return bulkhead.Order{}, bulkhead.Faultf(bulkhead.KindUnauthorized, "the account is %s", acct.State)
@@ -31,10 +32,15 @@ func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req Order
 		}
 		return bulkhead.Order{}, err
 	}
+	stops, err := s.gate(ctx, acct, o)
+	if err != nil {
+		return bulkhead.Order{}, err
+	}
 	reusable, err := s.reusable(ctx, acct, o.Identifiers)
 	if err != nil {
 		return bulkhead.Order{}, err
 	}
+	without(reusable, stops)
 	var unproved []bulkhead.Identifier
 	for _, id := range o.Identifiers {
 		if _, ok := reusable[id]; !ok {
@@ -52,7 +58,11 @@ func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req Order
 			o.ExpiresAt = earlier(o.ExpiresAt, a.ExpiresAt)
 			continue
 		}
-		a, err := s.newAuthorization(acct, id, s.methodsFor(id)...)
+		methods, err := s.openMethods(id, stops)
+		if err != nil {
+			return bulkhead.Order{}, err
+		}
+		a, err := s.newAuthorization(acct, id, methods...)
 		if err != nil {
 			return bulkhead.Order{}, err
 		}
@@ -63,7 +73,11 @@ func (s *Service) NewOrder(ctx context.Context, acct bulkhead.Account, req Order
 	if allValid {
 		o.State = bulkhead.OrderReady
 	}
-	return o, s.cfg.Store.CreateOrder(ctx, o, fresh)
+	if err := s.cfg.Store.CreateOrder(ctx, o, fresh); err != nil {
+		return o, err
+	}
+	s.see(PartnerSeen{Partner: acct.Partner, Account: acct.ID, Names: o.Identifiers})
+	return o, nil
 }
 
 // draft fills an order from a request after all checks, without authorisations.

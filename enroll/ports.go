@@ -79,6 +79,20 @@ type Store interface {
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+
+	// Standing returns an account with its partner and the stops in force; no ID for an account that does not exist.
+	Standing(ctx context.Context, accountID string) (bulkhead.Standing, error)
+	// PutStop inserts a stop. EndStop fails with KindConflict when it was ended before.
+	PutStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
+	EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
+	Stop(ctx context.Context, id string) (bulkhead.Stop, error)
+	// Stops returns those in force, StopHistory all, newest first, StopsEndedSince those that ended at t or later.
+	Stops(ctx context.Context) (bulkhead.Stops, error)
+	StopHistory(ctx context.Context, limit int) ([]bulkhead.Stop, error)
+	StopsEndedSince(ctx context.Context, t time.Time) ([]bulkhead.Stop, error)
+	// PutSecondApproval fails with KindConflict when the same person approved the order before.
+	PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval, ev ...bulkhead.Evidence) error
+	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
 }
 
 // Issuer signs; it is the signer's door seen from here.

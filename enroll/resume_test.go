@@ -114,7 +114,7 @@ func (f failing) Issue(context.Context, bulkhead.CertificateRequest) (bulkhead.I
 func TestSignerAway(t *testing.T) {
 	for kind, want := range map[bulkhead.Kind]bulkhead.OrderState{
 		bulkhead.KindUnavailable: bulkhead.OrderProcessing, bulkhead.KindInternal: bulkhead.OrderProcessing,
-		bulkhead.KindStopped: bulkhead.OrderInvalid, bulkhead.KindBadPublicKey: bulkhead.OrderInvalid,
+		bulkhead.KindStopped: bulkhead.OrderProcessing, bulkhead.KindBadPublicKey: bulkhead.OrderInvalid,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			h := newHouse(t)

@@ -27,6 +27,8 @@ type Policy struct {
 	OwnNames NameSet
 	// Refused are names that nobody gets a certificate for.
 	Refused NameSet
+	// HighValue are suffixes of names (bulkhead.WithinSuffixes) that take a second person's approval of the order.
+	HighValue []string
 	// Methods that accounts may use; empty means http-01, dns-01 and tls-alpn-01.
 	Methods []bulkhead.Method
 }
@@ -100,6 +102,9 @@ type Config struct {
 	ExternalSecret []byte
 	// ExternalRequired refuses new accounts without an external account key (RFC 8555 section 7.3.4).
 	ExternalRequired bool
+
+	// Seen hears what the customers of registration partners order and are refused; it must not wait. nil hears nothing.
+	Seen func(PartnerSeen)
 
 	Policy Policy
 	Limits Limits

@@ -143,7 +143,7 @@ func (s *Signer) finalize(ctx context.Context, t *ticket, pre bulkhead.IssuedCer
 	if err := sameBut(twin.RawTBSCertificate, t.tbs); err != nil {
 		return none, err
 	}
-	if err := s.notBlocked(ctx, t.row.KeyHash); err != nil {
+	if err := s.mayStill(ctx, t.row.KeyHash, t.row.Kind, t.subject); err != nil {
 		return none, err
 	}
 	b, err := s.newBatch(t.row.Issuer, t.authority.hash, "certificate of precertificate "+t.row.CertificateRef.String())

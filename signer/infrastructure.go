@@ -51,7 +51,7 @@ func (s *Signer) IssueInfrastructure(ctx context.Context, names []bulkhead.Ident
 		return none, err
 	}
 	d := &draft{authority: a, kind: bulkhead.InfraCertificate, profile: "infrastructure", names: names, pub: parsed.PublicKey, spki: parsed.RawSubjectPublicKeyInfo,
-		actor: s.cfg.Actor, set: lint.SetInfrastructure}
+		actor: s.cfg.Actor, set: lint.SetInfrastructure, mandate: mandate{subject: bulkhead.StopSubject{Issuer: a.ID}}}
 	d.template = func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error) {
 		return profile.Infrastructure(profile.Input{Issuer: a.cert, IssuerID: a.ID, Names: names, PublicKey: d.pub, Serial: serial, Now: now,
 			Shard: shard, URLs: s.cfg.URLs}, s.cfg.InfraValidity, infraBackdate)

@@ -9,7 +9,8 @@
 // CRL entries are read from the record by the signer itself; callers name what to sign, never what to say.
 //
 // Refuses: a caller's serial, dates or extensions; blocked and weak keys on every path (P10); a name without evidence
-// of validation and CAA; a token twice, or by another signer; an authority that is retired, or that would be outlived.
+// of validation and CAA; an account that is not in office, an order beyond its registration partner's bounds, a
+// high-value name on one person's word, anything that a stop covers (P7); a token twice, or by another signer; an authority that is retired, or that would be outlived.
 package signer
 
 import (
@@ -32,11 +33,18 @@ type Store interface {
 	PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error
 	// OrderEvidence returns the validations and CAA checks on which an order rests.
 	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
+	// Standing returns an account with its partner and the stops in force, read at one moment; no ID for an account
+	// that does not exist.
+	Standing(ctx context.Context, accountID string) (bulkhead.Standing, error)
+	// Stops returns the stops of issuance in force.
+	Stops(ctx context.Context) (bulkhead.Stops, error)
+	// SecondApprovals returns who approved an order.
+	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
 	// BlockedKeys returns those of the given hashes that are blocked.
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	// Reserve commits reservations with their intents in one transaction. Item i fails alone, with errs[i]:
 	// KindBadPublicKey when its key hash is blocked at the moment of commit, KindConflict when issuer and serial
-	// exist already. err is for the transaction as a whole; after it nothing was kept, unless the commit itself was
+	// exist already, KindRateLimited when the volume that it counts against is used up. err is for the transaction as a whole; after it nothing was kept, unless the commit itself was
 	// lost or only reported lost, which Recover sorts out.
 	Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error)
 	// Complete commits certificates with their outcomes: Reserved becomes Issued. KindConflict for an item that is

@@ -32,6 +32,7 @@ type draft struct {
 	replaces  bulkhead.CertificateRef
 	actor     string
 	set       lint.Set
+	mandate   mandate
 	logs      int // timestamps to get; 0 for none
 	// template is called once per serial; shard is where the certificate's revocation would be listed.
 	template func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error)
@@ -41,7 +42,7 @@ type draft struct {
 // makes the intent durable. After an error nothing is reserved, unless the commit itself was only reported lost, which
 // Recover finds. Faults: KindForbidden and KindConflict for an authority that may not issue this, KindInvalidProfile,
 // KindBadCSR, KindBadSignatureAlgorithm, KindBadPublicKey, KindRejectedIdentifier, KindUnsupportedIdentifier, KindUnauthorized or KindCAA with
-// a sub-fault per name, KindGate from lint, KindUnavailable.
+// a sub-fault per name, KindGate from lint, KindStopped, KindRateLimited, KindUserActionRequired, KindUnavailable.
 func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (*Token, error) {
 	leave, err := s.enter()
 	if err != nil {
@@ -72,6 +73,10 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	if err := profile.CheckConstraints(names, a.above); err != nil {
 		return nil, err
 	}
+	m, err := s.mandate(ctx, req, p, names)
+	if err != nil {
+		return nil, err
+	}
 	csr, err := parseCSR(req.CSR, names)
 	if err != nil {
 		return nil, err
@@ -81,11 +86,14 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	if err := s.judgeKey(csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
 		return nil, err
 	}
-	if err := s.checkEvidence(ctx, req, names); err != nil {
+	if m.subject.Methods, err = s.checkEvidence(ctx, req, names, m.stops); err != nil {
+		return nil, err
+	}
+	if err := m.stops.Refuse(m.subject); err != nil {
 		return nil, err
 	}
 	d := &draft{authority: a, kind: bulkhead.LeafCertificate, profile: p.Name, names: names, pub: csr.PublicKey, spki: csr.RawSubjectPublicKeyInfo,
-		accountID: req.AccountID, orderID: req.OrderID, replaces: req.Replaces, actor: "account:" + req.AccountID, set: setOf(p)}
+		accountID: req.AccountID, orderID: req.OrderID, replaces: req.Replaces, actor: "account:" + req.AccountID, set: setOf(p), mandate: m}
 	if d.logs = p.Logs; d.logs > 0 {
 		d.kind = bulkhead.Precertificate
 		if err := s.canBeLogged(d.logs, p.Validity); err != nil {
@@ -266,7 +274,7 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 		return nil, err
 	}
 	row.Subject, row.NotBefore, row.NotAfter = twin.Subject.String(), twin.NotBefore.UTC(), twin.NotAfter.UTC()
-	t := &ticket{owner: s, authority: d.authority, row: row, tbs: bytes.Clone(twin.RawTBSCertificate), actor: d.actor, expires: now.Add(tokenLife), plan: bare}
+	t := &ticket{owner: s, authority: d.authority, row: row, tbs: bytes.Clone(twin.RawTBSCertificate), subject: d.mandate.subject, actor: d.actor, expires: now.Add(tokenLife), plan: bare}
 	t.digest = bulkhead.Digest(t.tbs)
 	intent := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: now, Actor: d.actor, Authority: row.Issuer, Serial: serial, Ref: row.OrderID,
 		KeyHash: row.KeyHash, Signer: d.authority.hash, Digest: t.digest}
@@ -274,7 +282,7 @@ func (s *Signer) reserveOnce(ctx context.Context, d *draft) (*Token, error) {
 		intent.Detail = "precertificate"
 	}
 	s.hold(row.CertificateRef)
-	t.row.IntentSeq, err = s.reserves.do(ctx.Done(), bulkhead.Reservation{Certificate: row, Intent: intent})
+	t.row.IntentSeq, err = s.reserves.do(ctx.Done(), bulkhead.Reservation{Certificate: row, Intent: intent, Volume: d.mandate.volume})
 	if err != nil {
 		s.release(row.CertificateRef)
 		switch {

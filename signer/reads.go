@@ -17,14 +17,23 @@ func (s *Signer) notBlocked(ctx context.Context, key bulkhead.Hash) error {
 	return err
 }
 
-func (s *Signer) flushBlocks(keys []bulkhead.Hash) []outcome[struct{}] {
+// flushBlocks reads the blocks of the keys, and the stops in force, in one go. Nothing is remembered: what was committed
+// before a signature is asked for is heeded, by whichever process it was.
+func (s *Signer) flushBlocks(keys []bulkhead.Hash) []outcome[bulkhead.Stops] {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	blocked, err := s.cfg.Store.BlockedKeys(ctx, keys...)
 	if err != nil {
-		return failed[struct{}](len(keys), unavailable("the list of blocked keys cannot be read", err))
+		return failed[bulkhead.Stops](len(keys), unavailable("the list of blocked keys cannot be read", err))
 	}
-	out := make([]outcome[struct{}], len(keys))
+	stops, err := s.cfg.Store.Stops(ctx)
+	if err != nil {
+		return failed[bulkhead.Stops](len(keys), unavailable("the stops of issuance cannot be read", err))
+	}
+	out := make([]outcome[bulkhead.Stops], len(keys))
+	for i := range out {
+		out[i].value = stops
+	}
 	for _, b := range blocked {
 		for i, k := range keys {
 			if k == b.KeyHash {

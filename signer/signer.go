@@ -47,6 +47,8 @@ type Config struct {
 	Linter   *lint.Linter
 	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
 	Methods  []bulkhead.Method // methods of validation that count; nil means all
+	// HighValue are suffixes of names (bulkhead.WithinSuffixes) that take a second person's approval of the order.
+	HighValue []string
 
 	Transparency Transparency // submits precertificates; needed by profiles that want timestamps
 	Logs         []sct.Log    // whose timestamps count
@@ -77,7 +79,7 @@ type Signer struct {
 
 	reserves  *group[bulkhead.Reservation, int64]
 	completes *group[completion, int64]
-	blocks    *group[bulkhead.Hash, struct{}]
+	blocks    *group[bulkhead.Hash, bulkhead.Stops]
 	lookups   *group[bulkhead.AuthorityID, *authority]
 
 	mu     sync.Mutex // guards closed, live, crlNumbers and delegateLocks

@@ -22,6 +22,7 @@ type ticket struct {
 	row       bulkhead.Certificate // as reserved
 	tbs       []byte               // the linted bytes, exactly
 	digest    bulkhead.Hash        // of tbs: the intent
+	subject   bulkhead.StopSubject // what a stop could cover
 	actor     string
 	expires   time.Time
 	plan      *plan // of a precertificate: what becomes the certificate
@@ -33,7 +34,7 @@ func (t *Token) Certificate() bulkhead.Certificate { return t.t.row }
 
 // Sign signs what the token's Prepare linted, makes the outcome durable and only then returns the certificate. KindForbidden
 // for a token that was used, or is another signer's; KindConflict for one that is too old; KindBadPublicKey when the
-// key was blocked since; KindUnavailable when the outcome could not be made durable.
+// key was blocked since; KindStopped when issuance was stopped since; KindUnavailable when the outcome could not be made durable.
 func (s *Signer) Sign(ctx context.Context, token *Token) (bulkhead.IssuedCertificate, error) {
 	none := bulkhead.IssuedCertificate{}
 	if token == nil || token.t == nil || token.t.owner != s {
@@ -64,7 +65,7 @@ func (s *Signer) signTicket(ctx context.Context, t *ticket) ([]byte, error) {
 	if s.now().After(t.expires) {
 		return nil, bulkhead.NewFault(bulkhead.KindConflict, "the token is too old").WithHint("prepare the request again")
 	}
-	if err := s.notBlocked(ctx, t.row.KeyHash); err != nil {
+	if err := s.mayStill(ctx, t.row.KeyHash, t.row.Kind, t.subject); err != nil {
 		return nil, err
 	}
 	der, err := s.signTBS(t.authority, t.tbs)

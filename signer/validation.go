@@ -9,37 +9,41 @@ import (
 )
 
 // checkEvidence requires for each name a validation by this account that still counts, and a look at CAA for this
-// order that permits. The signer reads them from the record itself: a caller cannot vouch.
-func (s *Signer) checkEvidence(ctx context.Context, req bulkhead.CertificateRequest, names []bulkhead.Identifier) error {
-	if req.AccountID == "" || req.OrderID == "" {
-		return bulkhead.NewFault(bulkhead.KindMalformed, "a certificate needs an account and an order").WithHint("place an order first")
-	}
+// order that permits. The signer reads them from the record itself: a caller cannot vouch. A validation by a method that
+// is stopped does not count while another serves. It returns the methods on which the names rest.
+func (s *Signer) checkEvidence(ctx context.Context, req bulkhead.CertificateRequest, names []bulkhead.Identifier, stops bulkhead.Stops) ([]bulkhead.Method, error) {
 	validations, checks, err := s.cfg.Store.OrderEvidence(ctx, req.OrderID)
 	if err != nil {
-		return hinted(err, "place an order first")
+		return nil, hinted(err, "place an order first")
 	}
 	now := s.now()
+	var methods []bulkhead.Method
 	var subs []bulkhead.SubFault
 	for _, n := range names {
-		if kind, detail := s.validated(validations, req.AccountID, n, now); kind != "" {
-			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
-		} else if kind, detail := caaPermits(checks, req.OrderID, n, now); kind != "" {
+		method, detail := s.validated(validations, req.AccountID, n, now, stops)
+		if method == "" {
+			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: bulkhead.KindUnauthorized, Detail: detail})
+			continue
+		}
+		methods = append(methods, method)
+		if kind, detail := caaPermits(checks, req.OrderID, n, now); kind != "" {
 			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
 		}
 	}
 	if len(subs) == 0 {
-		return nil
+		return methods, nil
 	}
 	f := bulkhead.Faultf(subs[0].Kind, "%s: %s", subs[0].Identifier.Value, subs[0].Detail).WithHint("validate the names again with a new order")
 	if subs[0].Kind == bulkhead.KindCAA {
 		f.WithHint("let the domain's CAA records permit this authority, then order again")
 	}
 	f.Subs = subs
-	return f
+	return nil, f
 }
 
-// validated looks for one validation on which a certificate for n may rest.
-func (s *Signer) validated(all []bulkhead.Validation, accountID string, n bulkhead.Identifier, now time.Time) (bulkhead.Kind, string) {
+// validated looks for one validation on which a certificate for n may rest, rather one whose method is not stopped, and
+// returns its method, or "" and why there is none.
+func (s *Signer) validated(all []bulkhead.Validation, accountID string, n bulkhead.Identifier, now time.Time, stops bulkhead.Stops) (stopped bulkhead.Method, why string) {
 	detail := "no validation of this name by this account"
 	for _, v := range all {
 		switch {
@@ -50,11 +54,13 @@ func (s *Signer) validated(all []bulkhead.Validation, accountID string, n bulkhe
 			detail = "the validation does not cover the wildcard"
 		case v.At.After(now.Add(time.Second)) || !now.Before(v.ReuseUntil):
 			detail = "the validation is too old"
+		case stops.Method(v.Method):
+			stopped = v.Method
 		default:
-			return "", ""
+			return v.Method, ""
 		}
 	}
-	return bulkhead.KindUnauthorized, detail
+	return stopped, detail
 }
 
 // methodServes says for which names a method shows control: http-01 and tls-alpn-01 say nothing of a wildcard (BR

@@ -51,7 +51,7 @@ func (s *Server) writeOrder(c *call, status int, o bulkhead.Order) error {
 		v.Error = documentOf(o.Problem, 0)
 	}
 	if o.State == bulkhead.OrderProcessing {
-		c.retry(retryAfter)
+		c.retry(s.svc.RetryAfter(c.ctx(), o, retryAfter))
 	}
 	c.w.Header().Set("Location", c.url("order/"+o.ID))
 	return c.json(status, v)

@@ -120,6 +120,36 @@ type Store interface {
 
 	incidentStore
 	campaignStore
+	PutStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
+	EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
+	Stops(ctx context.Context) (bulkhead.Stops, error)
+	Stop(ctx context.Context, id string) (bulkhead.Stop, error)
+	StopHistory(ctx context.Context, limit int) ([]bulkhead.Stop, error)
+	StopsEndedSince(ctx context.Context, t time.Time) ([]bulkhead.Stop, error)
+	Standing(ctx context.Context, accountID string) (bulkhead.Standing, error)
+	PutCompromise(ctx context.Context, c bulkhead.Compromise, ev ...bulkhead.Evidence) error
+	UpdateCompromise(ctx context.Context, c bulkhead.Compromise, ev ...bulkhead.Evidence) error
+	Compromise(ctx context.Context, key bulkhead.Hash) (bulkhead.Compromise, error)
+	Compromises(ctx context.Context, limit int) ([]bulkhead.Compromise, error)
+	UnsettledCompromises(ctx context.Context, t time.Time) ([]bulkhead.Compromise, error)
+	KillTokens(ctx context.Context, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
+	KillExternalKeys(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error)
+	KillPeople(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.PartnerPerson) bulkhead.Evidence) (int, error)
+	ReviewOperator(ctx context.Context, name string, at time.Time, ev ...bulkhead.Evidence) error
+
+	CreatePartner(ctx context.Context, p bulkhead.Partner, ev ...bulkhead.Evidence) error
+	UpdatePartner(ctx context.Context, p bulkhead.Partner, expect bulkhead.PartnerState, stops []bulkhead.Stop, ev ...bulkhead.Evidence) error
+	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
+	Partners(ctx context.Context) ([]bulkhead.Partner, error)
+	PutPerson(ctx context.Context, p bulkhead.PartnerPerson, ev ...bulkhead.Evidence) error
+	People(ctx context.Context, partner string) ([]bulkhead.PartnerPerson, error)
+	PersonByToken(ctx context.Context, tokenHash bulkhead.Hash) (bulkhead.PartnerPerson, bulkhead.Partner, error)
+	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
+	PartnerOrders(ctx context.Context, partner string, before int64, limit int) ([]bulkhead.Order, int64, error)
+	PartnerUse(ctx context.Context, partner string, since time.Time) ([]bulkhead.PartnerUse, error)
+	PartnerKnows(ctx context.Context, partner, domain string, t time.Time) (bool, error)
+	PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval, ev ...bulkhead.Evidence) error
+	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
 
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
@@ -175,6 +205,11 @@ func Run(t *testing.T, fresh Fresh) {
 		{"ScopeByValidation", testScopeByValidation},
 		{"Campaigns", testCampaigns},
 		{"Tickets", testTickets},
+		{"Stops", testStops},
+		{"Compromises", testCompromises},
+		{"KilledCredentials", testKilledCredentials},
+		{"Partners", testPartners},
+		{"PartnerVolume", testPartnerVolume},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

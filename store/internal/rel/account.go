@@ -8,12 +8,12 @@ import (
 	"bulkhead"
 )
 
-const accountFields = `id, state, thumbprint, jwk, token_hash, contacts, terms_at, operator, created_at`
+const accountFields = `id, state, thumbprint, jwk, token_hash, contacts, terms_at, operator, created_at, partner, creator, roll_due`
 
 func scanAccount(r scanner) (bulkhead.Account, error) {
 	var a bulkhead.Account
 	err := r.Scan(&a.ID, &a.State, &a.Thumbprint, bytesCol{&a.JWK}, hashCol{&a.TokenHash}, jsonCol{&a.Contacts},
-		timeCol{&a.TermsAt}, &a.Operator, timeCol{&a.CreatedAt})
+		timeCol{&a.TermsAt}, &a.Operator, timeCol{&a.CreatedAt}, &a.Partner, &a.Creator, timeCol{&a.RollDue})
 	return a, err
 }
 
@@ -23,9 +23,9 @@ func (s *Store) CreateAccount(ctx context.Context, a bulkhead.Account, ev ...bul
 }
 
 func (t *tx) insertAccount(ctx context.Context, a bulkhead.Account) error {
-	n, err := exec(ctx, t, `INSERT INTO accounts (`+accountFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+	n, err := exec(ctx, t, `INSERT INTO accounts (`+accountFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT DO NOTHING`, a.ID, string(a.State), a.Thumbprint, blob(a.JWK), hashArg(a.TokenHash),
-		jsonArg(a.Contacts), unix(a.TermsAt), a.Operator, unix(a.CreatedAt))
+		jsonArg(a.Contacts), unix(a.TermsAt), a.Operator, unix(a.CreatedAt), a.Partner, text(a.Creator), unix(a.RollDue))
 	if err == nil && n == 0 {
 		return conflict("an account with this id or key exists")
 	}
@@ -52,13 +52,13 @@ func (s *Store) AccountByToken(ctx context.Context, tokenHash bulkhead.Hash) (bu
 	return s.account(ctx, `token_hash = $1 AND length(token_hash) > 0`, "with this token", hashArg(tokenHash))
 }
 
-// UpdateAccount stores everything but id and creation if the state is still expect. KindConflict when it moved, or
+// UpdateAccount stores everything but id, partner and creation if the state is still expect. KindConflict when it moved, or
 // when another account has the key.
 func (s *Store) UpdateAccount(ctx context.Context, a bulkhead.Account, expect bulkhead.AccountState, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "UpdateAccount", ev, func(t *tx) error {
 		n, err := exec(ctx, t, `UPDATE accounts SET state = $3, thumbprint = $4, jwk = $5, token_hash = $6, contacts = $7,
-			terms_at = $8, operator = $9 WHERE id = $1 AND state = $2`, a.ID, string(expect), string(a.State), a.Thumbprint,
-			blob(a.JWK), hashArg(a.TokenHash), jsonArg(a.Contacts), unix(a.TermsAt), a.Operator)
+			terms_at = $8, operator = $9, roll_due = $10 WHERE id = $1 AND state = $2`, a.ID, string(expect), string(a.State), a.Thumbprint,
+			blob(a.JWK), hashArg(a.TokenHash), jsonArg(a.Contacts), unix(a.TermsAt), a.Operator, unix(a.RollDue))
 		return t.moved(ctx, n, err, "accounts", "account", a.ID, string(expect))
 	})
 }

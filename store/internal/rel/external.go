@@ -7,19 +7,19 @@ import (
 	"bulkhead"
 )
 
-const externalFields = `id, note, actor, account_id, created_at, expires_at, used_at, revoked_at`
+const externalFields = `id, note, actor, account_id, created_at, expires_at, used_at, revoked_at, partner`
 
 func scanExternal(r scanner) (bulkhead.ExternalKey, error) {
 	var k bulkhead.ExternalKey
-	err := r.Scan(&k.ID, &k.Note, &k.Actor, &k.AccountID, timeCol{&k.CreatedAt}, timeCol{&k.ExpiresAt}, timeCol{&k.UsedAt}, timeCol{&k.RevokedAt})
+	err := r.Scan(&k.ID, &k.Note, &k.Actor, &k.AccountID, timeCol{&k.CreatedAt}, timeCol{&k.ExpiresAt}, timeCol{&k.UsedAt}, timeCol{&k.RevokedAt}, &k.Partner)
 	return k, err
 }
 
 // CreateExternalKey inserts an unused key; KindConflict when the id exists.
 func (s *Store) CreateExternalKey(ctx context.Context, k bulkhead.ExternalKey, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "CreateExternalKey", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `INSERT INTO external_keys (`+externalFields+`) VALUES ($1, $2, $3, '', $4, $5, 0, 0) ON CONFLICT DO NOTHING`,
-			k.ID, text(k.Note), k.Actor, unix(k.CreatedAt), unix(k.ExpiresAt))
+		n, err := exec(ctx, t, `INSERT INTO external_keys (`+externalFields+`) VALUES ($1, $2, $3, '', $4, $5, 0, 0, $6) ON CONFLICT DO NOTHING`,
+			k.ID, text(k.Note), k.Actor, unix(k.CreatedAt), unix(k.ExpiresAt), k.Partner)
 		if err == nil && n == 0 {
 			return conflict("external key %s exists", k.ID)
 		}
@@ -67,6 +67,13 @@ func (s *Store) CreateBoundAccount(ctx context.Context, a bulkhead.Account, keyI
 		if n == 0 {
 			return bulkhead.NewFault(bulkhead.KindUnauthorized, "the external account key is unknown, used, revoked or expired").
 				WithHint("ask the operator for a new one: bulkhead eab add")
+		}
+		k, err := one(ctx, t, scanExternal, `SELECT `+externalFields+` FROM external_keys WHERE id = $1`, keyID)
+		if err != nil {
+			return err
+		}
+		if a.Partner = k.Partner; k.Partner != "" { // whose customer it is says the key, not the asker
+			a.Creator = k.Actor
 		}
 		return t.insertAccount(ctx, a)
 	})

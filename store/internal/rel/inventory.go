@@ -94,6 +94,9 @@ func filter(f bulkhead.CertificateFilter) *conditions {
 			c.add(m.column+" = ? AND "+m.column+" <> ''", m.value)
 		}
 	}
+	if f.Partner != "" {
+		c.add("account_id IN (SELECT id FROM accounts WHERE partner = ? AND partner <> '')", f.Partner)
+	}
 	if !f.Serial.IsZero() {
 		c.add("serial = ?", serialArg(f.Serial))
 	}

@@ -70,7 +70,7 @@ func (t *tx) issueStates(ctx context.Context, refs []bulkhead.CertificateRef) (m
 
 // Reserve commits reservations with their intents in one transaction. errs has one entry for each item: nil, or why
 // this item alone was left out (KindBadPublicKey for a key that is blocked at the moment of commit, KindConflict for
-// a serial that exists, KindMalformed); its seq is then 0. err is for the transaction as a whole.
+// a serial that exists, KindRateLimited when its partner's volume is used up, KindMalformed); its seq is then 0. err is for the transaction as a whole.
 func (s *Store) Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error) {
 	seqs, errs = make([]int64, len(items)), make([]error, len(items))
 	leaves := make([][]byte, len(items))
@@ -128,7 +128,7 @@ func (t *tx) refuse(ctx context.Context, items []bulkhead.Reservation, errs []er
 			taken[ref] = &issueState{}
 		}
 	}
-	return nil
+	return t.takeVolume(ctx, items, errs)
 }
 
 // reserve writes evidence, rows and names of the items without an error.

@@ -11,13 +11,16 @@ import (
 const orderFields = `id, account_id, state, identifiers, authorizations, profile, authority, csr, issuer, serial,
 	replaces_issuer, replaces_serial, problem, expires_at, created_at, processing_since`
 
-func scanOrder(r scanner) (bulkhead.Order, error) {
+func scanOrder(r scanner) (bulkhead.Order, error) { return scanOrderAnd(r) }
+
+// scanOrderAnd reads more columns after those of the order.
+func scanOrderAnd(r scanner, more ...any) (bulkhead.Order, error) {
 	var o bulkhead.Order
 	var p *problem
-	err := r.Scan(&o.ID, &o.AccountID, &o.State, jsonCol{&o.Identifiers}, jsonCol{&o.Authorizations}, &o.Profile,
+	err := r.Scan(append([]any{&o.ID, &o.AccountID, &o.State, jsonCol{&o.Identifiers}, jsonCol{&o.Authorizations}, &o.Profile,
 		&o.Authority, bytesCol{&o.CSR}, &o.Certificate.Issuer, serialCol{&o.Certificate.Serial},
 		&o.Replaces.Issuer, serialCol{&o.Replaces.Serial}, jsonCol{&p}, timeCol{&o.ExpiresAt}, timeCol{&o.CreatedAt},
-		timeCol{&o.ProcessingSince})
+		timeCol{&o.ProcessingSince}}, more...)...)
 	o.Problem = p.fault()
 	return o, err
 }

@@ -9,10 +9,10 @@ import (
 // PutOperator inserts or replaces by name.
 func (s *Store) PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "PutOperator", ev, func(t *tx) error {
-		_, err := exec(ctx, t, `INSERT INTO operators (name, public_key, roles, added_at, removed_at) VALUES ($1, $2, $3, $4, $5)
+		_, err := exec(ctx, t, `INSERT INTO operators (name, public_key, roles, added_at, removed_at, reviewed_at) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (name) DO UPDATE SET public_key = excluded.public_key, roles = excluded.roles,
-			added_at = excluded.added_at, removed_at = excluded.removed_at`,
-			o.Name, blob(o.PublicKey), jsonArg(o.Roles), unix(o.AddedAt), unix(o.RemovedAt))
+			added_at = excluded.added_at, removed_at = excluded.removed_at, reviewed_at = excluded.reviewed_at`,
+			o.Name, blob(o.PublicKey), jsonArg(o.Roles), unix(o.AddedAt), unix(o.RemovedAt), unix(o.ReviewedAt))
 		return err
 	})
 }
@@ -20,9 +20,9 @@ func (s *Store) PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulk
 // Operators returns every operator, those out of office included, by name.
 func (s *Store) Operators(ctx context.Context) ([]bulkhead.Operator, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (o bulkhead.Operator, err error) {
-		err = r.Scan(&o.Name, bytesCol{&o.PublicKey}, jsonCol{&o.Roles}, timeCol{&o.AddedAt}, timeCol{&o.RemovedAt})
+		err = r.Scan(&o.Name, bytesCol{&o.PublicKey}, jsonCol{&o.Roles}, timeCol{&o.AddedAt}, timeCol{&o.RemovedAt}, timeCol{&o.ReviewedAt})
 		return o, err
-	}, `SELECT name, public_key, roles, added_at, removed_at FROM operators ORDER BY name`)
+	}, `SELECT name, public_key, roles, added_at, removed_at, reviewed_at FROM operators ORDER BY name`)
 	return rows, s.fault("Operators", err)
 }
 
