@@ -31,6 +31,7 @@ type Config struct {
 	Rehearsal Rehearsal
 	Admission Admission
 	Retention Retention
+	Issuance  Issuance
 	Version   string
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -50,7 +51,7 @@ type API struct {
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
 	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
-		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
+		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {

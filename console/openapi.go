@@ -138,6 +138,8 @@ func enum(t reflect.Type) []any {
 			bulkhead.ChangePublished, bulkhead.ChangeSettled, bulkhead.ChangeRefused}
 	case reflect.TypeFor[bulkhead.RequestState]():
 		return []any{bulkhead.RequestOpen, bulkhead.RequestApproved, bulkhead.RequestExecuted, bulkhead.RequestRefused}
+	case reflect.TypeFor[bulkhead.StopKind]():
+		return values(bulkhead.StopKinds)
 	case reflect.TypeFor[bulkhead.Severity]():
 		return []any{bulkhead.Critical, bulkhead.Warning, bulkhead.Notice}
 	case reflect.TypeFor[bulkhead.IdentifierType]():
@@ -147,7 +149,7 @@ func enum(t reflect.Type) []any {
 	}
 }
 
-func values(list []string) []any {
+func values[T ~string](list []T) []any {
 	out := make([]any, len(list))
 	for i, v := range list {
 		out[i] = v

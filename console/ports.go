@@ -104,6 +104,8 @@ type Quorum interface {
 	Operators(ctx context.Context) ([]bulkhead.Operator, error)
 	ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte) (bulkhead.ApprovalRequest, error)
 	ProposeRemoveOperator(ctx context.Context, actor, reason, name string) (bulkhead.ApprovalRequest, error)
+	// Propose opens a request for an action of its own; the payload is what people approve.
+	Propose(ctx context.Context, action string, payload any, actor, reason string) (bulkhead.ApprovalRequest, error)
 	ProposeActivation(ctx context.Context, actor, reason string, c bulkhead.Change) (bulkhead.ApprovalRequest, error)
 	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
 	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)

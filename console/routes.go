@@ -25,6 +25,7 @@ func (a *API) routes() {
 	a.changeRoutes()
 	a.admissionRoutes()
 	a.retentionRoutes()
+	a.stopRoutes()
 }
 
 func (a *API) certificateRoutes() {

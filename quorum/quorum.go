@@ -214,6 +214,11 @@ func (q *Quorum) Approve(ctx context.Context, id string, keyHash bulkhead.Hash, 
 	if !ed25519.Verify(op.PublicKey, Statement(r), signature) {
 		return r, bulkhead.Faultf(bulkhead.KindUnauthorized, "the signature of %s is not over what request %s shows", op.Name, id)
 	}
+	for _, x := range r.Approvals {
+		if x.Operator == op.Name || x.KeyHash == keyHash {
+			return r, bulkhead.Faultf(bulkhead.KindGate, "%s approved request %s already: one person counts once, and it takes %d", op.Name, id, r.Needed).WithHint("another operator approves: bulkhead approve " + id + " --key FILE")
+		}
+	}
 	a := bulkhead.Approval{RequestID: id, Operator: op.Name, KeyHash: keyHash, Signature: signature, At: now}
 	ev := bulkhead.Evidence{Kind: bulkhead.EvApproval, At: now, Actor: "operator:" + op.Name, Ref: id, KeyHash: keyHash, Digest: r.Digest, Detail: "approved " + r.Action}
 	if err := q.cfg.Store.AddApproval(ctx, a, ev); err != nil {

@@ -82,7 +82,7 @@ func TestTwoMustAgree(t *testing.T) {
 		t.Fatalf("after one approval: %s, ran %d: %v", got.State, r.ran, err)
 	}
 	_, err = r.approve(req.ID, r.keys[0], req)
-	r.refuses(err, bulkhead.KindConflict, "")
+	r.refuses(err, bulkhead.KindGate, "")
 	other := req
 	other.Payload = []byte(`{"what":"that"}`)
 	_, err = r.approve(req.ID, r.keys[1], other)

@@ -40,6 +40,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 	}
 	h.diagnoseStatus(ctx, add)
 	h.diagnoseAuthorities(ctx, add)
+	h.diagnoseIssuance(ctx, add)
 	ops, err := h.quorum.Operators(ctx)
 	n := 0
 	for _, o := range ops {
@@ -187,10 +188,7 @@ type readiness struct {
 func (h *House) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	out := readiness{Status: "ok", Issuance: "ok", Edge: h.edge.Health()}
-	if err := h.store.Ping(ctx); err != nil {
-		out.Issuance = "unavailable: the store does not answer"
-	}
+	out := readiness{Status: "ok", Issuance: h.issuanceState(ctx), Edge: h.edge.Health()}
 	code := http.StatusOK
 	if !out.Edge.Ready {
 		out.Status, code = "unready", http.StatusServiceUnavailable

@@ -288,7 +288,7 @@ func (h *House) openStatus(context.Context, seed) error {
 func (h *House) openQuorum(context.Context, seed) error {
 	var err error
 	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
-		Execute: map[string]quorum.Executor{actionActivate: h.activateApproved}})
+		Execute: h.executors()})
 	if err != nil {
 		return err
 	}

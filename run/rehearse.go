@@ -20,9 +20,8 @@ import (
 // rehearsal is the console's ports over a record that keeps nothing: the compartments' own code makes the checks, so a
 // dry run cannot be of another opinion than the real one.
 func (h *House) rehearsal() (console.Rehearsal, error) {
-	nothing := func(context.Context, bulkhead.ApprovalRequest) error { return errRehearsal }
 	q, err := quorum.New(quorum.Config{Store: noQuorumWrites{h.store}, Now: h.now, Log: h.log.With(slog.String("role", "rehearsal")),
-		Execute: map[string]quorum.Executor{actionActivate: nothing}})
+		Execute: h.rehearsed()})
 	if err != nil {
 		return console.Rehearsal{}, err
 	}

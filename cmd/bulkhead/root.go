@@ -103,6 +103,7 @@ func (a *app) root() *cobra.Command {
 		a.eab(),
 		a.authz(),
 		a.prune(),
+		a.issuance(),
 		a.role(),
 		a.alarms(),
 		a.doctor(),
