@@ -93,6 +93,99 @@ CREATE TABLE caa_checks (
   CONSTRAINT caa_checks_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE campaign_attempts (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  campaign_seq bigint NOT NULL,
+  key_hash bytea NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  order_id text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT campaign_attempts_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE campaign_items (
+  campaign_seq bigint NOT NULL,
+  intent_seq bigint NOT NULL,
+  ordinal bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  wave bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  product text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  order_id text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  key_hash bytea NOT NULL,
+  own bigint NOT NULL,
+  critical bigint NOT NULL,
+  notify_at bigint NOT NULL,
+  window_start bigint NOT NULL,
+  window_end bigint NOT NULL,
+  revoke_at bigint NOT NULL,
+  deadline bigint NOT NULL,
+  not_after bigint NOT NULL,
+  replacement_issuer text COLLATE "C" NOT NULL,
+  replacement_serial bytea NOT NULL,
+  vulnerable bigint NOT NULL,
+  change_id text COLLATE "C" NOT NULL,
+  detail text COLLATE "C" NOT NULL,
+  moved_at bigint NOT NULL,
+  CONSTRAINT campaign_items_pkey PRIMARY KEY (campaign_seq, intent_seq)
+);
+
+CREATE TABLE campaign_jobs (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  campaign_seq bigint NOT NULL,
+  generation bigint NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  first bigint NOT NULL,
+  last bigint NOT NULL,
+  due_at bigint NOT NULL,
+  done bigint NOT NULL,
+  holder text COLLATE "C" NOT NULL,
+  lease_until bigint NOT NULL,
+  change_id text COLLATE "C" NOT NULL,
+  tries bigint NOT NULL,
+  problem text COLLATE "C" NOT NULL,
+  CONSTRAINT campaign_jobs_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE campaign_steps (
+  campaign_seq bigint NOT NULL,
+  intent_seq bigint NOT NULL,
+  number bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  leaf_seq bigint NOT NULL,
+  detail text COLLATE "C" NOT NULL,
+  CONSTRAINT campaign_steps_pkey PRIMARY KEY (campaign_seq, intent_seq, number)
+);
+
+CREATE TABLE campaigns (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  incident text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  generation bigint NOT NULL,
+  plan_hash bytea NOT NULL,
+  parent_hash bytea NOT NULL,
+  plan bytea NOT NULL,
+  needs text COLLATE "C" NOT NULL,
+  tickets bigint NOT NULL,
+  reason bigint NOT NULL,
+  items bigint NOT NULL,
+  deadline bigint NOT NULL,
+  force_at bigint NOT NULL,
+  approval text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL,
+  started_at bigint NOT NULL,
+  closed_at bigint NOT NULL,
+  cursor bigint NOT NULL,
+  CONSTRAINT campaigns_id_key UNIQUE (id),
+  CONSTRAINT campaigns_pkey PRIMARY KEY (seq)
+);
+
 CREATE TABLE certificate_ders (
   intent_seq bigint NOT NULL,
   der bytea NOT NULL,
@@ -239,6 +332,56 @@ CREATE TABLE heads (
   body bytea NOT NULL,
   at bigint NOT NULL,
   CONSTRAINT heads_pkey PRIMARY KEY (sequence)
+);
+
+CREATE TABLE incident_counts (
+  incident_seq bigint NOT NULL,
+  number bigint NOT NULL,
+  at bigint NOT NULL,
+  items bigint NOT NULL,
+  live bigint NOT NULL,
+  digest bytea NOT NULL,
+  why text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  leaf_seq bigint NOT NULL,
+  CONSTRAINT incident_counts_pkey PRIMARY KEY (incident_seq, number)
+);
+
+CREATE TABLE incident_items (
+  incident_seq bigint NOT NULL,
+  intent_seq bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  dropped bigint NOT NULL,
+  held_why text COLLATE "C" NOT NULL,
+  held_by text COLLATE "C" NOT NULL,
+  held_at bigint NOT NULL,
+  CONSTRAINT incident_items_pkey PRIMARY KEY (incident_seq, intent_seq)
+);
+
+CREATE TABLE incidents (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  parent text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  title text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  source_ref text COLLATE "C" NOT NULL,
+  playbook text COLLATE "C" NOT NULL,
+  cause text COLLATE "C" NOT NULL,
+  reason bigint NOT NULL,
+  aware_at bigint NOT NULL,
+  opened_at bigint NOT NULL,
+  closed_at bigint NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  duties text COLLATE "C" NOT NULL,
+  scope text COLLATE "C" NOT NULL,
+  deadlines text COLLATE "C" NOT NULL,
+  closing text COLLATE "C" NOT NULL,
+  CONSTRAINT incidents_id_key UNIQUE (id),
+  CONSTRAINT incidents_pkey PRIMARY KEY (seq)
 );
 
 CREATE TABLE notices (
@@ -397,6 +540,29 @@ CREATE TABLE stops (
   CONSTRAINT stops_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE tickets (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  campaign text COLLATE "C" NOT NULL,
+  replaces_issuer text COLLATE "C" NOT NULL,
+  replaces_serial bytea NOT NULL,
+  order_id text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  code_hash bytea NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  claimed_at bigint NOT NULL,
+  request bytea NOT NULL,
+  redeemed_at bigint NOT NULL,
+  used_issuer text COLLATE "C" NOT NULL,
+  used_serial bytea NOT NULL,
+  CONSTRAINT tickets_code_hash_key UNIQUE (code_hash),
+  CONSTRAINT tickets_id_key UNIQUE (id),
+  CONSTRAINT tickets_pkey PRIMARY KEY (seq)
+);
+
 CREATE TABLE validations (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   id text COLLATE "C" NOT NULL,
@@ -415,6 +581,12 @@ CREATE TABLE validations (
 
 ALTER TABLE approvals ADD CONSTRAINT approvals_request_id_fkey FOREIGN KEY (request_id) REFERENCES requests(id);
 
+ALTER TABLE campaign_attempts ADD CONSTRAINT campaign_attempts_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
+
+ALTER TABLE campaign_items ADD CONSTRAINT campaign_items_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
+
+ALTER TABLE campaign_jobs ADD CONSTRAINT campaign_jobs_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
+
 ALTER TABLE certificate_ders ADD CONSTRAINT certificate_ders_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
 
 ALTER TABLE certificate_names ADD CONSTRAINT certificate_names_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
@@ -422,6 +594,10 @@ ALTER TABLE certificate_names ADD CONSTRAINT certificate_names_intent_seq_fkey F
 ALTER TABLE certificates ADD CONSTRAINT certificates_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES evidence(seq);
 
 ALTER TABLE change_items ADD CONSTRAINT change_items_change_seq_fkey FOREIGN KEY (change_seq) REFERENCES changes(seq);
+
+ALTER TABLE incident_counts ADD CONSTRAINT incident_counts_incident_seq_fkey FOREIGN KEY (incident_seq) REFERENCES incidents(seq);
+
+ALTER TABLE incident_items ADD CONSTRAINT incident_items_incident_seq_fkey FOREIGN KEY (incident_seq) REFERENCES incidents(seq);
 
 ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
 
@@ -449,6 +625,22 @@ CREATE INDEX caa_checks_name ON public.caa_checks USING btree (name, at);
 
 CREATE INDEX caa_checks_order ON public.caa_checks USING btree (order_id);
 
+CREATE INDEX campaign_attempts_campaign ON public.campaign_attempts USING btree (campaign_seq);
+
+CREATE INDEX campaign_items_account ON public.campaign_items USING btree (account_id, name);
+
+CREATE INDEX campaign_items_key ON public.campaign_items USING btree (key_hash);
+
+CREATE UNIQUE INDEX campaign_items_ordinal ON public.campaign_items USING btree (campaign_seq, ordinal);
+
+CREATE INDEX campaign_items_ref ON public.campaign_items USING btree (issuer, serial);
+
+CREATE INDEX campaign_items_state ON public.campaign_items USING btree (campaign_seq, state, ordinal);
+
+CREATE INDEX campaign_jobs_due ON public.campaign_jobs USING btree (campaign_seq, generation, due_at) WHERE (done = 0);
+
+CREATE UNIQUE INDEX campaigns_incident ON public.campaigns USING btree (incident) WHERE (state <> 'closed'::text);
+
 CREATE INDEX certificates_account ON public.certificates USING btree (account_id) WHERE (account_id <> ''::text);
 
 CREATE INDEX certificates_expiry ON public.certificates USING btree (not_after);
@@ -473,6 +665,12 @@ CREATE INDEX changes_state ON public.changes USING btree (state, seq);
 
 CREATE INDEX compromises_open ON public.compromises USING btree (seq) WHERE (settled_at = 0);
 
+CREATE INDEX incident_items_account ON public.incident_items USING btree (account_id, incident_seq, intent_seq) WHERE (account_id <> ''::text);
+
+CREATE INDEX incident_items_held ON public.incident_items USING btree (incident_seq, intent_seq) WHERE (held_at > 0);
+
+CREATE UNIQUE INDEX incidents_delayed ON public.incidents USING btree (parent) WHERE ((kind = 'delayed-revocation'::text) AND (state = 'open'::text));
+
 CREATE INDEX order_authorizations_back ON public.order_authorizations USING btree (authorization_id);
 
 CREATE INDEX orders_account ON public.orders USING btree (account_id, seq);
@@ -494,6 +692,10 @@ CREATE INDEX requests_state ON public.requests USING btree (state, seq);
 CREATE INDEX stops_ended ON public.stops USING btree (ended_at);
 
 CREATE INDEX stops_in_force ON public.stops USING btree (seq) WHERE (ended_at = 0);
+
+CREATE INDEX tickets_account ON public.tickets USING btree (account_id, seq);
+
+CREATE UNIQUE INDEX tickets_item ON public.tickets USING btree (campaign, replaces_issuer, replaces_serial) WHERE (campaign <> ''::text);
 
 CREATE INDEX validations_at ON public.validations USING btree (at);
 

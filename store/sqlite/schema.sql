@@ -98,6 +98,111 @@ CREATE INDEX caa_checks_name ON caa_checks (name, at);
 
 CREATE INDEX caa_checks_order ON caa_checks (order_id);
 
+CREATE TABLE campaign_attempts (
+  seq          INTEGER PRIMARY KEY,
+  campaign_seq INTEGER NOT NULL REFERENCES campaigns (seq),
+  key_hash     BLOB NOT NULL,
+  account_id   TEXT NOT NULL,
+  order_id     TEXT NOT NULL,
+  at           INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX campaign_attempts_campaign ON campaign_attempts (campaign_seq);
+
+CREATE TABLE campaign_items (
+  campaign_seq       INTEGER NOT NULL REFERENCES campaigns (seq),
+  intent_seq         INTEGER NOT NULL,
+  ordinal            INTEGER NOT NULL, -- position in the plan, from 1
+  issuer             TEXT NOT NULL,
+  serial             BLOB NOT NULL,
+  wave               INTEGER NOT NULL,
+  state              TEXT NOT NULL,
+  product            TEXT NOT NULL,
+  account_id         TEXT NOT NULL,
+  order_id           TEXT NOT NULL,
+  name               TEXT NOT NULL,
+  key_hash           BLOB NOT NULL,
+  own                INTEGER NOT NULL,
+  critical           INTEGER NOT NULL,
+  notify_at          INTEGER NOT NULL,
+  window_start       INTEGER NOT NULL,
+  window_end         INTEGER NOT NULL,
+  revoke_at          INTEGER NOT NULL,
+  deadline           INTEGER NOT NULL,
+  not_after          INTEGER NOT NULL,
+  replacement_issuer TEXT NOT NULL,
+  replacement_serial BLOB NOT NULL,
+  vulnerable         INTEGER NOT NULL,
+  change_id          TEXT NOT NULL,
+  detail             TEXT NOT NULL,
+  moved_at           INTEGER NOT NULL,
+  PRIMARY KEY (campaign_seq, intent_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_items_account ON campaign_items (account_id, name);
+
+CREATE INDEX campaign_items_key ON campaign_items (key_hash);
+
+CREATE UNIQUE INDEX campaign_items_ordinal ON campaign_items (campaign_seq, ordinal);
+
+CREATE INDEX campaign_items_ref ON campaign_items (issuer, serial);
+
+CREATE INDEX campaign_items_state ON campaign_items (campaign_seq, state, ordinal);
+
+CREATE TABLE campaign_jobs (
+  seq          INTEGER PRIMARY KEY,
+  campaign_seq INTEGER NOT NULL REFERENCES campaigns (seq),
+  generation   INTEGER NOT NULL,
+  kind         TEXT NOT NULL,
+  first        INTEGER NOT NULL,
+  last         INTEGER NOT NULL,
+  due_at       INTEGER NOT NULL,
+  done         INTEGER NOT NULL,
+  holder       TEXT NOT NULL,
+  lease_until  INTEGER NOT NULL,
+  change_id    TEXT NOT NULL,
+  tries        INTEGER NOT NULL,
+  problem      TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX campaign_jobs_due ON campaign_jobs (campaign_seq, generation, due_at) WHERE done = 0;
+
+CREATE TABLE campaign_steps (
+  campaign_seq INTEGER NOT NULL,
+  intent_seq   INTEGER NOT NULL,
+  number       INTEGER NOT NULL,
+  state        TEXT NOT NULL,
+  at           INTEGER NOT NULL,
+  leaf_seq     INTEGER NOT NULL,
+  detail       TEXT NOT NULL,
+  PRIMARY KEY (campaign_seq, intent_seq, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE campaigns (
+  seq         INTEGER PRIMARY KEY,
+  id          TEXT NOT NULL UNIQUE,
+  incident    TEXT NOT NULL,
+  state       TEXT NOT NULL,
+  generation  INTEGER NOT NULL, -- of the plan in force; work of an older one is void
+  plan_hash   BLOB NOT NULL,
+  parent_hash BLOB NOT NULL,
+  plan        BLOB NOT NULL, -- JSON without the assignments, which are the items
+  needs       TEXT NOT NULL, -- JSON
+  tickets     INTEGER NOT NULL,
+  reason      INTEGER NOT NULL,
+  items       INTEGER NOT NULL,
+  deadline    INTEGER NOT NULL,
+  force_at    INTEGER NOT NULL,
+  approval    TEXT NOT NULL,
+  actor       TEXT NOT NULL,
+  created_at  INTEGER NOT NULL,
+  started_at  INTEGER NOT NULL,
+  closed_at   INTEGER NOT NULL,
+  cursor      INTEGER NOT NULL  -- outcome up to which new certificates were looked at for replacements
+) STRICT;
+
+CREATE UNIQUE INDEX campaigns_incident ON campaigns (incident) WHERE state <> 'closed';
+
 CREATE TABLE certificate_ders (
   intent_seq INTEGER PRIMARY KEY REFERENCES certificates (intent_seq),
   der        BLOB NOT NULL
@@ -252,6 +357,60 @@ CREATE TABLE heads (
   body     BLOB NOT NULL,
   at       INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE incident_counts (
+  incident_seq INTEGER NOT NULL REFERENCES incidents (seq),
+  number       INTEGER NOT NULL,
+  at           INTEGER NOT NULL,
+  items        INTEGER NOT NULL,
+  live         INTEGER NOT NULL,
+  digest       BLOB NOT NULL,
+  why          TEXT NOT NULL,
+  actor        TEXT NOT NULL,
+  leaf_seq     INTEGER NOT NULL,
+  PRIMARY KEY (incident_seq, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE incident_items (
+  incident_seq INTEGER NOT NULL REFERENCES incidents (seq),
+  intent_seq   INTEGER NOT NULL,
+  issuer       TEXT NOT NULL,
+  serial       BLOB NOT NULL,
+  account_id   TEXT NOT NULL,
+  dropped      INTEGER NOT NULL,
+  held_why     TEXT NOT NULL,
+  held_by      TEXT NOT NULL,
+  held_at      INTEGER NOT NULL,
+  PRIMARY KEY (incident_seq, intent_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX incident_items_account ON incident_items (account_id, incident_seq, intent_seq) WHERE account_id <> '';
+
+CREATE INDEX incident_items_held ON incident_items (incident_seq, intent_seq) WHERE held_at > 0;
+
+CREATE TABLE incidents (
+  seq        INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  kind       TEXT NOT NULL,
+  parent     TEXT NOT NULL,
+  state      TEXT NOT NULL,
+  title      TEXT NOT NULL,
+  source     TEXT NOT NULL,
+  source_ref TEXT NOT NULL,
+  playbook   TEXT NOT NULL,
+  cause      TEXT NOT NULL,
+  reason     INTEGER NOT NULL,
+  aware_at   INTEGER NOT NULL,
+  opened_at  INTEGER NOT NULL,
+  closed_at  INTEGER NOT NULL,
+  actor      TEXT NOT NULL,
+  duties     TEXT NOT NULL, -- JSON
+  scope      TEXT NOT NULL, -- JSON
+  deadlines  TEXT NOT NULL, -- JSON
+  closing    TEXT NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX incidents_delayed ON incidents (parent) WHERE kind = 'delayed-revocation' AND state = 'open';
 
 CREATE TABLE notices (
   issuer    TEXT NOT NULL,
@@ -418,6 +577,30 @@ CREATE TABLE stops (
 CREATE INDEX stops_ended ON stops (ended_at);
 
 CREATE INDEX stops_in_force ON stops (seq) WHERE ended_at = 0;
+
+CREATE TABLE tickets (
+  seq             INTEGER PRIMARY KEY,
+  id              TEXT NOT NULL UNIQUE,
+  campaign        TEXT NOT NULL,
+  replaces_issuer TEXT NOT NULL,
+  replaces_serial BLOB NOT NULL,
+  order_id        TEXT NOT NULL,
+  name            TEXT NOT NULL,
+  account_id      TEXT NOT NULL,
+  code_hash       BLOB NOT NULL UNIQUE,
+  actor           TEXT NOT NULL,
+  created_at      INTEGER NOT NULL,
+  expires_at      INTEGER NOT NULL,
+  claimed_at      INTEGER NOT NULL,
+  request         BLOB NOT NULL,
+  redeemed_at     INTEGER NOT NULL,
+  used_issuer     TEXT NOT NULL,
+  used_serial     BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX tickets_account ON tickets (account_id, seq);
+
+CREATE UNIQUE INDEX tickets_item ON tickets (campaign, replaces_issuer, replaces_serial) WHERE campaign <> '';
 
 CREATE TABLE validations (
   seq              INTEGER PRIMARY KEY,
