@@ -171,6 +171,8 @@ type Effect struct {
 	Untouched int            // certificates with a chain, none of whose chains changes
 	Without   int            // certificates that had no chain before
 	Truncated bool           // some authority has more chains than were listed: Kept may name certificates that lose none
+
+	standing []Standing // of each authority
 }
 
 // maxEffectPaths is how many chains are looked at for each authority to tell Kept from Untouched.
@@ -195,17 +197,17 @@ func (g *Graph) effect(gone map[*Certificate]bool, set AnchorSet, at time.Time) 
 	e := Effect{Anchors: set.Name}
 	before, after := g.allowances(set, at, nil, true), g.allowances(set, at, gone, true)
 	t := toucher{g: g, gone: gone, set: set, at: at, before: before, known: map[*Authority]bool{}}
-	below := g.under(gone)
+	e.standing = g.standings(&t, before, after)
 	for _, c := range g.Certificates {
 		a := g.Issuer(c)
 		switch {
-		case a == nil || before[a.id] < 0 || !c.validAt(at):
+		case a == nil || e.Of(a) == Without || !c.validAt(at):
 			e.Without++
 		case gone[c]:
 			e.Revoked = append(e.Revoked, c)
-		case after[a.id] < 0:
+		case e.Of(a) == Cut:
 			e.Lost = append(e.Lost, c)
-		case below[a.id] && t.touched(a):
+		case e.Of(a) == Reduced:
 			e.Kept = append(e.Kept, c)
 		default:
 			e.Untouched++

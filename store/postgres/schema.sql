@@ -643,6 +643,8 @@ CREATE UNIQUE INDEX campaigns_incident ON public.campaigns USING btree (incident
 
 CREATE INDEX certificates_account ON public.certificates USING btree (account_id) WHERE (account_id <> ''::text);
 
+CREATE INDEX certificates_ca ON public.certificates USING btree (issuer, serial) WHERE (kind = 'ca'::text);
+
 CREATE INDEX certificates_expiry ON public.certificates USING btree (not_after);
 
 CREATE INDEX certificates_issued ON public.certificates USING btree (reserved_at);
@@ -656,6 +658,8 @@ CREATE INDEX certificates_open ON public.certificates USING btree (reserved_at) 
 CREATE INDEX certificates_order ON public.certificates USING btree (order_id) WHERE (order_id <> ''::text);
 
 CREATE INDEX certificates_outcome ON public.certificates USING btree (issuer, outcome_seq) WHERE (outcome_seq > 0);
+
+CREATE INDEX certificates_product ON public.certificates USING btree (issuer, profile, not_after, kind) WHERE ((state = 'issued'::text) AND (kind = ANY (ARRAY['leaf'::text, 'infra'::text])));
 
 CREATE UNIQUE INDEX certificates_ref ON public.certificates USING btree (issuer, serial);
 

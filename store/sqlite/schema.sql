@@ -243,6 +243,8 @@ CREATE TABLE certificates (
 
 CREATE INDEX certificates_account ON certificates (account_id) WHERE account_id <> '';
 
+CREATE INDEX certificates_ca ON certificates (issuer, serial) WHERE kind = 'ca';
+
 CREATE INDEX certificates_expiry ON certificates (not_after);
 
 CREATE INDEX certificates_issued ON certificates (reserved_at);
@@ -256,6 +258,8 @@ CREATE INDEX certificates_open ON certificates (reserved_at) WHERE state = 'rese
 CREATE INDEX certificates_order ON certificates (order_id) WHERE order_id <> '';
 
 CREATE INDEX certificates_outcome ON certificates (issuer, outcome_seq) WHERE outcome_seq > 0;
+
+CREATE INDEX certificates_product ON certificates (issuer, profile, not_after, kind) WHERE state = 'issued' AND kind IN ('leaf', 'infra');
 
 CREATE UNIQUE INDEX certificates_ref ON certificates (issuer, serial);
 

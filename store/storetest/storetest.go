@@ -95,6 +95,12 @@ type Store interface {
 	NextCRLNumber(ctx context.Context, issuer bulkhead.AuthorityID, shard int) (int64, error)
 	CRLs(ctx context.Context) ([]bulkhead.CRLRecord, error)
 
+	AuthorityCertificates(ctx context.Context) ([]bulkhead.IssuedCertificate, error)
+	CertificatesBySerial(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Certificate, error)
+	Twins(ctx context.Context, keys []bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
+	Products(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time, samples int) ([]bulkhead.Product, error)
+	CountProducts(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (map[string]int64, error)
+
 	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
 	Operators(ctx context.Context) ([]bulkhead.Operator, error)
 	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
@@ -187,6 +193,8 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Notices", testNotices},
 		{"Prune", testPrune},
 		{"Status", testStatus},
+		{"Products", testProducts},
+		{"Twins", testTwins},
 		{"Accounts", testAccounts},
 		{"Orders", testOrders},
 		{"Replaces", testReplaces},

@@ -1,0 +1,50 @@
+package rel_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bulkhead/store/internal/rel"
+	"bulkhead/store/sqlite"
+)
+
+// TestPreviewReadsIndexes: a preview of one certificate among millions must not read them; the engine's own plan says so.
+func TestPreviewReadsIndexes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for query, want := range rel.PreviewQueries {
+		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "a", "b", 0, 0)
+		if err != nil {
+			// A statement with fewer parameters refuses the rest.
+			if rows, err = db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "$"))...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, detail)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(plan, "; "); !strings.Contains(got, want) || strings.Contains(got, "TEMP B-TREE") {
+			t.Errorf("%s\nplan: %s\nwant: %s", query, got, want)
+		}
+	}
+}
