@@ -8,6 +8,7 @@ type Preview struct {
 	Why            string                 `json:"why"`
 	Direct         []PreviewItem          `json:"direct"`          // at most 100 shown; Count has all
 	Count          int                    `json:"count"`           // certificates named by the change
+	Authorities    int                    `json:"authorities"`     // of them, certificates of authorities
 	AnswersChanged int                    `json:"answers_changed"` // answers that differ afterwards, recomputed
 	ByIssuer       map[AuthorityID]int    `json:"by_issuer"`
 	ByProfile      map[string]int         `json:"by_profile"`

@@ -59,14 +59,11 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 	}
 	for _, serial := range req.Serials {
 		st, ok := rows[serial]
-		if !ok || st.State != bulkhead.Issued && st.State != bulkhead.Revoked {
+		if !ok || !answered(st) {
 			out.Missing = append(out.Missing, serial)
 			continue
 		}
-		if it, ok := items[serial]; ok {
-			st = lay(st, it)
-		}
-		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: st})
+		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: said(st, items)})
 	}
 	if len(out.Answers) == 0 {
 		return out, nil
@@ -75,6 +72,19 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 		return none, err
 	}
 	return out, nil
+}
+
+// answered reports whether anything is said of a certificate with this row (P11).
+func answered(st bulkhead.Status) bool {
+	return st.State == bulkhead.Issued || st.State == bulkhead.Revoked
+}
+
+// said is what is said of a certificate: its own row, with the item of the change that names it laid over it.
+func said(st bulkhead.Status, items map[bulkhead.Serial]bulkhead.ChangeItem) bulkhead.Status {
+	if it, ok := items[st.Serial]; ok {
+		return lay(st, it)
+	}
+	return st
 }
 
 // signAnswers encodes, announces, signs and concludes. On error out is not to be used.

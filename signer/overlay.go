@@ -25,6 +25,11 @@ func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.Aut
 	default:
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s, not approved", change, c.State).WithHint("approve its preview first: bulkhead approve " + change)
 	}
+	return s.itemsOf(ctx, change, issuer, first, last)
+}
+
+// itemsOf is overlay for a change in any state.
+func (s *Signer) itemsOf(ctx context.Context, change string, issuer bulkhead.AuthorityID, first, last bulkhead.Serial) (map[bulkhead.Serial]bulkhead.ChangeItem, error) {
 	items := map[bulkhead.Serial]bulkhead.ChangeItem{}
 	after := bulkhead.CertificateRef{Issuer: issuer, Serial: before(first)}
 	for {

@@ -59,6 +59,8 @@ type Store interface {
 	OpenReservations(ctx context.Context, before time.Time, limit int) ([]bulkhead.Certificate, error)
 	// Statuses returns the status rows that exist among the serials, in any order.
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
+	// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
+	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
 	// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order.
 	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
 	// Change and ChangeItems read a change; items in (issuer, serial) order, after the cursor.
@@ -90,6 +92,8 @@ type Door interface {
 	Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
 	// SignAnswers signs OCSP answers for certificates that we issued.
 	SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error)
+	// ShadowAnswers says what would be signed without and with a change, and signs nothing.
+	ShadowAnswers(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error]
 	// SignCRL signs the CRL of one shard and writes its DER to w.
 	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
 	// SignHead signs a head body (pki/pack) whose sequence must be above that of every head signed before.

@@ -11,7 +11,8 @@ import (
 )
 
 // RevokeCertificates makes a change, previews it, and carries it through when policy lets one person do so: at most
-// Policy.OnePerson items, or any number whose keys are all blocked as compromised. Otherwise it fails with KindGate
+// Policy.OnePerson items, or any number whose keys are all blocked as compromised, none of them of an authority (promise
+// P7). Otherwise it fails with KindGate
 // and the change waits for approvals of its preview.
 //
 // It refuses, and changes nothing: a serial that was never issued (KindNotFound), one revoked already
@@ -39,6 +40,10 @@ func (s *Service) ActivateByOne(ctx context.Context, actor, id string, hash bulk
 		return err
 	}
 	if c.State == bulkhead.ChangePreviewed {
+		var p Preview
+		if json.Unmarshal(c.Preview, &p) != nil || p.Authorities > 0 {
+			return bulkhead.Faultf(bulkhead.KindGate, "change %s revokes certificates of authorities, which takes two people", id).WithHint("bulkhead change approve " + id)
+		}
 		one, err := s.onePersonMay(ctx, id, c.Count)
 		if err != nil {
 			return err
@@ -124,11 +129,26 @@ func (s *Service) checkItem(ctx context.Context, it *bulkhead.ChangeItem, now ti
 	cert, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
 	if err != nil {
 		if bulkhead.KindOf(err) == bulkhead.KindNotFound {
-			return bulkhead.Faultf(bulkhead.KindNotFound, "serial %s was never issued by %s", it.Serial, it.Issuer).WithHint("bulkhead cert list")
+			return neverIssued(it.CertificateRef)
 		}
 		return err
 	}
-	if cert.Kind != bulkhead.CACertificate && !it.Reason.AllowedForLeaf() {
+	return checkRow(cert, it, now)
+}
+
+func neverIssued(ref bulkhead.CertificateRef) error {
+	return bulkhead.Faultf(bulkhead.KindNotFound, "serial %s was never issued by %s", ref.Serial, ref.Issuer).WithHint("bulkhead cert list")
+}
+
+// checkRow is checkItem for a row that was read. A certificate of an authority passes without a reason: its preview shows
+// what it would do, and is blocked.
+func checkRow(cert bulkhead.Certificate, it *bulkhead.ChangeItem, now time.Time) error {
+	if cert.Kind == bulkhead.CACertificate {
+		if it.Reason != bulkhead.Unspecified && !it.Reason.AllowedForAuthority() {
+			return bulkhead.Faultf(bulkhead.KindBadRevocationReason, "reason %s is not allowed for a certificate of an authority (BR 7.2.2)", it.Reason).
+				WithHint("use one of: keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
+		}
+	} else if !it.Reason.AllowedForLeaf() {
 		return bulkhead.Faultf(bulkhead.KindBadRevocationReason, "reason %s is not allowed for a subscriber certificate (BR 7.2.2)", it.Reason).
 			WithHint("use one of: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
 	}

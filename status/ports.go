@@ -12,6 +12,7 @@ package status
 import (
 	"context"
 	"io"
+	"iter"
 	"time"
 
 	"bulkhead"
@@ -28,6 +29,19 @@ type Store interface {
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
 	// CertificatesByKey returns the certificates (issued or revoked, not expired at t) that hold a key.
 	CertificatesByKey(ctx context.Context, key bulkhead.Hash, t time.Time) ([]bulkhead.Certificate, error)
+
+	// AuthorityCertificates returns every certificate of an authority that was issued, those revoked and expired included,
+	// with its DER.
+	AuthorityCertificates(ctx context.Context) ([]bulkhead.IssuedCertificate, error)
+	// CertificatesBySerial returns the rows that exist among the serials, in any state and any order.
+	CertificatesBySerial(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Certificate, error)
+	// Twins returns issued certificates, not expired at t, that hold one of the keys; at most limit.
+	Twins(ctx context.Context, keys []bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
+	// Products returns the profiles under which an authority has certificates in use at t, by name, each with at most samples
+	// of them. Its work must not depend on the number of certificates.
+	Products(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time, samples int) ([]bulkhead.Product, error)
+	// CountProducts counts the certificates that an authority has in use at t, by profile.
+	CountProducts(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (map[string]int64, error)
 
 	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
@@ -61,6 +75,9 @@ type Store interface {
 // Signer is the signer's door seen from here.
 type Signer interface {
 	SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error)
+	// ShadowAnswers yields what the signer says of certificates and what it would say with a change laid over the record, by
+	// the code that signs; nothing is signed. nil serials stand for all that the authority answers for.
+	ShadowAnswers(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error]
 	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
 	SignHead(ctx context.Context, body []byte) (signed []byte, err error)
 }

@@ -63,6 +63,7 @@ type Config struct {
 	Signer       Signer
 	Objects      publish.Store
 	HeadVerifier note.Verifier
+	AnchorSets   []AnchorSet // nil: our roots, each alone and all together
 	Policy       Policy
 	Now          func() time.Time
 	Rand         io.Reader
@@ -84,6 +85,7 @@ type Service struct {
 	background sync.WaitGroup
 	refreshed  sync.Map // bulkhead.AuthorityID → time.Time: when the last base refresh began
 	ends       sync.Map // object name → time.Time: earliest nextUpdate inside a pack
+	charted    atomic.Pointer[chart]
 }
 
 // New checks the configuration. Start must be called before anything else.

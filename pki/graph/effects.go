@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -101,4 +102,16 @@ func (g *Graph) Under(certificates []*Certificate) []*Authority {
 		}
 	}
 	return out
+}
+
+// Named is the authority with the subject and key of c, whether c is in the graph or not; nil when there is none.
+func (g *Graph) Named(c *Certificate) *Authority {
+	key := c.KeyHash()
+	i, ok := slices.BinarySearchFunc(g.Authorities, c, func(a *Authority, c *Certificate) int {
+		return cmp.Or(cmp.Compare(a.canonical, c.subject), slices.Compare(a.Key[:], key[:]))
+	})
+	if !ok {
+		return nil
+	}
+	return g.Authorities[i]
 }
