@@ -1,9 +1,12 @@
 package console
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"bulkhead"
 )
@@ -13,9 +16,10 @@ const maxItems = 20_000
 
 // PlanChangeRequest names the certificates of a change.
 type PlanChangeRequest struct {
-	Items  []ChangeItem `json:"items"`
-	Reason string       `json:"reason,omitempty"` // RFC 5280 name for all items; default unspecified
-	Why    string       `json:"why"`              // for the record
+	Items       []ChangeItem           `json:"items"`
+	Authorities []bulkhead.AuthorityID `json:"authorities,omitempty"` // ours: every certificate of theirs that is in use
+	Reason      string                 `json:"reason,omitempty"`      // RFC 5280 name for all items; default unspecified, which does not do for an authority
+	Why         string                 `json:"why"`                   // for the record
 }
 
 // ChangeItem is one certificate; the issuer is needed where two share the serial.
@@ -26,8 +30,8 @@ type ChangeItem struct {
 
 // items resolves every item against the inventory.
 func (a *API) items(ctx context.Context, w who, in PlanChangeRequest) ([]bulkhead.ChangeItem, error) {
-	if len(in.Items) == 0 || len(in.Items) > maxItems {
-		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "a change has 1 to %d items, this one has %d", maxItems, len(in.Items)).WithHint("split the list")
+	if n := len(in.Items) + len(in.Authorities); n == 0 || n > maxItems {
+		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "a change has 1 to %d items, this one has %d", maxItems, n).WithHint("split the list")
 	}
 	if in.Why == "" {
 		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "a change needs a reason for the record").WithHint("--why \"why this is needed\"")
@@ -50,6 +54,49 @@ func (a *API) items(ctx context.Context, w who, in PlanChangeRequest) ([]bulkhea
 			ref = c.CertificateRef
 		}
 		out[i] = bulkhead.ChangeItem{CertificateRef: ref, Reason: reason}
+	}
+	for _, id := range in.Authorities {
+		refs, err := a.certificatesOf(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs {
+			out = append(out, bulkhead.ChangeItem{CertificateRef: ref, Reason: reason})
+		}
+	}
+	return out, nil
+}
+
+// certificatesOf lists the certificates in use that name an authority of ours: its name and its key, by whatever issuer.
+func (a *API) certificatesOf(ctx context.Context, id bulkhead.AuthorityID) ([]bulkhead.CertificateRef, error) {
+	all, err := a.cfg.Inventory.Authorities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(x bulkhead.Authority) bool { return x.ID == id })
+	if i < 0 {
+		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "there is no authority %s", id).WithHint("bulkhead hierarchy show")
+	}
+	rows, err := a.cfg.Inventory.CertificatesByKey(ctx, bulkhead.Digest(all[i].SPKI), a.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	var out []bulkhead.CertificateRef
+	for _, r := range rows {
+		if r.Kind != bulkhead.CACertificate || r.State != bulkhead.Issued {
+			continue
+		}
+		_, der, err := a.cfg.Inventory.Certificate(ctx, r.CertificateRef)
+		if err != nil {
+			return nil, err
+		}
+		if c, err := x509.ParseCertificate(der); err == nil && bytes.Equal(c.RawSubject, all[i].Subject) {
+			out = append(out, r.CertificateRef)
+		}
+	}
+	if len(out) == 0 {
+		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "no authority of ours issued a certificate of %s that is in use: there is nothing to revoke", id).
+			WithHint("a root is taken out of the trust stores of those who have it; a foreign issuer revokes what it issued")
 	}
 	return out, nil
 }

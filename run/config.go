@@ -90,6 +90,8 @@ type Config struct {
 	Perspectives []Perspective `yaml:"perspectives,omitempty"`
 	// Status is what the status service promises.
 	Status Status `yaml:"status"`
+	// Trust is who trusts what, for the previews of changes.
+	Trust Trust `yaml:"trust,omitempty"`
 	// Caches are what stands between the edges and the clients: for bulkhead caches.
 	Caches Caches `yaml:"caches"`
 	// ExpiryNotices tell people that a certificate ends soon and was not replaced; off until a receiver is set. A threshold
@@ -287,7 +289,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Caches.check(), c.ExpiryNotices.check(), c.checkRetention())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.checkRetention())
 }
 
 func (c Config) checkStatus() error {

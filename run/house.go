@@ -279,7 +279,11 @@ func (h *House) openStatus(context.Context, seed) error {
 	if h.heads, err = readVerifier(filepath.Join(h.dir, headPub)); err != nil {
 		return err
 	}
-	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: h.heads,
+	sets, err := h.cfg.Trust.read(h.dir)
+	if err != nil {
+		return err
+	}
+	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: h.heads, AnchorSets: sets,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
 		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
 	return err

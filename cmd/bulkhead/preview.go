@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,54 +27,66 @@ type revocations struct {
 func (a *app) changePreview() *cobra.Command {
 	var s revocations
 	var dry bool
-	c := &cobra.Command{Use: "preview", Short: "plan a change and show what it would do; nothing goes public", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		in := console.PlanChangeRequest{Reason: s.reason, Why: s.why}
-		if in.Items, err = a.selected(c.Context(), cl, s); err != nil {
-			return err
-		}
-		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/changes", in)
-		}
-		var v console.ChangeView
-		if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/changes", in, &v); err != nil {
-			return err
-		}
-		return a.showPreview(v)
-	}}
+	c := &cobra.Command{Use: "preview", Short: "plan a change and show what it would do; nothing goes public", Args: exactly(0, "no arguments"),
+		Example: "  bulkhead change preview --revoke-cert www.pem --reason keyCompromise\n  bulkhead change preview --revoke-ca issuing-p256 --reason cACompromise --why \"key seen in public\"", RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := client.New(a.opts)
+			if err != nil {
+				return err
+			}
+			in, err := a.selected(c.Context(), cl, s)
+			if err != nil {
+				return err
+			}
+			if dry {
+				return a.rehearse(c.Context(), cl, http.MethodPost, "/api/v1/changes", in)
+			}
+			var v console.ChangeView
+			if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/changes", in, &v); err != nil {
+				return err
+			}
+			return a.showPreview(v)
+		}}
 	c.Flags().StringArrayVar(&s.certs, "revoke-cert", nil, "certificate file to revoke; may be repeated")
-	c.Flags().StringArrayVar(&s.cas, "revoke-ca", nil, "certificate file of an authority to revoke; may be repeated")
+	c.Flags().StringArrayVar(&s.cas, "revoke-ca", nil, "certificate file of an authority to revoke, or the name of one of ours for all its certificates; may be repeated")
 	c.Flags().StringArrayVar(&s.serials, "revoke-serials", nil, "file with ISSUER,SERIAL a line; may be repeated")
 	c.Flags().StringVar(&s.reason, "reason", "unspecified", "RFC 5280 reason")
-	c.Flags().StringVar(&s.why, "why", "", "free text for the record; required")
+	c.Flags().StringVar(&s.why, "why", "", "free text for the record (default: previewed at the command line)")
 	dryRunFlag(c, &dry)
 	return c
 }
 
 // selected reads the files.
-func (a *app) selected(ctx context.Context, cl *client.Client, s revocations) ([]console.ChangeItem, error) {
-	var items []console.ChangeItem
-	for _, path := range append(append([]string{}, s.certs...), s.cas...) {
+func (a *app) selected(ctx context.Context, cl *client.Client, s revocations) (console.PlanChangeRequest, error) {
+	in := console.PlanChangeRequest{Items: []console.ChangeItem{}, Reason: s.reason, Why: s.why}
+	if in.Why == "" {
+		in.Why = "previewed at the command line"
+	}
+	files := slices.Clone(s.certs)
+	for _, x := range s.cas {
+		if _, err := os.Stat(x); err != nil && bulkhead.AuthorityID(x).Check() == nil {
+			in.Authorities = append(in.Authorities, bulkhead.AuthorityID(x))
+			continue
+		}
+		files = append(files, x)
+	}
+	for _, path := range files {
 		v, err := a.find(ctx, cl, path, "")
 		if err != nil {
-			return nil, err
+			return in, err
 		}
-		items = append(items, console.ChangeItem{Issuer: v.Issuer, Serial: v.Serial})
+		in.Items = append(in.Items, console.ChangeItem{Issuer: v.Issuer, Serial: v.Serial})
 	}
 	for _, path := range s.serials {
 		more, err := readSerials(path)
 		if err != nil {
-			return nil, err
+			return in, err
 		}
-		items = append(items, more...)
+		in.Items = append(in.Items, more...)
 	}
-	if len(items) == 0 {
-		return nil, bulkhead.NewFault(bulkhead.KindUsage, "nothing to revoke was named").WithHint("--revoke-cert FILE, --revoke-ca FILE or --revoke-serials FILE")
+	if len(in.Items)+len(in.Authorities) == 0 {
+		return in, bulkhead.NewFault(bulkhead.KindUsage, "nothing to revoke was named").WithHint("--revoke-cert FILE, --revoke-ca FILE|NAME or --revoke-serials FILE")
 	}
-	return items, nil
+	return in, nil
 }
 
 // readSerials reads ISSUER,SERIAL lines; blank lines and # comments are passed over.
@@ -101,49 +114,28 @@ func readSerials(path string) ([]console.ChangeItem, error) {
 	return items, lines.Err()
 }
 
-// preview is the part of a change's preview that the command line shows.
+// preview is a change's preview with the hash that approvals quote.
 type preview struct {
-	Direct         []json.RawMessage             `json:"direct"`
-	Count          int                           `json:"count"`
-	AnswersChanged int                           `json:"answers_changed"`
-	PathsLost      []string                      `json:"paths_lost"`
-	ByIssuer       map[bulkhead.AuthorityID]int  `json:"by_issuer"`
-	ByProfile      map[string]int                `json:"by_profile"`
-	Unaffected     map[bulkhead.AuthorityID]bool `json:"unaffected"`
-	Blocked        []string                      `json:"blocked"`
-	Change         string                        `json:"change"`
-	Hash           bulkhead.Hash                 `json:"hash"`
+	bulkhead.Preview
+	Hash bulkhead.Hash `json:"hash"`
 }
 
 // showPreview prints words first and numbers second; exit 3 when it is blocked.
 func (a *app) showPreview(v console.ChangeView) error {
-	p := preview{PathsLost: []string{}}
-	if err := json.Unmarshal(v.Preview, &p); err != nil {
+	p := preview{Hash: v.PreviewHash}
+	if err := json.Unmarshal(v.Preview, &p.Preview); err != nil {
 		return fmt.Errorf("the preview cannot be read: %w", err)
 	}
-	p.Hash, p.Change = v.PreviewHash, v.ID
-	if a.json {
-		if err := a.print(p); err != nil {
-			return err
-		}
-	} else {
-		var b strings.Builder
-		fmt.Fprintf(&b, "change %s would make %d answers say revoked, and no other.\n", v.ID, p.AnswersChanged)
-		for id, n := range p.ByIssuer {
-			fmt.Fprintf(&b, "  of %s: %d\n", id, n)
-		}
-		for id := range p.Unaffected {
-			fmt.Fprintf(&b, "  nothing changes under %s\n", id)
-		}
-		for _, why := range p.Blocked {
-			fmt.Fprintf(&b, "blocked: %s\n", why)
-		}
-		fmt.Fprintf(&b, "preview %s", v.PreviewHash)
-		fmt.Fprintln(a.out, b.String())
+	if err := a.show(p, "%schange %s, preview %s", p.Words(), v.ID, v.PreviewHash); err != nil {
+		return err
 	}
 	if len(p.Blocked) > 0 {
 		a.say("next: bulkhead change withdraw %s", v.ID)
 		return errFindings
+	}
+	if p.Authorities > 0 {
+		a.say("next: bulkhead change approve %s   (certificates of authorities take two people)", v.ID)
+		return nil
 	}
 	a.say("next: bulkhead change activate %s   (more people: bulkhead change approve %s)", v.ID, v.ID)
 	return nil
