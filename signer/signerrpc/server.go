@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -21,6 +22,7 @@ import (
 type Door interface {
 	Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
 	SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error)
+	ShadowAnswers(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error]
 	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
 	SignHead(ctx context.Context, body []byte) (signed []byte, err error)
 	IssueInfrastructure(ctx context.Context, names []bulkhead.Identifier, csr []byte) (bulkhead.IssuedCertificate, error)
@@ -125,6 +127,8 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, role Role, method 
 		})
 	case CRL:
 		return s.crl(w, r)
+	case Shadow:
+		return s.shadow(w, r)
 	case Listener:
 		return answer(w, r, func(q certifyRequest) (bulkhead.IssuedCertificate, error) {
 			if err := s.listenerNames(q.Names); err != nil {

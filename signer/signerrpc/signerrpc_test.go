@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"iter"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -104,6 +105,27 @@ func (d *door) SignCRL(_ context.Context, _ bulkhead.CRLRequest, w io.Writer) (b
 	return record, d.fail
 }
 
+func (d *door) ShadowAnswers(_ context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error] {
+	return func(yield func(bulkhead.ShadowAnswer, error) bool) {
+		if d.fail != nil && !d.broken {
+			yield(bulkhead.ShadowAnswer{}, d.fail)
+			return
+		}
+		n := 5000
+		if serials != nil {
+			n = len(serials)
+		}
+		for range n {
+			if !yield(shadowed, nil) {
+				return
+			}
+		}
+		if d.fail != nil {
+			yield(bulkhead.ShadowAnswer{}, d.fail)
+		}
+	}
+}
+
 func (d *door) SignHead(_ context.Context, body []byte) ([]byte, error) {
 	return append([]byte("signed "), body...), d.fail
 }
@@ -121,7 +143,8 @@ var (
 		Names: []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "a.test"}}, NotBefore: at, NotAfter: at.Add(time.Hour), Shard: 3, OutcomeSeq: 9}}
 	batch = bulkhead.AnswerBatch{ID: "b", Responder: []byte{7}, ThisUpdate: at, NextUpdate: at.Add(time.Hour), Missing: []bulkhead.Serial{serial}, Answers: []bulkhead.SignedAnswer{{
 		Status: bulkhead.Status{CertificateRef: issued.Certificate.CertificateRef, State: bulkhead.Revoked, Reason: bulkhead.KeyCompromise, RevokedAt: at, NotAfter: at, Seq: 4}, TBS: []byte{1}, Signature: []byte{2}, TBS256: []byte{3}, Signature256: []byte{4}}}}
-	record = bulkhead.CRLRecord{Authority: "ca", Shard: 2, Number: 8, ThisUpdate: at, NextUpdate: at.Add(time.Hour), Object: "crl/ca/2", Digest: bulkhead.Digest([]byte("c")), Entries: 5}
+	shadowed = bulkhead.ShadowAnswer{Before: bulkhead.Status{CertificateRef: issued.Certificate.CertificateRef, State: bulkhead.Issued, NotAfter: at}, After: batch.Answers[0].Status}
+	record   = bulkhead.CRLRecord{Authority: "ca", Shard: 2, Number: 8, ThisUpdate: at, NextUpdate: at.Add(time.Hour), Object: "crl/ca/2", Digest: bulkhead.Digest([]byte("c")), Entries: 5}
 )
 
 // start serves the door on loopback with mutual TLS.
@@ -165,7 +188,8 @@ var calls = map[signerrpc.Method]func(context.Context, *signerrpc.Client) (any, 
 		}
 		return rec, err
 	},
-	signerrpc.Head: func(ctx context.Context, c *signerrpc.Client) (any, error) { return c.SignHead(ctx, []byte("h")) },
+	signerrpc.Shadow: func(ctx context.Context, c *signerrpc.Client) (any, error) { return shadowOf(ctx, c, nil) },
+	signerrpc.Head:   func(ctx context.Context, c *signerrpc.Client) (any, error) { return c.SignHead(ctx, []byte("h")) },
 	signerrpc.Listener: func(ctx context.Context, c *signerrpc.Client) (any, error) {
 		return c.IssueInfrastructure(ctx, []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "acme.example.test"}}, []byte("csr"))
 	},
@@ -174,17 +198,55 @@ var calls = map[signerrpc.Method]func(context.Context, *signerrpc.Client) (any, 
 	},
 }
 
+// shadowOf counts the answers of a stream; each must be the one that was sent.
+func shadowOf(ctx context.Context, c *signerrpc.Client, serials []bulkhead.Serial) (n int, err error) {
+	for a, err := range c.ShadowAnswers(ctx, "change", "ca", serials) {
+		if err != nil {
+			return n, err
+		}
+		if a != shadowed {
+			return n, errors.New("another answer arrived")
+		}
+		n++
+	}
+	return n, nil
+}
+
+// TestShadow: named serials and all are not the same; whoever stops early is not held up.
+func TestShadow(t *testing.T) {
+	p := newPKI(t)
+	c := client(t, p, start(t, p, signerrpc.ServerConfig{Door: &door{}, AtOnce: 1}), p.leaf(soon, signerrpc.Status.Name()))
+	for _, x := range []struct {
+		serials []bulkhead.Serial
+		want    int
+	}{{nil, 5000}, {[]bulkhead.Serial{serial, serial}, 2}, {[]bulkhead.Serial{}, 0}} {
+		if n, err := shadowOf(t.Context(), c, x.serials); n != x.want || err != nil {
+			t.Errorf("%d serials: %d answers, %v", len(x.serials), n, err)
+		}
+	}
+	for range c.ShadowAnswers(t.Context(), "change", "ca", nil) {
+		break
+	}
+	for range 100 { // the slot is free again, soon
+		if _, err := c.SignHead(t.Context(), nil); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("a stream that nobody reads holds its slot")
+}
+
 // TestAllowList: each role gets what its work needs, whole, and is refused the rest; the table of the test is written out
 // so that a change of the list is seen here.
 func TestAllowList(t *testing.T) {
 	want := map[signerrpc.Role]string{
-		signerrpc.Signer: "", signerrpc.Enroll: "identity issue listener", signerrpc.Status: "answers crl head identity", signerrpc.Edge: "identity", signerrpc.Evidence: "identity",
+		signerrpc.Signer: "", signerrpc.Enroll: "identity issue listener", signerrpc.Status: "answers crl head identity shadow", signerrpc.Edge: "identity", signerrpc.Evidence: "identity",
 		signerrpc.Incident: "identity", signerrpc.Scan: "identity", signerrpc.Watch: "identity", signerrpc.Console: "identity listener",
 	}
 	p := newPKI(t)
 	d := &door{}
 	address := start(t, p, signerrpc.ServerConfig{Door: d, ListenerNames: []string{"acme.example.test"}})
-	results := map[signerrpc.Method]any{signerrpc.Issue: issued, signerrpc.Answers: batch, signerrpc.CRL: record, signerrpc.Head: []byte("signed h"), signerrpc.Listener: issued, signerrpc.Identity: issued}
+	results := map[signerrpc.Method]any{signerrpc.Issue: issued, signerrpc.Answers: batch, signerrpc.CRL: record, signerrpc.Shadow: 5000, signerrpc.Head: []byte("signed h"), signerrpc.Listener: issued, signerrpc.Identity: issued}
 	for _, role := range signerrpc.Roles {
 		c := client(t, p, address, p.leaf(soon, role.Name()))
 		for m, call := range calls {
@@ -282,6 +344,9 @@ func TestFaults(t *testing.T) {
 	for _, d.broken = range []bool{false, true} {
 		if _, err := status.SignCRL(t.Context(), bulkhead.CRLRequest{}, io.Discard); bulkhead.KindOf(err) != bulkhead.KindConflict {
 			t.Errorf("a CRL that failed, begun %t: %v", d.broken, err)
+		}
+		if n, err := shadowOf(t.Context(), status, nil); bulkhead.KindOf(err) != bulkhead.KindConflict || d.broken != (n == 5000) {
+			t.Errorf("a shadow that failed, begun %t: %d answers, %v", d.broken, n, err)
 		}
 	}
 }

@@ -46,6 +46,7 @@ const (
 	Issue    Method = "issue"    // a certificate for an order whose evidence stands in the record
 	Answers  Method = "answers"  // OCSP answers, said of what the record says
 	CRL      Method = "crl"      // the CRL of one shard
+	Shadow   Method = "shadow"   // what would be said with a change; nothing is signed
 	Head     Method = "head"     // the signature on a status head
 	Listener Method = "listener" // a certificate for a listener of the house
 	Identity Method = "identity" // the caller's own certificate again, for a new key
@@ -57,6 +58,7 @@ var Allowed = map[Method][]Role{
 	Issue:    {Enroll},
 	Answers:  {Status},
 	CRL:      {Status},
+	Shadow:   {Status},
 	Head:     {Status},
 	Listener: {Enroll, Console},
 	Identity: {Enroll, Status, Edge, Evidence, Incident, Scan, Watch, Console},
