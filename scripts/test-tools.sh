@@ -13,7 +13,10 @@ need gnutls-cli gnutls-bin
 need strace strace
 need varnishd varnish
 need nginx nginx
+need sslscan sslscan
+need testssl testssl.sh
 ls /usr/lib/nginx/modules/ngx_http_cache_purge_module.so >/dev/null 2>&1 || missing+=(libnginx-mod-http-cache-purge)
+ls /usr/lib/nginx/modules/ngx_mail_module.so >/dev/null 2>&1 || missing+=(libnginx-mod-mail)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 if ! command -v apt-get >/dev/null 2>&1; then

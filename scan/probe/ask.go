@@ -102,7 +102,7 @@ func (l *look) ask(h hello) *asked {
 	}
 	var random [32]byte
 	_, _ = rand.Read(random[:])
-	h.name = l.name
+	h.name = l.way.name
 	begin := l.cfg.Now()
 	_ = a.w.write(h.marshal(random)) // who closed already may have said why
 	if a.w.r == a.w.w {

@@ -20,9 +20,28 @@ func (l *look) rest() {
 	if l.at(tls13).Outcome == "" {
 		_ = l.modern(tls.VersionTLS10)
 	}
+	for _, v := range legacy {
+		if l.at(v).Outcome == "" {
+			l.extra(v)
+		}
+	}
 	l.weak()
 	if len(l.chain) > 0 {
 		l.out.Chain = Chain(l.chain, l.cfg.Known, *l.cfg.Keys, l.out.At)
+	}
+}
+
+// extra asks for a version that the verdict did not need.
+func (l *look) extra(v uint16) {
+	a := l.ask(l.hello(v))
+	defer l.close(a)
+	switch {
+	case a.hello && a.version <= v && a.version >= ssl30:
+		l.spoken(v, a)
+	case a.refused():
+		l.refused(v, a.err)
+	default:
+		l.note(v, bulkhead.VersionUnanswered, "")
 	}
 }
 
@@ -39,7 +58,7 @@ func (l *look) modern(lowest uint16) error {
 		return a.err
 	}
 	c := tls.Client(counted{a.w.c, a.w}, &tls.Config{
-		ServerName: l.name, MinVersion: lowest, MaxVersion: tls.VersionTLS13, CipherSuites: everySuite,
+		ServerName: l.way.name, MinVersion: lowest, MaxVersion: tls.VersionTLS13, CipherSuites: everySuite,
 		InsecureSkipVerify: true, //nolint:gosec // the look judges the certificates; nothing is said to the server
 		VerifyConnection: func(s tls.ConnectionState) error {
 			l.shown(s)
@@ -104,7 +123,7 @@ func (l *look) weak() {
 	}
 	left := append(make([]uint16, 0, len(weakSuites)+1), weakSuites...)
 	for range maxWeak {
-		a := l.ask(hello{version: version, suites: append(left, renegotiationSCSV)})
+		a := l.ask(hello{version: version, suites: append(left, renegotiationSCSV), compact: l.way.compact})
 		l.close(a)
 		at := -1
 		for i, s := range left {

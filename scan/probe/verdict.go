@@ -19,7 +19,7 @@ type look struct {
 	end   time.Time
 	whole bool
 	keep  bool // certificates of the next flight
-	name  string
+	way   variant
 	seen  [5]bulkhead.VersionSeen // by minor version
 	chain [][]byte
 	out   bulkhead.Look
@@ -37,6 +37,15 @@ func (l *look) done() bool { return l.out.Verdict != "" }
 type variant struct {
 	name    string
 	compact bool
+}
+
+// hello is the one for a version in the way at hand.
+func (l *look) hello(version uint16) hello {
+	h := hello{version: version, suites: allSuites, compact: l.way.compact, staple: l.keep}
+	if h.compact {
+		h.suites = compactSuites
+	}
+	return h
 }
 
 // verdict asks for every version in turn until one negotiates heartbeat. Hellos that are refused or unanswered whatever
@@ -77,17 +86,13 @@ type trouble struct {
 
 // versions asks for each version in one way. It concludes when heartbeat is negotiated, or nothing can be reached.
 func (l *look) versions(way variant) (first *trouble) {
-	l.name = way.name
+	l.way = way
 	l.seen = [5]bulkhead.VersionSeen{}
-	suites := allSuites
-	if way.compact {
-		suites = compactSuites
-	}
 	for _, v := range legacy {
 		if l.at(v).Outcome != "" {
 			continue
 		}
-		a := l.ask(hello{version: v, suites: suites, compact: way.compact, staple: l.keep})
+		a := l.ask(l.hello(v))
 		err := l.weigh(v, a)
 		if err != nil && first == nil {
 			first = err
@@ -188,7 +193,7 @@ func (l *look) complete() bool {
 
 // allRefused tells a server that speaks TLS 1.3 alone from one that refuses us.
 func (l *look) allRefused() {
-	l.name = l.out.Endpoint.SNI
+	l.way = variant{name: l.out.Endpoint.SNI}
 	if !l.complete() {
 		l.conclude(bulkhead.ReasonVersionsUnseen, "the time for a look was over before every version was asked for")
 		return
