@@ -2,7 +2,8 @@
 // the compartments (package store/internal/rel has the SQL).
 //
 // Invariant: a method that returned without an error is on the disk (WAL with synchronous=FULL). One connection
-// writes, with BEGIN IMMEDIATE, so writers queue and never fail each other; readers see committed rows only and never
+// writes, with BEGIN IMMEDIATE, so writers queue and never fail each other, and those that queue share a transaction and
+// its sync; readers see committed rows only and never
 // wait for the writer.
 //
 // Refuses: a file that a newer release has migrated; a second kind of database behind the same path.
@@ -98,7 +99,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
 	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook,
-		Dialect: rel.Dialect{Name: "sqlite", Prepares: true, Classify: classify}})
+		Dialect: rel.Dialect{Name: "sqlite", Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}

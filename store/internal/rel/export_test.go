@@ -9,3 +9,10 @@ var PreviewQueries = map[string]string{
 	samplesOf: "USING INDEX certificates_product (issuer=? AND profile=? AND not_after>?)", countProducts: "USING COVERING INDEX certificates_product (issuer=?)",
 	authorityCertificates: "USING INDEX certificates_ca",
 }
+
+// Waiting is how many writes wait for a transaction.
+func Waiting(s *Store) int {
+	s.group.mu.Lock()
+	defer s.group.mu.Unlock()
+	return len(s.group.queue)
+}

@@ -83,6 +83,7 @@ func (t *tx) statement(ctx context.Context, query string) *sql.Stmt {
 }
 
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.ExecContext(ctx, args...)
 	}
@@ -90,6 +91,7 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 }
 
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryContext(ctx, args...)
 	}
@@ -97,10 +99,25 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 }
 
 func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryRowContext(ctx, args...)
 	}
 	return t.Tx.QueryRowContext(ctx, query, args...)
+}
+
+// PrepareContext prepares a text for the transaction alone.
+func (t *tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return t.Tx.PrepareContext(t.within(ctx), query)
+}
+
+// within is the context of a statement. In a transaction that others share, the caller's must not end it: SQLite then
+// undoes the whole of the transaction.
+func (t *tx) within(ctx context.Context) context.Context {
+	if t.ctx != nil {
+		return t.ctx
+	}
+	return ctx
 }
 
 // keep prepares what the transaction ran unprepared; call it when the transaction is over.

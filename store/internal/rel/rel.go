@@ -28,6 +28,9 @@ type Dialect struct {
 	Arrays bool
 	// Prepares says that statements are prepared once per connection and kept. Not where the driver does so itself.
 	Prepares bool
+	// Groups says that waiting writes share a transaction: where one writer works at a time anyway. Elsewhere independent
+	// transactions share the sync of the log by themselves.
+	Groups bool
 	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, malformed for text that
 	// the engine cannot hold, unavailable for a database that is away or busy, internal for the rest.
 	Classify func(error) bulkhead.Kind
@@ -38,8 +41,8 @@ type Config struct {
 	Writer  *sql.DB // write transactions
 	Reader  *sql.DB // reads outside them; may be the same pool
 	Dialect Dialect
-	// CommitHook is called in place of the commit of each write transaction, with the name of the operation (the
-	// method); nil commits. It exists so that a test can lose a commit (return an error without calling commit) or
+	// CommitHook is called in place of the commit of each write, with the name of the operation (the method); nil
+	// commits. Where writes share a transaction the hooks of all stand around its commit. It exists so that a test can lose a commit (return an error without calling commit) or
 	// its acknowledgement (call commit, then return an error).
 	CommitHook func(op string, commit func() error) error
 }
@@ -49,6 +52,8 @@ type Store struct {
 	writer, reader *pool
 	dialect        Dialect
 	commit         func(op string, commit func() error) error
+	group          *group // nil where writes do not share transactions
+	tally          tally
 	window         int64 // searchWindow; smaller in a test
 }
 
@@ -60,6 +65,9 @@ func New(cfg Config) (*Store, error) {
 	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, window: searchWindow}
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
+	}
+	if cfg.Dialect.Groups {
+		s.group = newGroup()
 	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }

@@ -15,7 +15,9 @@ type tx struct {
 	pool    *pool
 	missed  []string // texts to prepare when it is over
 	dialect *Dialect
-	head    *evidenceHead // set once this transaction holds the evidence head
+	head    *evidenceHead   // set once this transaction holds the evidence head
+	ahead   bool            // head is ahead of the row
+	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
 }
 
 // evidenceHead is the newest evidence row.
@@ -37,6 +39,11 @@ func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence,
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
+	if s.group != nil {
+		w := &write{op: op, leaves: leaves, fn: fn}
+		err := s.together(ctx, w)
+		return w.seqs, s.fault(op, err)
+	}
 	raw, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, s.fault(op, err)
@@ -44,22 +51,27 @@ func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence,
 	t := &tx{Tx: raw, pool: s.writer, dialect: &s.dialect}
 	defer t.keep(context.WithoutCancel(ctx))
 	defer raw.Rollback() // after a commit this does nothing; before keep, which may need the connection
-	if len(leaves) > 0 {
-		if err := t.lockEvidence(ctx); err != nil {
-			return nil, s.fault(op, err)
-		}
+	seqs, err := t.perform(ctx, leaves, fn)
+	if err == nil {
+		err = s.commitGroup(ctx, t, []*write{{op: op}})
 	}
-	if err := fn(t); err != nil {
-		return nil, s.fault(op, err)
-	}
-	seqs, err := t.append(ctx, leaves)
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
-	if err := s.commit(op, raw.Commit); err != nil {
-		return nil, s.fault(op, fmt.Errorf("commit: %w", err))
-	}
 	return seqs, nil
+}
+
+// perform runs fn and appends leaves, whose evidence head is held from the start.
+func (t *tx) perform(ctx context.Context, leaves [][]byte, fn func(t *tx) error) ([]int64, error) {
+	if len(leaves) > 0 {
+		if err := t.lockEvidence(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := fn(t); err != nil {
+		return nil, err
+	}
+	return t.append(ctx, leaves)
 }
 
 // marshal encodes leaves before a transaction is begun, so that malformed evidence changes nothing.
@@ -109,11 +121,17 @@ func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
 	if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
 		return nil, err
 	}
-	if _, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, h.seq, h.chain[:]); err != nil {
-		return nil, err
-	}
-	t.head = &h
+	t.head, t.ahead = &h, true
 	return seqs, nil
+}
+
+// moveHead writes the row of the evidence head, once for all that was appended.
+func (t *tx) moveHead(ctx context.Context) error {
+	if !t.ahead {
+		return nil
+	}
+	_, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, t.head.seq, t.head.chain[:])
+	return err
 }
 
 // statement is one write for many rows.

@@ -1,0 +1,225 @@
+package rel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A transaction takes in waiting writes until it has groupSize of them or is groupAge old: nobody waits long for others.
+const (
+	groupSize = 64
+	groupAge  = 20 * time.Millisecond
+)
+
+// group is the group commit: writes that wait share a transaction, and with it the sync of the disk. There is no
+// goroutine of its own: of the writers that wait, one gets the turn and does the work of all. Each write stands behind a
+// savepoint, so that one that fails is undone alone; a commit that fails, or is reported lost, fails for everybody in it.
+// A writer may give up while it waits. Once its work has begun it gets the outcome, whatever its context says.
+type group struct {
+	turn  chan struct{} // holds one token while nobody works
+	mu    sync.Mutex
+	queue []*write
+}
+
+// write is one write on its way.
+type write struct {
+	op     string
+	leaves [][]byte
+	fn     func(t *tx) error
+	done   chan struct{} // closed when the fields below are settled
+	seqs   []int64
+	err    error
+	panic  any // what fn panicked with
+}
+
+func newGroup() *group {
+	g := &group{turn: make(chan struct{}, 1)}
+	g.turn <- struct{}{}
+	return g
+}
+
+// tally counts transactions and the writes in them.
+type tally struct{ commits, writes atomic.Int64 }
+
+// Commits returns how many write transactions this process has committed, and how many writes were in them.
+func (s *Store) Commits() (transactions, writes int64) {
+	return s.tally.commits.Load(), s.tally.writes.Load()
+}
+
+// together runs a write in a transaction with whoever else waits.
+func (s *Store) together(ctx context.Context, w *write) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	g := s.group
+	w.done = make(chan struct{})
+	g.mu.Lock()
+	g.queue = append(g.queue, w)
+	g.mu.Unlock()
+	given := ctx.Done()
+	for settled := false; !settled; {
+		select {
+		case <-w.done:
+			settled = true
+		case <-g.turn:
+			s.takeTurn()
+		case <-given:
+			if g.withdraw(w) {
+				return ctx.Err()
+			}
+			given = nil
+		}
+	}
+	if w.panic != nil {
+		panic(w.panic)
+	}
+	return w.err
+}
+
+func (s *Store) takeTurn() {
+	defer func() { s.group.turn <- struct{}{} }()
+	s.lead()
+}
+
+// lead runs one transaction with the writes that wait, and settles each of them.
+func (s *Store) lead() {
+	w := s.group.next()
+	if w == nil {
+		return
+	}
+	ctx := context.Background()
+	raw, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		w.settle(err)
+		return
+	}
+	t := &tx{Tx: raw, pool: s.writer, dialect: &s.dialect, ctx: ctx}
+	defer t.keep(ctx)
+	defer raw.Rollback() // after a commit this does nothing; before keep, which needs the connection
+	var kept, refused []*write
+	for began := time.Now(); w != nil; w = s.group.next() {
+		switch err := t.attempt(w, len(kept) > 0); {
+		case err == nil && w.err == nil:
+			kept = append(kept, w)
+		case err == nil:
+			refused = append(refused, w)
+		default: // the transaction is gone, and all that was in it
+			s.settle(err, append(kept, refused...), nil)
+			w.settle(cmp.Or(w.err, err))
+			return
+		}
+		if len(kept) == 0 || len(kept)+len(refused) >= groupSize || time.Since(began) > groupAge {
+			break // with nothing before it, the write that failed is undone with the transaction
+		}
+	}
+	if len(kept) > 0 {
+		err = s.commitGroup(ctx, t, kept)
+	}
+	s.settle(err, kept, refused)
+}
+
+// attempt runs one write, behind a savepoint when others are before it. w.err says that it was refused and undone alone;
+// the error, that this could not be and the transaction is lost.
+func (t *tx) attempt(w *write, others bool) error {
+	if others {
+		if _, err := t.ExecContext(t.ctx, "SAVEPOINT w"); err != nil {
+			return err
+		}
+	}
+	head := t.head
+	if w.err = t.guarded(w); w.err == nil {
+		if !others {
+			return nil
+		}
+		_, err := t.ExecContext(t.ctx, "RELEASE w")
+		return err
+	}
+	t.head, w.seqs = head, nil
+	if !others {
+		return nil
+	}
+	if _, err := t.ExecContext(t.ctx, "ROLLBACK TO w"); err != nil {
+		return err
+	}
+	_, err := t.ExecContext(t.ctx, "RELEASE w")
+	return err
+}
+
+// guarded keeps a panic of one write from the others; its own caller gets it.
+func (t *tx) guarded(w *write) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.panic, err = p, errors.New("the write panicked")
+		}
+	}()
+	w.seqs, err = t.perform(t.ctx, w.leaves, w.fn)
+	return err
+}
+
+// commitGroup commits, seen by the hook as the commit of each write.
+func (s *Store) commitGroup(ctx context.Context, t *tx, in []*write) error {
+	if err := t.moveHead(ctx); err != nil {
+		return err
+	}
+	commit := func() error {
+		err := t.Tx.Commit()
+		if err == nil {
+			s.tally.commits.Add(1)
+			s.tally.writes.Add(int64(len(in)))
+		}
+		return err
+	}
+	for _, w := range in {
+		inner := commit
+		commit = func() error { return s.commit(w.op, inner) }
+	}
+	if err := commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// settle ends writes after the commit: those that were refused because of a row that the same transaction wrote are told
+// only now, when everybody can see that row. Without it they are told that nothing was stored.
+func (s *Store) settle(err error, kept, refused []*write) {
+	for _, w := range append(kept, refused...) {
+		w.settle(cmp.Or(err, w.err))
+	}
+}
+
+func (w *write) settle(err error) {
+	if w.err = err; err != nil {
+		w.seqs = nil
+	}
+	close(w.done)
+}
+
+// next takes the first of the queue, nil when nobody waits.
+func (g *group) next() *write {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.queue) == 0 {
+		return nil
+	}
+	w := g.queue[0]
+	g.queue[0], g.queue = nil, g.queue[1:]
+	return w
+}
+
+// withdraw takes a write out of the queue; false when its work has begun.
+func (g *group) withdraw(w *write) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, x := range g.queue {
+		if x == w {
+			g.queue = append(g.queue[:i], g.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
