@@ -17,6 +17,7 @@ import (
 	"bulkhead/keys"
 	"bulkhead/pki/profile"
 	"bulkhead/quorum"
+	"bulkhead/signer/signerrpc"
 )
 
 // actionActivate is the quorum action that carries through a change above the one-person threshold.
@@ -148,6 +149,9 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	kind, err := profile.ParseUsage(usage)
 	if err != nil {
 		return bulkhead.Authority{}, err
+	}
+	if x.h.ring == nil {
+		return bulkhead.Authority{}, bulkhead.NewFault(bulkhead.KindUnavailable, "this process holds no keys: a new authority's key is made where the signer is").WithHint("stop the roles for a moment and use bulkhead up on the signer's machine")
 	}
 	alg, err := keys.ParseAlgorithm(algorithm)
 	if err != nil {
@@ -282,6 +286,9 @@ func (x hierarchy) retire(ctx context.Context, actor string, id, successor bulkh
 }
 
 func (h *House) openAPI(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Console) {
+		return nil
+	}
 	rehearsal, err := h.rehearsal()
 	if err != nil {
 		return err

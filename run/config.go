@@ -58,6 +58,11 @@ type Config struct {
 	// Store is "sqlite:FILE", relative to the data directory, or "postgres:FILE" where FILE holds the connection
 	// string, so that a password is in no argument and not in this file.
 	Store string `yaml:"store"`
+	// Objects is where the status service publishes and edges read: "dir:FOLDER", relative to the data directory; "s3:FILE", where
+	// FILE says which bucket; or, for an edge alone, "http://…" or "https://…", a web server or a CDN over either.
+	Objects string `yaml:"objects"`
+	// Signer says where the issuing keys are used when roles run in processes of their own (bulkhead run).
+	Signer Signer `yaml:"signer,omitempty"`
 	// KeyPassphraseFile replaces keys.identity as what opens the key files; empty uses the identity file.
 	KeyPassphraseFile string `yaml:"key_passphrase_file,omitempty"`
 
@@ -212,6 +217,7 @@ func DefaultConfig() Config {
 		Listen: "127.0.0.1:14000", StatusListen: "127.0.0.1:14080", MetricsListen: "127.0.0.1:14090",
 		StatusURL:        "http://127.0.0.1:14080",
 		Store:            "sqlite:bulkhead.db",
+		Objects:          "dir:" + objectsDir,
 		ValidateHTTPPort: 80, ValidateTLSPort: 443, PrivateTargets: true,
 		OwnNames:       []string{"localhost", "*.localhost", "*.test", "*.internal", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
 		DefaultProfile: "tls-server", DefaultAuthority: "issuing-p256",
@@ -272,6 +278,9 @@ func (c Config) Check() error {
 	}
 	if kind, rest, _ := strings.Cut(c.Store, ":"); kind != "sqlite" && kind != "postgres" || rest == "" {
 		return wrong("store", "%q is neither sqlite:FILE nor postgres:FILE", c.Store)
+	}
+	if err := errors.Join(c.checkObjects(), c.Signer.check()); err != nil {
+		return err
 	}
 	for key, p := range map[string]int{"validate_http_port": c.ValidateHTTPPort, "validate_tls_port": c.ValidateTLSPort} {
 		if p < 1 || p > 65535 {

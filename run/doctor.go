@@ -33,7 +33,9 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 		add("store", levelOK, "", "the store answers")
 	}
 	h.diagnoseRoot(ctx, add)
-	if lag := h.evidence.Lag(); lag > 10*time.Second {
+	if h.evidence == nil {
+		add("evidence", levelOK, "", "the log is kept by another process")
+	} else if lag := h.evidence.Lag(); lag > 10*time.Second {
 		add("evidence", levelFailure, "look at the log of the evidence role", "the oldest committed fact is not covered by a checkpoint for %s", lag.Round(time.Second))
 	} else {
 		add("evidence", levelOK, "", "checkpoints cover %d leaves, %s behind", h.evidence.Checkpoint().Size, lag.Round(time.Millisecond))
@@ -78,6 +80,10 @@ func (h *House) diagnoseRoot(ctx context.Context, add addFinding) {
 	if err != nil {
 		return
 	}
+	if h.ring == nil {
+		add("root-key", levelOK, "", "this process holds no key")
+		return
+	}
 	uris, err := h.ring.List(ctx)
 	if err != nil {
 		add("root-key", levelFailure, "check the key folder", "the key ring cannot be listed: %s", bulkhead.AsFault(err).Detail)
@@ -103,9 +109,14 @@ func (h *House) diagnoseRoot(ctx context.Context, add addFinding) {
 }
 
 func (h *House) diagnoseStatus(ctx context.Context, add addFinding) {
-	hl := h.edge.Health()
+	var hl edge.Health
+	if h.edge != nil {
+		hl = h.edge.Health()
+	}
 	head, err := h.store.Head(ctx)
 	switch {
+	case h.edge == nil:
+		add("edge", levelOK, "", "edges are other processes: look at their /readyz")
 	case !hl.Ready:
 		add("edge", levelFailure, "look at /readyz on the status listener", "the edge does not answer")
 	case err == nil && head.Sequence > hl.Sequence+1:
@@ -178,19 +189,25 @@ func (h *House) diagnosePrepared(ctx context.Context, a bulkhead.Authority, add 
 }
 
 // readiness is the body of /readyz. The process is ready while status is answered: a store that is away, or issuance
-// that is stopped, is said and does not make status unready (promise P8).
+// that is stopped, is said and does not make status unready (promise P8). A process without an edge is ready while it
+// reaches the store.
 type readiness struct {
-	Status   string      `json:"status"`
-	Issuance string      `json:"issuance"`
-	Edge     edge.Health `json:"edge"`
+	Status   string       `json:"status"`
+	Issuance string       `json:"issuance"`
+	Edge     *edge.Health `json:"edge,omitempty"` // of a process with an edge
 }
 
 func (h *House) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	out := readiness{Status: "ok", Issuance: h.issuanceState(ctx), Edge: h.edge.Health()}
+	out := readiness{Status: "ok", Issuance: h.issuanceState(ctx)}
+	ready := h.store == nil || h.store.Ping(ctx) == nil
+	if h.edge != nil {
+		health := h.edge.Health()
+		out.Edge, ready = &health, health.Ready
+	}
 	code := http.StatusOK
-	if !out.Edge.Ready {
+	if !ready {
 		out.Status, code = "unready", http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -35,6 +35,7 @@ import (
 	"bulkhead/quorum"
 	"bulkhead/retention"
 	"bulkhead/signer"
+	"bulkhead/signer/signerrpc"
 	"bulkhead/status"
 	"bulkhead/store/postgres"
 	"bulkhead/store/sqlite"
@@ -72,10 +73,14 @@ type House struct {
 
 	delegateValidity time.Duration // see Options
 
-	store        Store
+	roles        roleSet
+	store        Store // nil in an edge alone
 	ring         keys.Ring
-	objects      *publish.Dir
-	signer       *signer.Signer
+	objects      publish.Store  // nil where an edge reads from an origin
+	published    publish.Reader // what the edge reads
+	signer       *signer.Signer // nil where the signer is another process
+	door         door           // the signer, here or there; nil in roles that ask nothing of it
+	identity     *identity      // of this process among the house's; nil where all roles are in one
 	status       *status.Service
 	evidence     *evidence.Log
 	quorum       *quorum.Quorum
@@ -92,6 +97,7 @@ type House struct {
 	rules        keycheck.Rules // of the signer and of enrolment, with the lists of the operator
 	heads        note.Verifier  // of the status heads
 	api          *console.API
+	sightings    sightings // what an edge without a watch beside it has seen
 
 	closers []func() error // run in reverse order by Close
 }
@@ -125,25 +131,26 @@ func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version
 func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	o.defaults()
 	dir, cfg := o.Dir, o.Config
-	h := &House{dir: dir, cfg: cfg, log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry()}
+	h := &House{dir: dir, cfg: cfg, roles: rolesOf(o.Roles), log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
 		}
 	}()
-	if h.store, err = OpenStore(ctx, dir, cfg); err != nil {
-		return h, err
-	}
-	h.closers = append(h.closers, h.store.Close)
-	s, err := loadSeed(dir)
-	if err != nil {
-		return h, err
+	var s seed
+	if h.roles.has(signerrpc.Signer) {
+		if s, err = loadSeed(dir); err != nil {
+			return h, err
+		}
 	}
 	for _, step := range []func(context.Context, seed) error{
+		h.openRecord,
+		h.openObjects,
 		h.openKeys,
 		h.openQuorum,
-		h.plant,
+		h.plantAll,
+		h.openProfiles,
 		h.openSigner,
 		h.openStatus,
 		h.openEvidence,
@@ -172,7 +179,27 @@ func (h *House) Close() error {
 	return errors.Join(errs...)
 }
 
+// openRecord opens the store for every role but the edge, which has none.
+func (h *House) openRecord(ctx context.Context, _ seed) error {
+	if !h.roles.needStore() {
+		return nil
+	}
+	open := OpenStore
+	if !h.roles.all() {
+		open = openStoreOfRole
+	}
+	var err error
+	if h.store, err = open(ctx, h.dir, h.cfg); err != nil {
+		return err
+	}
+	h.closers = append(h.closers, h.store.Close)
+	return nil
+}
+
 func (h *House) openKeys(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Signer) {
+		return nil
+	}
 	c := keys.Config{Dir: filepath.Join(h.dir, keysDir), IdentityFile: filepath.Join(h.dir, identityFile)}
 	if h.cfg.KeyPassphraseFile != "" {
 		p, err := ReadSecret(h.cfg.KeyPassphraseFile)
@@ -231,7 +258,11 @@ func keyRules(dir string, lists []string) (keycheck.Rules, error) {
 	return rules, nil
 }
 
-func (h *House) openSigner(ctx context.Context, s seed) error {
+// openProfiles reads the profiles and the rules for keys, which the signer and those who speak with subscribers share.
+func (h *House) openProfiles(ctx context.Context, _ seed) error {
+	if !h.roles.has(signerrpc.Signer, signerrpc.Enroll, signerrpc.Console) {
+		return nil
+	}
 	var err error
 	if h.profiles, err = loadProfiles(h.dir); err != nil {
 		return err
@@ -247,11 +278,16 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 			}
 		}
 	}
+	h.rules, err = keyRules(h.dir, h.cfg.WeakKeyLists)
+	return err
+}
+
+func (h *House) openSigner(ctx context.Context, s seed) error {
+	if !h.roles.has(signerrpc.Signer) {
+		return h.openDoor(ctx)
+	}
 	linter, err := lint.New(lint.Config{PrivateNames: true})
 	if err != nil {
-		return err
-	}
-	if h.rules, err = keyRules(h.dir, h.cfg.WeakKeyLists); err != nil {
 		return err
 	}
 	logs, trusted, err := h.transparency()
@@ -263,6 +299,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
+	h.door = h.signer
 	h.closers = append(h.closers, h.signer.Close)
 	n, err := h.signer.Recover(ctx)
 	if n > 0 {
@@ -273,23 +310,29 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 
 func (h *House) openStatus(context.Context, seed) error {
 	var err error
-	if h.objects, err = publish.NewDir(filepath.Join(h.dir, objectsDir)); err != nil {
-		return err
+	if !h.roles.has(signerrpc.Status, signerrpc.Edge, signerrpc.Enroll, signerrpc.Console) {
+		return nil
 	}
 	if h.heads, err = readVerifier(filepath.Join(h.dir, headPub)); err != nil {
 		return err
+	}
+	if h.store == nil {
+		return nil
 	}
 	sets, err := h.cfg.Trust.read(h.dir)
 	if err != nil {
 		return err
 	}
-	h.status, err = status.New(status.Config{Store: h.store, Signer: h.signer, Objects: h.objects, HeadVerifier: h.heads, AnchorSets: sets,
+	h.status, err = status.New(status.Config{Store: h.store, Signer: h.door, Objects: h.objects, Elsewhere: !h.roles.has(signerrpc.Status), HeadVerifier: h.heads, AnchorSets: sets,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
 		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
 	return err
 }
 
 func (h *House) openQuorum(context.Context, seed) error {
+	if h.store == nil {
+		return nil
+	}
 	var err error
 	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
 		Execute: h.executors()})
@@ -302,6 +345,9 @@ func (h *House) openQuorum(context.Context, seed) error {
 }
 
 func (h *House) openEvidence(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Evidence) {
+		return nil
+	}
 	var err error
 	h.evidence, err = evidence.New(evidence.Config{Rows: h.store, Dir: filepath.Join(h.dir, evidenceDir), Origin: h.cfg.evidenceOrigin(),
 		KeyFile: filepath.Join(h.dir, evidenceKey), Now: h.now, Log: h.log.With(slog.String("role", "evidence")), Alarm: h.watch.Raise})
@@ -313,16 +359,22 @@ func (h *House) openEvidence(context.Context, seed) error {
 }
 
 func (h *House) openEdge(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Edge) {
+		return nil
+	}
 	var err error
-	h.edge, err = edge.New(h.edgeConfig(edge.Config{Source: h.objects, HeadVerifier: h.heads, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
+	h.edge, err = edge.New(h.edgeConfig(edge.Config{Source: h.published, HeadVerifier: h.heads, Log: h.log.With(slog.String("role", "edge")), Now: h.now,
 		CacheDir: filepath.Join(h.dir, "edge"), Metrics: h.metrics,
 		Observe: func(u edge.Unassigned) {
-			h.watch.See(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
+			h.see(watch.Sighting{Kind: watch.UnassignedAsked, Issuer: u.Issuer, Serial: u.Serial, At: u.At})
 		}}))
 	return err
 }
 
 func (h *House) openEnroll(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Enroll, signerrpc.Console) {
+		return nil
+	}
 	own, err := enroll.ParseNameSet(h.cfg.OwnNames...)
 	if err != nil {
 		return err
@@ -340,7 +392,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: h.store, Issuer: h.signer, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
+	h.enrolment = enroll.Config{Store: h.store, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
@@ -389,8 +441,10 @@ func (h *House) Start(ctx context.Context) error {
 	if err := h.quorum.Resume(ctx); err != nil {
 		return fmt.Errorf("quorum: %w", err)
 	}
-	if err := h.edge.Refresh(ctx); err != nil {
-		return fmt.Errorf("edge: %w", err)
+	if h.edge != nil {
+		if err := h.edge.Refresh(ctx); err != nil {
+			return fmt.Errorf("edge: %w", err)
+		}
 	}
 	if err := h.startLive(ctx); err != nil {
 		return fmt.Errorf("live: %w", err)
@@ -398,40 +452,16 @@ func (h *House) Start(ctx context.Context) error {
 	return nil
 }
 
-// Run does the work of every role until ctx ends. It calls ready once every role answers.
+// Run does the work of the roles until ctx ends. It calls ready once every one of them answers.
 func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
-	// What was published before is served again at once, whatever keeps the other roles from starting (promise P8).
-	_, missing := h.objects.Head(ctx)
-	published := bulkhead.KindOf(missing) != bulkhead.KindNotFound
-	if published {
-		_ = h.edge.Refresh(ctx) // kept as the problem that readyz shows
-	}
+	published := h.serveAgain(ctx)
 	front, err := h.listen(ctx)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	started := make(chan struct{})
-	for name, role := range map[string]func(context.Context) error{
-		"status":   func(ctx context.Context) error { return h.runStatus(ctx, started) },
-		"evidence": h.evidence.Run,
-		"watch":    h.watch.Run,
-		"live":     h.runLive,
-		"edge": func(ctx context.Context) error {
-			if !published { // a first start: there is nothing to poll for before the status service has started
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-started:
-				}
-			}
-			return h.edge.Run(ctx)
-		},
-		"enroll": func(ctx context.Context) error { return h.enroll.Run(ctx, 0) },
-		"signer": h.sweep,
-		"notice": h.runNotices,
-		"front":  front.Run,
-	} {
+	for name, role := range h.work(front, published, started) {
 		g.Go(func() error {
 			if err := role(ctx); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -452,6 +482,57 @@ func (h *House) Run(ctx context.Context, ready func(Ready) error) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// serveAgain brings back at once what was published before, whatever keeps the other roles from starting (promise P8).
+func (h *House) serveAgain(ctx context.Context) (published bool) {
+	if h.edge == nil {
+		return false
+	}
+	_, missing := h.published.Head(ctx)
+	if bulkhead.KindOf(missing) == bulkhead.KindNotFound {
+		return false
+	}
+	_ = h.edge.Refresh(ctx) // kept as the problem that readyz shows
+	return true
+}
+
+// work is what this process does, by name. started is closed once its roles answer.
+func (h *House) work(front *front, published bool, started chan struct{}) map[string]func(context.Context) error {
+	w := map[string]func(context.Context) error{"front": front.Run}
+	if h.roles.has(signerrpc.Status) {
+		w["status"] = func(ctx context.Context) error { return h.runStatus(ctx, started) }
+	} else {
+		close(started)
+	}
+	if h.edge != nil {
+		w["edge"] = func(ctx context.Context) error {
+			if !published { // a first start: there is nothing to poll for before the status service has started
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-started:
+				}
+			}
+			return h.edge.Run(ctx)
+		}
+	}
+	if h.evidence != nil {
+		w["evidence"] = h.evidence.Run
+	}
+	if h.roles.has(signerrpc.Watch) {
+		w["watch"], w["notice"] = h.watch.Run, h.runNotices
+	}
+	if h.roles.has(signerrpc.Signer) {
+		w["signer"], w["live"] = h.sweep, h.runLive
+	}
+	if h.roles.has(signerrpc.Enroll) {
+		w["enroll"] = func(ctx context.Context) error { return h.enroll.Run(ctx, 0) }
+	}
+	if h.identity != nil {
+		w["identity"] = func(ctx context.Context) error { return h.identity.keep(ctx, h.door) }
+	}
+	return w
 }
 
 // restartStatus is how long the status service rests when it could not start.

@@ -26,6 +26,7 @@ import (
 	"bulkhead"
 	"bulkhead/enroll/acme"
 	"bulkhead/enroll/est"
+	"bulkhead/signer/signerrpc"
 )
 
 // Ready is run/ready.json: where every role answers.
@@ -49,13 +50,14 @@ const (
 	shutdownTimeout = 10 * time.Second
 )
 
-// front is the three listeners.
+// front is the listeners; those that no role of this process needs are nil.
 type front struct {
 	h        *House
 	cert     atomic.Pointer[tls.Certificate]
 	https    net.Listener
 	statusL  net.Listener
 	metricsL net.Listener
+	signerL  net.Listener // for the other roles, where they are processes of their own
 }
 
 // listener is one listener of the configuration, by its key.
@@ -90,12 +92,32 @@ func (h *House) listen(ctx context.Context) (_ *front, err error) {
 	}()
 	to := []*net.Listener{&f.https, &f.statusL, &f.metricsL}
 	for i, l := range h.cfg.listeners() {
+		if !h.listensOn(l.key) {
+			continue
+		}
 		if *to[i], err = l.open(); err != nil {
 			return nil, err
 		}
 	}
+	if f.signerL, err = h.listenForRoles(ctx); err != nil {
+		return nil, err
+	}
+	if f.https == nil {
+		return f, nil
+	}
 	h.address = f.base()
 	return f, f.renew(ctx)
+}
+
+// listensOn says which listeners the roles of this process need.
+func (h *House) listensOn(key string) bool {
+	switch key {
+	case "listen":
+		return h.roles.has(signerrpc.Enroll, signerrpc.Console)
+	case "status_listen":
+		return h.roles.has(signerrpc.Edge)
+	}
+	return true
 }
 
 // base is the address of the HTTPS listener as clients see it.
@@ -107,7 +129,7 @@ func (f *front) base() string {
 }
 
 func (f *front) close() {
-	for _, l := range []net.Listener{f.https, f.statusL, f.metricsL} {
+	for _, l := range []net.Listener{f.https, f.statusL, f.metricsL, f.signerL} {
 		if l != nil {
 			l.Close()
 		}
@@ -116,13 +138,22 @@ func (f *front) close() {
 
 // Ready says where everything is.
 func (f *front) Ready() Ready {
-	base := f.base()
+	r := Ready{Metrics: "http://" + dialable(f.metricsL.Addr()) + "/metrics", PID: os.Getpid()}
 	trust, err := filepath.Abs(filepath.Join(f.h.dir, trustFile))
 	if err != nil {
 		trust = filepath.Join(f.h.dir, trustFile)
 	}
-	return Ready{ACMEDirectory: base + "/acme/directory", API: base + "/api/v1", OCSP: f.h.urls().OCSP(), CRLBase: strings.TrimRight(f.h.cfg.StatusURL, "/") + "/crl/",
-		Metrics: "http://" + dialable(f.metricsL.Addr()) + "/metrics", TrustAnchor: trust, PID: os.Getpid()}
+	r.TrustAnchor = trust
+	if f.h.enroll != nil && f.https != nil {
+		r.ACMEDirectory = f.base() + "/acme/directory"
+	}
+	if f.h.api != nil && f.https != nil {
+		r.API = f.base() + "/api/v1"
+	}
+	if f.statusL != nil {
+		r.OCSP, r.CRLBase = f.h.urls().OCSP(), strings.TrimRight(f.h.cfg.StatusURL, "/")+"/crl/"
+	}
+	return r
 }
 
 // dialable turns a wildcard listener address into one that can be dialled on this machine.
@@ -136,36 +167,58 @@ func dialable(a net.Addr) string {
 
 // Run serves until ctx ends, then lets requests under way finish.
 func (f *front) Run(ctx context.Context) error {
-	nonces, err := f.h.sharedNonces()
-	if err != nil {
-		return err
-	}
-	acmeServer, err := acme.New(acme.Config{Service: f.h.enroll, Nonces: nonces, BaseURL: f.h.baseURL(), TermsOfService: f.h.cfg.ACME.TermsOfService,
-		Website: f.h.cfg.ACME.Website, CAAIdentities: f.h.cfg.ACME.CAAIdentities, Log: f.h.log.With(slog.String("role", "acme"))})
-	if err != nil {
-		return err
-	}
-	estServer, err := est.New(est.Config{Service: f.h.enroll, DefaultProfile: f.h.cfg.DefaultProfile, Log: f.h.log.With(slog.String("role", "est"))})
-	if err != nil {
-		return err
-	}
-	web := http.NewServeMux()
-	web.Handle("/acme/", acmeServer)
-	web.Handle(est.Prefix, estServer)
-	web.Handle("/api/v1/", f.h.api)
-	web.HandleFunc("GET /livez", live)
-	web.HandleFunc("GET /readyz", f.h.readyz)
 	metrics := http.NewServeMux()
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(f.h.metrics, promhttp.HandlerOpts{}))
 	metrics.HandleFunc("GET /livez", live)
 	metrics.HandleFunc("GET /readyz", f.h.readyz)
-
+	metrics.HandleFunc("GET /sightings", f.h.sightings.serve)
 	g, ctx := errgroup.WithContext(ctx)
-	f.serve(ctx, g, f.https, counted(f.h.metrics, "https", web), f.tlsConfig())
-	f.serve(ctx, g, f.statusL, f.h.edge.Handler(), nil)
 	f.serve(ctx, g, f.metricsL, metrics, nil)
-	g.Go(func() error { return f.keepRenewing(ctx) })
+	if f.https != nil {
+		web, err := f.web()
+		if err != nil {
+			return err
+		}
+		f.serve(ctx, g, f.https, counted(f.h.metrics, "https", web), f.tlsConfig())
+		g.Go(func() error { return f.keepRenewing(ctx) })
+	}
+	if f.statusL != nil {
+		f.serve(ctx, g, f.statusL, f.h.edge.Handler(), nil)
+	}
+	if f.signerL != nil {
+		if err := f.serveRoles(ctx, g); err != nil {
+			return err
+		}
+	}
 	return g.Wait()
+}
+
+// web is what the HTTPS listener serves.
+func (f *front) web() (http.Handler, error) {
+	web := http.NewServeMux()
+	web.HandleFunc("GET /livez", live)
+	web.HandleFunc("GET /readyz", f.h.readyz)
+	if f.h.roles.has(signerrpc.Enroll) {
+		nonces, err := f.h.sharedNonces()
+		if err != nil {
+			return nil, err
+		}
+		acmeServer, err := acme.New(acme.Config{Service: f.h.enroll, Nonces: nonces, BaseURL: f.h.baseURL(), TermsOfService: f.h.cfg.ACME.TermsOfService,
+			Website: f.h.cfg.ACME.Website, CAAIdentities: f.h.cfg.ACME.CAAIdentities, Log: f.h.log.With(slog.String("role", "acme"))})
+		if err != nil {
+			return nil, err
+		}
+		estServer, err := est.New(est.Config{Service: f.h.enroll, DefaultProfile: f.h.cfg.DefaultProfile, Log: f.h.log.With(slog.String("role", "est"))})
+		if err != nil {
+			return nil, err
+		}
+		web.Handle("/acme/", acmeServer)
+		web.Handle(est.Prefix, estServer)
+	}
+	if f.h.api != nil {
+		web.Handle("/api/v1/", f.h.api)
+	}
+	return web, nil
 }
 
 // clientAuthoritiesFor is how long the list of authorities whose client certificates are asked for may be old.
@@ -286,7 +339,7 @@ func (f *front) renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listener certificate: %w", err)
 	}
-	got, err := f.h.signer.IssueInfrastructure(ctx, f.listenerNames(), csr)
+	got, err := f.h.door.IssueInfrastructure(ctx, f.listenerNames(), csr)
 	if err != nil {
 		return fmt.Errorf("listener certificate: %w", err)
 	}

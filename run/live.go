@@ -11,6 +11,7 @@ import (
 	"bulkhead/edge"
 	liveocsp "bulkhead/live"
 	"bulkhead/signer"
+	"bulkhead/signer/signerrpc"
 )
 
 // liveDir holds the signatures' digests of each window of live answers, 32 octets each, by window id: with it a single
@@ -22,7 +23,7 @@ type liveSwitch = liveocsp.Switch
 
 // openLive makes the live-signing switch when the configuration turns it on.
 func (h *House) openLive(context.Context, seed) error {
-	if !h.cfg.Status.Live {
+	if !h.cfg.Status.Live || !h.roles.has(signerrpc.Signer) {
 		return nil
 	}
 	dir := filepath.Join(h.dir, liveDir)

@@ -49,8 +49,13 @@ func (m *houseMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(descBuild, 1, m.h.version)
-	gauge(descLag, m.h.evidence.Lag().Seconds())
-	gauge(descLeaves, float64(m.h.evidence.Checkpoint().Size))
+	if m.h.evidence != nil {
+		gauge(descLag, m.h.evidence.Lag().Seconds())
+		gauge(descLeaves, float64(m.h.evidence.Checkpoint().Size))
+	}
+	if m.h.store == nil {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -11,6 +11,7 @@ import (
 	"bulkhead/publish"
 	"bulkhead/retention"
 	"bulkhead/signer"
+	"bulkhead/signer/signerrpc"
 	"bulkhead/status"
 	"bulkhead/watch"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	// Now is the clock of every role; nil means time.Now. It moves forward only. What the file system stamps and how
 	// long a connection may take stay in real time.
 	Now func() time.Time
+	// Roles of this process; none means all.
+	Roles []signerrpc.Role
 	// DelegateValidity of OCSP delegates; 0 means the signer's default.
 	DelegateValidity time.Duration
 }
@@ -47,7 +50,7 @@ type Roles struct {
 	Evidence  *evidence.Log
 	Watch     *watch.Watch
 	Edge      *edge.Edge
-	Objects   *publish.Dir
+	Objects   publish.Store
 	Hierarchy console.Hierarchy
 	Retention *retention.Service
 }

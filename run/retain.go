@@ -8,6 +8,7 @@ import (
 
 	"bulkhead/notice"
 	"bulkhead/retention"
+	"bulkhead/signer/signerrpc"
 )
 
 // ExpiryNotices say when and whom to tell that a certificate ends.
@@ -92,6 +93,9 @@ func (c Config) checkRetention() error {
 }
 
 func (h *House) openNotices(context.Context, seed) error {
+	if !h.roles.has(signerrpc.Watch) {
+		return nil
+	}
 	c := h.cfg.ExpiryNotices
 	var senders []notice.Sender
 	if c.To.Mail.SMTP != "" {
@@ -133,6 +137,9 @@ func (h *House) runNotices(ctx context.Context) error {
 }
 
 func (h *House) openRetention(context.Context, seed) error {
+	if h.store == nil {
+		return nil
+	}
 	var err error
 	h.retention, err = retention.New(retention.Config{Store: h.store, Period: time.Duration(h.cfg.Retention), Now: h.now})
 	return err

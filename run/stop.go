@@ -46,6 +46,9 @@ func (h *House) resumeApproved(ctx context.Context, r bulkhead.ApprovalRequest) 
 
 // issuanceState is what readyz and doctor say of issuance: "ok", or what is stopped.
 func (h *House) issuanceState(ctx context.Context) string {
+	if h.store == nil {
+		return "asked of no store by this process"
+	}
 	stops, err := h.store.Stops(ctx)
 	if err != nil {
 		return "unavailable: the store does not answer"

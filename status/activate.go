@@ -13,6 +13,9 @@ import (
 // Activate stages an approved change, verifies what was staged, and makes it public in one step. After an error before
 // the commit point nothing is public and the change can be activated again; after it, the next Tick publishes.
 func (s *Service) Activate(ctx context.Context, id string) error {
+	if s.cfg.Elsewhere {
+		return s.await(ctx, id)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.activate(ctx, id)

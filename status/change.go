@@ -53,6 +53,14 @@ func (s *Service) ActivateByOne(ctx context.Context, actor, id string, hash bulk
 				WithHint("bulkhead change approve " + id)
 		}
 	}
+	if s.cfg.Elsewhere {
+		if c.State == bulkhead.ChangePreviewed {
+			if err := s.Approve(ctx, id, hash, actor); err != nil {
+				return err
+			}
+		}
+		return s.await(ctx, id)
+	}
 	// Held from the approval on: the one who asked learns what became of the change, and not the carrying on of
 	// interrupted ones in between.
 	s.mu.Lock()

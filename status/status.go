@@ -65,9 +65,12 @@ type Config struct {
 	HeadVerifier note.Verifier
 	AnchorSets   []AnchorSet // nil: our roots, each alone and all together
 	Policy       Policy
-	Now          func() time.Time
-	Rand         io.Reader
-	Log          *slog.Logger
+	// Elsewhere says that another process signs, publishes and activates: this one plans, previews and approves, and waits for
+	// what becomes of it.
+	Elsewhere bool
+	Now       func() time.Time
+	Rand      io.Reader
+	Log       *slog.Logger
 }
 
 // Service is the one writer of heads in its process; other processes are fenced by the head's sequence in the store.

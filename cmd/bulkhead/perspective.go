@@ -6,13 +6,6 @@ import (
 	"bulkhead/run"
 )
 
-// role groups the roles that run as processes of their own.
-func (a *app) role() *cobra.Command {
-	c := &cobra.Command{Use: "run", Short: "roles in processes of their own: perspective"}
-	c.AddCommand(a.perspective())
-	return c
-}
-
 func (a *app) perspective() *cobra.Command {
 	var o run.PerspectiveOptions
 	c := &cobra.Command{Use: "perspective", Short: "look at names from here for a house elsewhere (BR 3.2.2.9)", Args: exactly(0, "no arguments"),

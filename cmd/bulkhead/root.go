@@ -105,6 +105,7 @@ func (a *app) root() *cobra.Command {
 		a.prune(),
 		a.issuance(),
 		a.role(),
+		a.runRoles(),
 		a.alarms(),
 		a.doctor(),
 		a.fsck(),

@@ -240,8 +240,8 @@ func TestShadow(t *testing.T) {
 // so that a change of the list is seen here.
 func TestAllowList(t *testing.T) {
 	want := map[signerrpc.Role]string{
-		signerrpc.Signer: "", signerrpc.Enroll: "identity issue listener", signerrpc.Status: "answers crl head identity shadow", signerrpc.Edge: "identity", signerrpc.Evidence: "identity",
-		signerrpc.Incident: "identity", signerrpc.Scan: "identity", signerrpc.Watch: "identity", signerrpc.Console: "identity listener",
+		signerrpc.Signer: "", signerrpc.Enroll: "identity issue listener shadow", signerrpc.Status: "answers crl head identity shadow", signerrpc.Edge: "identity", signerrpc.Evidence: "identity",
+		signerrpc.Incident: "identity", signerrpc.Scan: "identity", signerrpc.Watch: "identity", signerrpc.Console: "identity listener shadow",
 	}
 	p := newPKI(t)
 	d := &door{}

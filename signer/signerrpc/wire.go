@@ -58,7 +58,7 @@ var Allowed = map[Method][]Role{
 	Issue:    {Enroll},
 	Answers:  {Status},
 	CRL:      {Status},
-	Shadow:   {Status},
+	Shadow:   {Status, Enroll, Console},
 	Head:     {Status},
 	Listener: {Enroll, Console},
 	Identity: {Enroll, Status, Edge, Evidence, Incident, Scan, Watch, Console},

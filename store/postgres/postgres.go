@@ -58,6 +58,9 @@ type Config struct {
 	DSN string
 	// Writers and Readers bound the connections of this process; 0 means 8 and 16.
 	Writers, Readers int
+	// AsIs leaves the schema alone: for the database user of a role, which may not change it. KindUnavailable while the
+	// schema is older than this program's.
+	AsIs bool
 	// CommitHook is called in place of the commit of each write transaction, with the name of the method; nil commits.
 	// It is there so that tests can lose a commit (return an error and do not call commit) or only its acknowledgement
 	// (call commit, then return an error).
@@ -82,7 +85,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pgcfg.RuntimeParams[k] = v
 	}
 	writer, reader := pool(*pgcfg, cfg.Writers, defaultWriters), pool(*pgcfg, cfg.Readers, defaultReaders)
-	if err := Migrate(ctx, writer); err != nil {
+	ready := Migrate
+	if cfg.AsIs {
+		ready = migrated
+	}
+	if err := ready(ctx, writer); err != nil {
 		_ = errors.Join(writer.Close(), reader.Close())
 		var f *bulkhead.Fault
 		if errors.As(err, &f) {
@@ -122,6 +129,15 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	return migrate.Up(ctx, goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
 }
 
+// migrated fails unless the database has the schema of this program.
+func migrated(ctx context.Context, db *sql.DB) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return migrate.Is(ctx, goose.DialectPostgres, db, files)
+}
+
 // classify gives the kind of an error by SQLSTATE, or by what broke when the server said nothing.
 func classify(err error) bulkhead.Kind {
 	var e *pgconn.PgError
@@ -146,6 +162,8 @@ func classifyState(code string) bulkhead.Kind {
 		return bulkhead.KindConflict
 	case "22021", "22P05": // character_not_in_repertoire, untranslatable_character
 		return bulkhead.KindMalformed
+	case "42501": // insufficient_privilege: the database user of another role
+		return bulkhead.KindForbidden
 	case "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25006":
 		// serialization_failure, deadlock_detected, lock_not_available, query_canceled, shutdown and start-up,
 		// idle_session_timeout, idle_in_transaction_session_timeout, read_only_sql_transaction (a standby)

@@ -32,6 +32,9 @@ func (s *Store) fault(op string, err error) error {
 		return bulkhead.Faultf(kind, "%s: the row exists already, or what it refers to does not", op).WithCause(err)
 	case bulkhead.KindMalformed:
 		return bulkhead.Faultf(kind, "%s: a name or id is not valid UTF-8 text", op).WithCause(err)
+	case bulkhead.KindForbidden:
+		return bulkhead.Faultf(kind, "the database user of this role may not do %s", op).WithCause(err).
+			WithHint("ask the role whose work it is; after an upgrade: bulkhead role database --apply")
 	case bulkhead.KindUnavailable:
 		return bulkhead.NewFault(kind, "the store is away or busy").WithCause(err).WithRetry(retryAfter).
 			WithHint("bulkhead doctor says what is wrong with the database")

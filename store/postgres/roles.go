@@ -1,0 +1,139 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"bulkhead"
+)
+
+// rights are what the group of each role may write, table by table: a verb, or a verb with the columns it is good for.
+// Everybody who has a group reads; nobody but the owner changes the schema. A role that is taken over can do what stands
+// here and no more: the enrolling role cannot make a certificate row or change a status, the status role cannot change
+// what was validated, and nobody changes or deletes evidence.
+var rights = map[string]map[string]string{
+	"signer": {
+		"certificates":      "INSERT, UPDATE",
+		"certificate_ders":  "INSERT, UPDATE",
+		"certificate_names": "INSERT, DELETE",
+		"precertificates":   "INSERT",
+		"delegates":         "INSERT, UPDATE, DELETE",
+	},
+	"enroll": {
+		"accounts":             "INSERT, UPDATE",
+		"authorizations":       "INSERT, UPDATE",
+		"orders":               "INSERT, UPDATE",
+		"order_authorizations": "INSERT",
+		"validations":          "INSERT",
+		"caa_checks":           "INSERT",
+		"external_keys":        "INSERT, UPDATE",
+		"rate_limits":          "INSERT, UPDATE, DELETE",
+		"certificates":         "UPDATE (replaced_by_issuer, replaced_by_serial)",
+		"blocked_keys":         "INSERT",
+		"changes":              "INSERT, UPDATE",
+		"change_items":         "INSERT",
+	},
+	"status": {
+		"changes":      "UPDATE",
+		"certificates": "UPDATE (state, revoked_at, reason)",
+		"heads":        "INSERT, DELETE",
+		"crls":         "INSERT, UPDATE",
+		"crl_numbers":  "INSERT, UPDATE",
+	},
+	"console": {
+		"accounts":             "INSERT, UPDATE",
+		"authorizations":       "INSERT, UPDATE",
+		"orders":               "INSERT, UPDATE",
+		"order_authorizations": "INSERT",
+		"validations":          "INSERT",
+		"caa_checks":           "INSERT",
+		"external_keys":        "INSERT, UPDATE",
+		"rate_limits":          "INSERT, UPDATE, DELETE",
+		"certificates":         "UPDATE (replaced_by_issuer, replaced_by_serial)",
+		"blocked_keys":         "INSERT",
+		"changes":              "INSERT, UPDATE",
+		"change_items":         "INSERT",
+		"authorities":          "INSERT, UPDATE",
+		"prepared":             "INSERT",
+		"operators":            "INSERT, UPDATE",
+		"requests":             "INSERT, UPDATE",
+		"approvals":            "INSERT",
+		"replies":              "INSERT, UPDATE, DELETE",
+	},
+	"evidence": {},
+	"watch":    {"notices": "INSERT"},
+}
+
+// shared is what every group writes: evidence of what it does, and alarms about what it sees.
+var shared = map[string]string{
+	"evidence":      "INSERT",
+	"evidence_head": "UPDATE",
+	"alarms":        "INSERT, UPDATE",
+}
+
+// RoleSQL gives the statements, for the owner of the database, that make the groups and their rights. They can be run
+// again: a right that is no more in the table is taken away.
+func RoleSQL() string {
+	var b strings.Builder
+	b.WriteString("-- Groups of bulkhead's roles. Make a login user for each process: CREATE USER x IN ROLE bulkhead_enroll …\n")
+	for _, role := range sorted(rights) {
+		group := pgx.Identifier{"bulkhead_" + role}.Sanitize()
+		fmt.Fprintf(&b, "\nDO $$ BEGIN CREATE ROLE %s NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n", group)
+		fmt.Fprintf(&b, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %s;\n", group)
+		fmt.Fprintf(&b, "GRANT USAGE ON SCHEMA public TO %s;\n", group)
+		fmt.Fprintf(&b, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s;\n", group)
+		all := map[string]string{}
+		for t, v := range shared {
+			all[t] = v
+		}
+		for t, v := range rights[role] {
+			all[t] = v
+		}
+		for _, t := range sorted(all) {
+			fmt.Fprintf(&b, "GRANT %s ON %s TO %s;\n", all[t], pgx.Identifier{t}.Sanitize(), group)
+		}
+	}
+	return b.String()
+}
+
+func sorted[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// ApplyRoles migrates the database and runs RoleSQL as the user of dsn, who owns the database and may make roles.
+func ApplyRoles(ctx context.Context, dsn string) error {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return bulkhead.NewFault(bulkhead.KindUsage, "the address of the PostgreSQL database cannot be read").WithCause(err)
+	}
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	if err := Migrate(ctx, db); err != nil {
+		return err
+	}
+	return inOne(ctx, db, RoleSQL())
+}
+
+// inOne runs the statements in one transaction.
+func inOne(ctx context.Context, db *sql.DB, text string) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return bulkhead.NewFault(bulkhead.KindUnavailable, "cannot use the PostgreSQL database").WithCause(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, text); err != nil {
+		return bulkhead.NewFault(bulkhead.KindForbidden, "the rights of the roles could not be given").WithHint("run it as the owner of the database, who may make roles (CREATEROLE)").WithCause(err)
+	}
+	return tx.Commit()
+}
