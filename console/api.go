@@ -20,21 +20,22 @@ const maxBody = 1 << 20
 
 // Config wires the API to the compartments. All ports are required.
 type Config struct {
-	Inventory Inventory
-	Orders    Orders
-	Changes   Changes
-	Quorum    Quorum
-	Hierarchy Hierarchy
-	Doctor    Doctor
-	Replies   Replies
-	Profiles  Profiles
-	Rehearsal Rehearsal
-	Admission Admission
-	Retention Retention
-	Issuance  Issuance
-	Version   string
-	Now       func() time.Time
-	Log       *slog.Logger
+	Inventory   Inventory
+	Orders      Orders
+	Changes     Changes
+	Quorum      Quorum
+	Hierarchy   Hierarchy
+	Doctor      Doctor
+	Replies     Replies
+	Profiles    Profiles
+	Rehearsal   Rehearsal
+	Admission   Admission
+	Retention   Retention
+	Issuance    Issuance
+	Compromises Compromises
+	Version     string
+	Now         func() time.Time
+	Log         *slog.Logger
 }
 
 // API serves /api/v1.
@@ -51,7 +52,7 @@ type API struct {
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
 	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
-		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
+		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {

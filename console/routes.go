@@ -26,6 +26,7 @@ func (a *API) routes() {
 	a.admissionRoutes()
 	a.retentionRoutes()
 	a.stopRoutes()
+	a.compromiseRoutes()
 }
 
 func (a *API) certificateRoutes() {

@@ -99,6 +99,8 @@ type House struct {
 	api          *console.API
 	sightings    sightings // what an edge without a watch beside it has seen
 
+	rekey chan struct{} // a key was blocked: the listener looks at its own
+
 	closers []func() error // run in reverse order by Close
 }
 
@@ -131,7 +133,7 @@ func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version
 func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	o.defaults()
 	dir, cfg := o.Dir, o.Config
-	h := &House{dir: dir, cfg: cfg, roles: rolesOf(o.Roles), log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry()}
+	h := &House{dir: dir, cfg: cfg, roles: rolesOf(o.Roles), log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry(), rekey: make(chan struct{}, 1)}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -502,6 +504,7 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	w := map[string]func(context.Context) error{"front": front.Run}
 	if h.roles.has(signerrpc.Status) {
 		w["status"] = func(ctx context.Context) error { return h.runStatus(ctx, started) }
+		w["compromise"] = func(ctx context.Context) error { return h.runCompromises(ctx, started) }
 	} else {
 		close(started)
 	}

@@ -327,7 +327,7 @@ func (f *front) listenerNames() []bulkhead.Identifier {
 // renew loads the listener's certificate and replaces it when it is absent, for other names, or past two thirds.
 func (f *front) renew(ctx context.Context) error {
 	certFile, keyFile := filepath.Join(f.h.dir, "run", "listener.pem"), filepath.Join(f.h.dir, "run", "listener.key")
-	if c, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && f.serves(c.Leaf) {
+	if c, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && f.serves(c.Leaf) && !f.keyBlocked(ctx, c.Leaf) {
 		f.cert.Store(&c)
 		return nil
 	}
@@ -376,16 +376,22 @@ func (f *front) serves(c *x509.Certificate) bool {
 }
 
 func (f *front) keepRenewing(ctx context.Context) error {
-	t := time.NewTicker(time.Hour)
+	t, look := time.NewTicker(time.Hour), time.NewTicker(lookAtOwnKey)
 	defer t.Stop()
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.C:
-			if err := f.renew(ctx); err != nil {
-				f.h.log.ErrorContext(ctx, "the listener's certificate could not be renewed", slog.String("error", err.Error()))
+		case <-f.h.rekey:
+		case <-look.C:
+			if c := f.cert.Load(); c == nil || !f.keyBlocked(ctx, c.Leaf) {
+				continue
 			}
+		case <-t.C:
+		}
+		if err := f.renew(ctx); err != nil {
+			f.h.log.ErrorContext(ctx, "the listener's certificate could not be renewed", slog.String("error", err.Error()))
 		}
 	}
 }

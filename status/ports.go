@@ -67,6 +67,17 @@ type Store interface {
 	// Prepared returns objects that a ceremony signed in advance, by NotBefore.
 	Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error)
 
+	// PutCompromise blocks the key and opens the compromise, or opens it again, in one transaction.
+	PutCompromise(ctx context.Context, c bulkhead.Compromise, ev ...bulkhead.Evidence) error
+	UpdateCompromise(ctx context.Context, c bulkhead.Compromise, ev ...bulkhead.Evidence) error
+	Compromise(ctx context.Context, key bulkhead.Hash) (bulkhead.Compromise, error)
+	Compromises(ctx context.Context, limit int) ([]bulkhead.Compromise, error)
+	// UnsettledCompromises returns those that are open, and those that settled at t or later.
+	UnsettledCompromises(ctx context.Context, t time.Time) ([]bulkhead.Compromise, error)
+	// KeyHolders returns certificates in force at t that hold a key and are not revoked for keyCompromise; authorities and
+	// delegates are not among them. CountKeyHolders counts all of them.
+	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
+	CountKeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time) (int, error)
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)

@@ -82,6 +82,7 @@ type Service struct {
 	unnamed   map[string]time.Time // objects that no head names, and since when that is known; guarded by mu
 	collected time.Time            // when objects were last looked through; guarded by mu
 
+	pursuing   sync.Mutex   // one chunk of a compromise at a time
 	latest     atomic.Int64 // Unix time of the newest head: no statement is dated before it
 	troubles   sync.Map     // change id → time.Time: when a change that could not be carried on is tried again
 	refreshing sync.Map     // bulkhead.AuthorityID → struct{}: a base refresh is under way

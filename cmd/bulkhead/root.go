@@ -104,6 +104,7 @@ func (a *app) root() *cobra.Command {
 		a.authz(),
 		a.prune(),
 		a.issuance(),
+		a.compromise(),
 		a.role(),
 		a.runRoles(),
 		a.alarms(),

@@ -58,6 +58,20 @@ func testCompromises(t *testing.T, open Open) {
 	ok(t, err)
 	wantKind(t, errs[0], bulkhead.KindBadPublicKey)
 
+	shared := func(n int) bulkhead.Reservation {
+		r := reservation(n)
+		r.Certificate.KeyHash, r.Intent.KeyHash = digest("shared", 0), digest("shared", 0)
+		return r
+	}
+	_, errs, err = s.Reserve(ctx, each(numbers(10, 14), shared))
+	ok(t, err)
+	complete(t, s, 10, 11, 12) // 13 stays reserved
+	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5)))(t), 3)
+	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5000)))(t), 0) // ended
+	rows := value(s.KeyHolders(ctx, digest("shared", 0), at(5), 2))(t)
+	equal(t, len(rows), 2)
+	equal(t, rows[0].CertificateRef, ref(10))
+
 	c.Revoked, c.Changes, c.SettledAt = 7, []string{"c-1", "c-2"}, at(5)
 	ok(t, s.UpdateCompromise(ctx, c, event("settled")))
 	wantKind(t, s.UpdateCompromise(ctx, bulkhead.Compromise{KeyHash: digest("key", 2)}), bulkhead.KindNotFound)
