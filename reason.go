@@ -44,17 +44,6 @@ func (r Reason) AllowedForLeaf() bool {
 	}
 }
 
-// AllowedForAuthority reports whether a certificate of an authority may be revoked for this reason: one must be given, and
-// it is neither a hold nor its end (BR 7.2.2).
-func (r Reason) AllowedForAuthority() bool {
-	switch r {
-	case KeyCompromise, CACompromise, AffiliationChanged, Superseded, CessationOfOperation, PrivilegeWithdrawn:
-		return true
-	default:
-		return false
-	}
-}
-
 // ParseReason reads an RFC 5280 name (any case) or a number. It fails with KindBadRevocationReason.
 func ParseReason(text string) (Reason, error) {
 	t := strings.ToLower(strings.TrimSpace(text))

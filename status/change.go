@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/policy"
 )
 
 // RevokeCertificates makes a change, previews it, and carries it through when policy lets one person do so: at most
@@ -152,7 +153,7 @@ func neverIssued(ref bulkhead.CertificateRef) error {
 // what it would do, and is blocked.
 func checkRow(cert bulkhead.Certificate, it *bulkhead.ChangeItem, now time.Time) error {
 	if cert.Kind == bulkhead.CACertificate {
-		if it.Reason != bulkhead.Unspecified && !it.Reason.AllowedForAuthority() {
+		if it.Reason != bulkhead.Unspecified && !policy.CRLReasonAllowed(policy.CA, it.Reason, now) {
 			return bulkhead.Faultf(bulkhead.KindBadRevocationReason, "reason %s is not allowed for a certificate of an authority (BR 7.2.2)", it.Reason).
 				WithHint("use one of: keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
 		}

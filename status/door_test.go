@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"iter"
 
 	"bulkhead"
 	"bulkhead/signer"
@@ -15,6 +16,7 @@ type door struct {
 	answers func(req *bulkhead.AnswerRequest, call func() (bulkhead.AnswerBatch, error)) (bulkhead.AnswerBatch, error)
 	crl     func(req *bulkhead.CRLRequest, call func(io.Writer) (bulkhead.CRLRecord, error), w io.Writer) (bulkhead.CRLRecord, error)
 	head    func(body []byte) []byte
+	shadow  func(change string, a *bulkhead.ShadowAnswer) // what the answer function would say
 }
 
 func (d *door) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error) {
@@ -36,4 +38,21 @@ func (d *door) SignHead(ctx context.Context, body []byte) ([]byte, error) {
 		body = d.head(bytes.Clone(body))
 	}
 	return d.Signer.SignHead(ctx, body)
+}
+
+func (d *door) ShadowAnswers(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error] {
+	all := d.Signer.ShadowAnswers(ctx, change, issuer, serials)
+	if d.shadow == nil {
+		return all
+	}
+	return func(yield func(bulkhead.ShadowAnswer, error) bool) {
+		for a, err := range all {
+			if err == nil {
+				d.shadow(change, &a)
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
 }

@@ -119,7 +119,7 @@ func (f *foresight) standing(e graph.Effect, want graph.Standing) []bulkhead.Aut
 func (f *foresight) stillAlive() {
 	for _, a := range f.w.authorities {
 		n := f.node[a.ID]
-		if n == nil || a.Kind == bulkhead.RootAuthority {
+		if n == nil || f.isRoot(n) {
 			continue
 		}
 		var left []string
