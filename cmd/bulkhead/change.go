@@ -29,7 +29,7 @@ func (a *app) change() *cobra.Command {
 		}},
 		&cobra.Command{Use: "show ID", Short: "show a change with its preview", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
 			return get(a, c, "/api/v1/changes/"+url.PathEscape(args[0]), func(v console.ChangeView) string {
-				return fmt.Sprintf("change   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s", v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, v.Preview)
+				return fmt.Sprintf("change   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s", v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, previewWords(v))
 			})
 		}},
 		approve, a.changePreview(), a.changeActivate(), a.changeWithdraw(),

@@ -120,6 +120,15 @@ type preview struct {
 	Hash bulkhead.Hash `json:"hash"`
 }
 
+// previewWords is the stored preview of a change for people; "" while there is none.
+func previewWords(v console.ChangeView) string {
+	var p bulkhead.Preview
+	if json.Unmarshal(v.Preview, &p) != nil || p.Change == "" {
+		return string(v.Preview)
+	}
+	return p.Words()
+}
+
 // showPreview prints words first and numbers second; exit 3 when it is blocked.
 func (a *app) showPreview(v console.ChangeView) error {
 	p := preview{Hash: v.PreviewHash}
