@@ -40,6 +40,12 @@ func (s CertificateState) CanMove(t CertificateState) bool {
 	return false
 }
 
+// CanRestore reports whether a change that takes another back may move a certificate from s to t. No other path may: a
+// revocation stands (BR 4.9.13, 4.10.1), and what is dead or open never changes.
+func (s CertificateState) CanRestore(t CertificateState) bool {
+	return s == Revoked && (t == Issued || t == Revoked)
+}
+
 // CertificateKind separates what subscribers hold from what the house holds.
 type CertificateKind string
 

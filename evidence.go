@@ -60,7 +60,21 @@ const (
 	EvCampaignAttempt EvidenceKind = 107 // Ref: campaign id; KeyHash: the key that came back; Actor: whose request
 	EvTicketIssued    EvidenceKind = 110 // Ref: campaign id, or ticket id outside one; Count; Digest: over the hashes of the codes
 	EvTicketRedeemed  EvidenceKind = 111 // Ref: ticket id; Authority, Serial: what was issued
+	EvChangeCanary    EvidenceKind = 70  // Ref: change id; Count: certificates looked at; Detail: what each verifier said of the staged copy
+	EvChangeVerified  EvidenceKind = 71  // the same of what is public
+	EvRollback        EvidenceKind = 72  // Ref: id of the change that takes back; Count: items; Detail: which change, incident and rule
+	EvTakenBack       EvidenceKind = 73  // Ref: id of the change taken back; Count: items; Detail: by which change
+	EvRestoration     EvidenceKind = 74  // Authority, Serial, Ref: change that takes back; Detail: what was said and what is said again
+	EvCachesPurged    EvidenceKind = 75  // Ref: change id; Count: head sequence that was public before; Detail: what each tier said, in order
+	EvCachesVerified  EvidenceKind = 76  // Ref: change id; Count: head sequence; Detail: what each node served
+	EvChangeProblem   EvidenceKind = 77  // Ref: change id; Detail: why it does not go on
 )
+
+// OfChange reports whether a leaf of the kind tells the story of the change in its Ref; leaves about single certificates
+// do not.
+func (k EvidenceKind) OfChange() bool {
+	return k >= EvChangePlanned && k <= EvChangeRefused || k >= EvChangeCanary && k <= EvChangeProblem && k != EvRestoration
+}
 
 // Evidence is one fact for the append-only log. It holds digests and identifiers, never DER and never a secret.
 // Unused fields stay zero.

@@ -33,15 +33,14 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 		return none, err
 	}
 	defer leave()
-	first, last, err := checkSerials(req.Serials)
-	if err != nil {
+	if err := checkSerials(req.Serials); err != nil {
 		return none, err
 	}
 	a, err := s.answering(ctx, req.Authority)
 	if err != nil {
 		return none, err
 	}
-	items, err := s.overlay(ctx, req.Change, a.ID, first, last)
+	over, err := s.overlay(ctx, req.Change, a.ID)
 	if err != nil {
 		return none, err
 	}
@@ -53,7 +52,7 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 	if out.ThisUpdate, out.NextUpdate, err = s.window(req.ThisUpdate, req.NextUpdate, d.cert.NotAfter, a.cert.NotAfter); err != nil {
 		return none, err
 	}
-	rows, err := s.statuses(ctx, a.ID, req.Serials)
+	rows, err := s.statuses(ctx, a.ID, req.Serials, over)
 	if err != nil {
 		return none, err
 	}
@@ -63,7 +62,7 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 			out.Missing = append(out.Missing, serial)
 			continue
 		}
-		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: said(st, items)})
+		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: over.lay(st)})
 	}
 	if len(out.Answers) == 0 {
 		return out, nil
@@ -77,14 +76,6 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 // answered reports whether anything is said of a certificate with this row (P11).
 func answered(st bulkhead.Status) bool {
 	return st.State == bulkhead.Issued || st.State == bulkhead.Revoked
-}
-
-// said is what is said of a certificate: its own row, with the item of the change that names it laid over it.
-func said(st bulkhead.Status, items map[bulkhead.Serial]bulkhead.ChangeItem) bulkhead.Status {
-	if it, ok := items[st.Serial]; ok {
-		return lay(st, it)
-	}
-	return st
 }
 
 // signAnswers encodes, announces, signs and concludes. On error out is not to be used.
@@ -167,19 +158,19 @@ func (s *Signer) answering(ctx context.Context, id bulkhead.AuthorityID) (*autho
 	return a, nil
 }
 
-// checkSerials refuses an empty or too large batch and a serial twice, and returns the lowest and highest.
-func checkSerials(serials []bulkhead.Serial) (first, last bulkhead.Serial, err error) {
+// checkSerials refuses an empty or too large batch and a serial twice.
+func checkSerials(serials []bulkhead.Serial) error {
 	if len(serials) == 0 || len(serials) > maxAnswers {
-		return first, last, bulkhead.Faultf(bulkhead.KindMalformed, "a batch has 1 to %d serials, not %d", maxAnswers, len(serials)).WithHint("split the batch")
+		return bulkhead.Faultf(bulkhead.KindMalformed, "a batch has 1 to %d serials, not %d", maxAnswers, len(serials)).WithHint("split the batch")
 	}
 	sorted := slices.Clone(serials)
 	slices.SortFunc(sorted, bulkhead.Serial.Compare)
 	for i, x := range sorted {
 		if x.IsZero() || i > 0 && x == sorted[i-1] {
-			return first, last, bulkhead.Faultf(bulkhead.KindMalformed, "serial %q is empty or stands twice in the batch", x).WithHint("name each certificate once")
+			return bulkhead.Faultf(bulkhead.KindMalformed, "serial %q is empty or stands twice in the batch", x).WithHint("name each certificate once")
 		}
 	}
-	return sorted[0], sorted[len(sorted)-1], nil
+	return nil
 }
 
 // parallel runs f for 0 … n-1 on all processors.

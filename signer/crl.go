@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"iter"
-	"slices"
 	"time"
 
 	"bulkhead"
@@ -43,17 +42,14 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 	if err != nil {
 		return none, err
 	}
-	items, err := s.overlay(ctx, req.Change, a.ID, bulkhead.Serial{}, bulkhead.Serial{})
-	if err != nil {
-		return none, err
-	}
-	extra, err := s.revokedBy(ctx, a.ID, req.Shard, items, this.Add(-keepMargin))
+	over, err := s.overlay(ctx, req.Change, a.ID)
 	if err != nil {
 		return none, err
 	}
 	keepFrom := this.Add(-keepMargin)
+	extra := over.revokes(req.Shard, keepFrom)
 	entries := func() iter.Seq2[crl.Entry, error] {
-		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, keepFrom), extra, items)
+		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, keepFrom), extra, over)
 	}
 	sample, latest, err := survey(entries)
 	if err != nil {
@@ -164,29 +160,22 @@ func (s *Signer) takeNumber(req bulkhead.CRLRequest) error {
 	return nil
 }
 
-// revokedBy returns the certificates of the shard that the change revokes and the record does not yet, in serial order.
-func (s *Signer) revokedBy(ctx context.Context, issuer bulkhead.AuthorityID, shard int, items map[bulkhead.Serial]bulkhead.ChangeItem, keepFrom time.Time) ([]bulkhead.Status, error) {
-	serials := make([]bulkhead.Serial, 0, len(items))
-	for serial := range items {
-		serials = append(serials, serial)
-	}
-	rows, err := s.statuses(ctx, issuer, serials)
-	if err != nil {
-		return nil, err
-	}
+// revokes are the certificates of the shard that the change revokes and the record does not yet, in serial order.
+func (o *laidOver) revokes(shard int, keepFrom time.Time) []bulkhead.Status {
 	var extra []bulkhead.Status
-	for serial, st := range rows {
-		if st.State == bulkhead.Issued && st.Shard == shard && !st.NotAfter.Before(keepFrom) {
-			extra = append(extra, lay(st, items[serial]))
+	for _, a := range o.rows {
+		if a.State == bulkhead.Issued && a.Shard == shard && !a.NotAfter.Before(keepFrom) {
+			if st := a.After(o.change); st.State == bulkhead.Revoked {
+				extra = append(extra, st)
+			}
 		}
 	}
-	slices.SortFunc(extra, func(x, y bulkhead.Status) int { return x.Serial.Compare(y.Serial) })
-	return extra, nil
+	return extra
 }
 
-// merged joins the record's entries with those of a change, both in serial order. A row that became revoked between
-// the two reads is in both and stands once.
-func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, items map[bulkhead.Serial]bulkhead.ChangeItem) iter.Seq2[crl.Entry, error] {
+// merged joins the record's entries with those of a change, both in serial order, and leaves out what the change takes
+// back. A row that became revoked between the two reads is in both and stands once.
+func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, over *laidOver) iter.Seq2[crl.Entry, error] {
 	return func(yield func(crl.Entry, error) bool) {
 		i := 0
 		for st, err := range rows {
@@ -203,8 +192,8 @@ func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, ite
 			if i < len(extra) && extra[i].Serial == st.Serial {
 				i++
 			}
-			if it, ok := items[st.Serial]; ok {
-				st = lay(st, it)
+			if st = over.lay(st); st.State != bulkhead.Revoked {
+				continue // taken back
 			}
 			if !yield(entry(st), nil) {
 				return

@@ -2,6 +2,8 @@ package signer
 
 import (
 	"context"
+	"sort"
+	"time"
 
 	"bulkhead"
 )
@@ -9,12 +11,24 @@ import (
 // page is how many rows are asked for at a time.
 const page = 2000
 
-// overlay returns what a change says of the authority's serials from first to last, inclusive; a zero last means no
-// end. Only a change that was approved may be signed: one that is planned has been agreed by nobody, and one that is
-// published is in the record already.
-func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.AuthorityID, first, last bulkhead.Serial) (map[bulkhead.Serial]bulkhead.ChangeItem, error) {
+// laidOver is a change laid over the record: its certificates under one issuer, in serial order, as they are and as they
+// will be.
+type laidOver struct {
+	change bulkhead.Change
+	issuer bulkhead.AuthorityID
+	rows   []bulkhead.AffectedStatus
+	until  time.Time // it is read anew after this
+}
+
+// keepLaid is how long what was read of a change is used again, at least: the answers and CRLs of one staging are asked
+// for in many calls. A row that moves meanwhile keeps the activation out, whatever was signed.
+const keepLaid = 2 * time.Second
+
+// overlay reads a change. Only one that was approved may be signed: one that is planned has been agreed by nobody, and
+// one that is published is in the record already. No change is the empty overlay.
+func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.AuthorityID) (*laidOver, error) {
 	if change == "" {
-		return nil, nil
+		return &laidOver{}, nil
 	}
 	c, err := s.cfg.Store.Change(ctx, change)
 	if err != nil {
@@ -25,70 +39,73 @@ func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.Aut
 	default:
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s, not approved", change, c.State).WithHint("approve its preview first: bulkhead approve " + change)
 	}
-	return s.itemsOf(ctx, change, issuer, first, last)
+	return s.laidOn(ctx, c, issuer)
 }
 
-// itemsOf is overlay for a change in any state.
-func (s *Signer) itemsOf(ctx context.Context, change string, issuer bulkhead.AuthorityID, first, last bulkhead.Serial) (map[bulkhead.Serial]bulkhead.ChangeItem, error) {
-	items := map[bulkhead.Serial]bulkhead.ChangeItem{}
-	after := bulkhead.CertificateRef{Issuer: issuer, Serial: before(first)}
-	for {
-		got, err := s.cfg.Store.ChangeItems(ctx, change, after, page)
+// laidOn is overlay for a change in any state.
+func (s *Signer) laidOn(ctx context.Context, c bulkhead.Change, issuer bulkhead.AuthorityID) (*laidOver, error) {
+	s.laying.Lock()
+	defer s.laying.Unlock()
+	if o := s.laid; o != nil && o.change.ID == c.ID && o.change.State == c.State && o.issuer == issuer && time.Now().Before(o.until) {
+		return o, nil
+	}
+	began := time.Now()
+	o := &laidOver{change: c, issuer: issuer}
+	for a, err := range s.cfg.Store.Affected(ctx, c.ID, issuer) {
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range got {
-			if it.Issuer != issuer || !last.IsZero() && it.Serial.Compare(last) > 0 {
-				return items, nil
-			}
-			items[it.Serial] = it
-		}
-		if len(got) < page {
-			return items, nil
-		}
-		after = got[len(got)-1].CertificateRef
+		o.rows = append(o.rows, a)
+	}
+	took := time.Since(began)
+	o.until = time.Now().Add(max(keepLaid, 20*took)) // reading a large change is dear, and so is all that is signed of it
+	s.laid = o
+	time.AfterFunc(time.Until(o.until), func() { s.forgetLaid(o) })
+	return o, nil
+}
+
+// forgetLaid gives the memory of a large change back.
+func (s *Signer) forgetLaid(o *laidOver) {
+	s.laying.Lock()
+	defer s.laying.Unlock()
+	if s.laid == o {
+		s.laid = nil
 	}
 }
 
-// before is the serial just below s, the zero serial for 1 and for none.
-func before(s bulkhead.Serial) bulkhead.Serial {
-	b := s.Fixed()
-	for i := len(b) - 1; i >= 0; i-- {
-		b[i]--
-		if b[i] != 0xff {
-			break
-		}
+// find returns the certificate of a serial, when the change names it.
+func (o *laidOver) find(serial bulkhead.Serial) (bulkhead.AffectedStatus, bool) {
+	i := sort.Search(len(o.rows), func(i int) bool { return o.rows[i].Serial.Compare(serial) >= 0 })
+	if i == len(o.rows) || o.rows[i].Serial != serial {
+		return bulkhead.AffectedStatus{}, false
 	}
-	below, err := bulkhead.SerialFromBytes(b[:])
-	if err != nil || s.IsZero() {
-		return bulkhead.Serial{}
-	}
-	return below
+	return o.rows[i], true
 }
 
-// lay puts an item of a change over a status, exactly as activation will: what is issued becomes revoked; what is
-// revoked stays so, except that keyCompromise replaces the reason and may move the date back (BR 7.2.2).
-func lay(st bulkhead.Status, it bulkhead.ChangeItem) bulkhead.Status {
-	switch st.State {
-	case bulkhead.Issued:
-		st.State, st.RevokedAt, st.Reason = bulkhead.Revoked, it.RevokedAt, it.Reason
-	case bulkhead.Revoked:
-		if it.Reason == bulkhead.KeyCompromise {
-			st.Reason = it.Reason
-			if it.RevokedAt.Before(st.RevokedAt) {
-				st.RevokedAt = it.RevokedAt
-			}
-		}
+// lay puts the change over a status as it is now, exactly as activation will.
+func (o *laidOver) lay(st bulkhead.Status) bulkhead.Status {
+	a, ok := o.find(st.Serial)
+	if !ok {
+		return st
 	}
-	return st
+	a.Status = st
+	return a.After(o.change)
 }
 
-// statuses reads the rows that exist among serials.
-func (s *Signer) statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) (map[bulkhead.Serial]bulkhead.Status, error) {
+// statuses reads the rows that exist among serials; those of the change are known already.
+func (s *Signer) statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, o *laidOver) (map[bulkhead.Serial]bulkhead.Status, error) {
 	found := make(map[bulkhead.Serial]bulkhead.Status, len(serials))
-	for len(serials) > 0 {
-		n := min(len(serials), page)
-		rows, err := s.cfg.Store.Statuses(ctx, issuer, serials[:n])
+	var rest []bulkhead.Serial
+	for _, serial := range serials {
+		if a, ok := o.find(serial); ok {
+			found[serial] = a.Status
+		} else {
+			rest = append(rest, serial)
+		}
+	}
+	for len(rest) > 0 {
+		n := min(len(rest), page)
+		rows, err := s.cfg.Store.Statuses(ctx, issuer, rest[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +114,7 @@ func (s *Signer) statuses(ctx context.Context, issuer bulkhead.AuthorityID, seri
 				found[r.Serial] = r
 			}
 		}
-		serials = serials[n:]
+		rest = rest[n:]
 	}
 	return found, nil
 }

@@ -63,9 +63,10 @@ type Store interface {
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
 	// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order.
 	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
-	// Change and ChangeItems read a change; items in (issuer, serial) order, after the cursor.
+	// Change reads a change; KindNotFound when there is none.
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
-	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
+	// Affected streams the certificates of a change under one issuer, in serial order, as they are now.
+	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
 	// Head returns the newest head; the zero record when there is none.
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
 	// Delegates returns the OCSP delegates of an authority, newest first.

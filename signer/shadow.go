@@ -31,21 +31,20 @@ func (s *Signer) ShadowAnswers(ctx context.Context, change string, issuer bulkhe
 }
 
 func (s *Signer) shadowSome(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, yield func(bulkhead.ShadowAnswer, error) bool) error {
-	first, last, err := checkSerials(serials)
+	if err := checkSerials(serials); err != nil {
+		return err
+	}
+	over, err := s.shadow(ctx, change, issuer)
 	if err != nil {
 		return err
 	}
-	items, err := s.itemsOf(ctx, change, issuer, first, last)
-	if err != nil {
-		return err
-	}
-	rows, err := s.statuses(ctx, issuer, serials)
+	rows, err := s.statuses(ctx, issuer, serials, &laidOver{}) // as they are at this moment
 	if err != nil {
 		return err
 	}
 	for _, serial := range serials {
 		st, ok := rows[serial]
-		if ok && answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: said(st, items)}, nil) {
+		if ok && answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: over.lay(st)}, nil) {
 			return nil
 		}
 	}
@@ -53,7 +52,7 @@ func (s *Signer) shadowSome(ctx context.Context, change string, issuer bulkhead.
 }
 
 func (s *Signer) shadowAll(ctx context.Context, change string, issuer bulkhead.AuthorityID, yield func(bulkhead.ShadowAnswer, error) bool) error {
-	items, err := s.itemsOf(ctx, change, issuer, bulkhead.Serial{}, bulkhead.Serial{})
+	over, err := s.shadow(ctx, change, issuer)
 	if err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func (s *Signer) shadowAll(ctx context.Context, change string, issuer bulkhead.A
 			return err
 		}
 		for _, st := range rows {
-			if answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: said(st, items)}, nil) {
+			if answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: over.lay(st)}, nil) {
 				return nil
 			}
 		}
@@ -72,4 +71,16 @@ func (s *Signer) shadowAll(ctx context.Context, change string, issuer bulkhead.A
 		}
 		after = rows[len(rows)-1].Seq
 	}
+}
+
+// shadow reads what a change would lay over the record; no change lays nothing.
+func (s *Signer) shadow(ctx context.Context, change string, issuer bulkhead.AuthorityID) (*laidOver, error) {
+	if change == "" {
+		return &laidOver{}, nil
+	}
+	c, err := s.cfg.Store.Change(ctx, change)
+	if err != nil {
+		return nil, err
+	}
+	return s.laidOn(ctx, c, issuer)
 }

@@ -82,6 +82,9 @@ type Signer struct {
 	blocks    *group[bulkhead.Hash, bulkhead.Stops]
 	lookups   *group[bulkhead.AuthorityID, *authority]
 
+	laying sync.Mutex // guards laid
+	laid   *laidOver  // the change that was read last; nil when that is long ago
+
 	mu     sync.Mutex // guards closed, live, crlNumbers and delegateLocks
 	closed bool
 	active sync.WaitGroup                       // operations under way; only grows while closed is false

@@ -3,7 +3,7 @@ package status
 import (
 	"context"
 	"log/slog"
-	"slices"
+	"sort"
 	"time"
 
 	"bulkhead"
@@ -39,34 +39,49 @@ func (s *Service) activate(ctx context.Context, id string) error {
 	default:
 		return bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s and not approved", id, c.State).WithHint("bulkhead change approve " + id)
 	}
-	if err := s.stillTrue(ctx, c); err != nil {
+	if err := s.holds(ctx, c); err != nil {
 		return s.refuse(ctx, c, err)
 	}
 	next := clone(s.head)
-	crls, err := s.stage(ctx, c, next)
+	st, err := s.stage(ctx, c, next)
 	if err != nil {
 		return err
 	}
+	rec, err := s.sign(ctx, next)
+	if err != nil {
+		return err
+	}
+	if err := s.canary(ctx, st, next, rec.Body); err != nil {
+		return s.note(ctx, c, err)
+	}
+	return s.commit(ctx, st, next, rec)
+}
+
+// holds fails with KindGate when the world has moved since the preview.
+func (s *Service) holds(ctx context.Context, c bulkhead.Change) error {
+	if c.TakesBack() {
+		return s.stillSo(ctx, c)
+	}
+	return s.stillTrue(ctx, c)
+}
+
+// commit moves the change over the point of no return, and makes it public.
+func (s *Service) commit(ctx context.Context, st *staging, next *pack.Head, rec bulkhead.HeadRecord) error {
+	c := st.change
+	c.Problem, c.Dies = "", time.Time{}
 	if c.State == bulkhead.ChangeApproved {
 		c.State = bulkhead.ChangeStaged
 		if err := s.cfg.Store.MoveChange(ctx, c, bulkhead.ChangeApproved, s.leaf(bulkhead.EvChangeStaged, c, "role:status", "objects signed, published and verified; no head names them yet")); err != nil {
 			return err
 		}
 	}
-	rec, err := s.sign(ctx, next)
-	if err != nil {
-		return err
-	}
-	evs, err := s.activationLeaves(ctx, c, rec)
-	if err != nil {
-		return err
-	}
+	evs := s.activationLeaves(st, rec)
 	c.State, c.Epoch, c.ActivatedAt = bulkhead.ChangeActivated, rec.Sequence, s.now()
-	if err := s.cfg.Store.Activate(ctx, c, rec, crls, evs...); err != nil {
+	if err := s.cfg.Store.Activate(ctx, c, rec, st.crls, evs...); err != nil {
 		return err
 	}
 	s.take(next)
-	if err := s.cfg.Objects.SetHead(ctx, rec.Body); err != nil {
+	if err := s.expose(ctx, rec); err != nil {
 		return err
 	}
 	return s.settle(ctx, c)
@@ -86,84 +101,128 @@ func (s *Service) refuse(ctx context.Context, c bulkhead.Change, why error) erro
 }
 
 // activationLeaves are the leaves of the commit: the switch itself and one for each certificate.
-func (s *Service) activationLeaves(ctx context.Context, c bulkhead.Change, rec bulkhead.HeadRecord) ([]bulkhead.Evidence, error) {
-	evs := []bulkhead.Evidence{{Kind: bulkhead.EvChangeActivated, At: s.cfg.Now().UTC(), Actor: c.Actor, Ref: c.ID, Digest: c.PreviewHash, Count: int64(rec.Sequence), Detail: c.Why}}
-	err := s.eachItem(ctx, c.ID, func(it bulkhead.ChangeItem) error {
-		evs = append(evs, bulkhead.Evidence{Kind: bulkhead.EvRevocation, At: s.cfg.Now().UTC(), Actor: c.Actor, Authority: it.Issuer, Serial: it.Serial, Ref: c.ID,
-			Detail: it.Reason.String() + " " + it.RevokedAt.UTC().Format(time.RFC3339)})
-		return nil
-	})
-	return evs, err
+func (s *Service) activationLeaves(st *staging, rec bulkhead.HeadRecord) []bulkhead.Evidence {
+	c, now := st.change, s.cfg.Now().UTC()
+	evs := make([]bulkhead.Evidence, 0, c.Count+2)
+	evs = append(evs, bulkhead.Evidence{Kind: bulkhead.EvChangeActivated, At: now, Actor: c.Actor, Ref: c.ID, Digest: c.PreviewHash, Count: int64(rec.Sequence), Detail: c.Why})
+	if c.TakesBack() {
+		evs = append(evs, bulkhead.Evidence{Kind: bulkhead.EvTakenBack, At: now, Actor: c.Actor, Ref: c.Undoes, Count: int64(c.Count), Detail: "taken back by change " + c.ID + ": " + c.Why})
+	}
+	for _, u := range st.issuers {
+		for _, row := range u.rows {
+			ev := bulkhead.Evidence{Kind: bulkhead.EvRevocation, At: now, Actor: c.Actor, Authority: row.Issuer, Serial: row.Serial, Ref: c.ID, Detail: said(row.Item.Reason, row.Item.RevokedAt)}
+			if c.TakesBack() {
+				ev.Kind, ev.Detail = bulkhead.EvRestoration, "the record says good as before; a revoked answer or CRL entry was public"
+				if row.State == bulkhead.Revoked {
+					ev.Detail = "said revoked, " + said(row.Reason, row.RevokedAt) + "; says good again"
+				}
+				if !row.Item.WasRevokedAt.IsZero() {
+					ev.Detail = "said revoked, " + said(row.Reason, row.RevokedAt) + "; says " + said(row.Item.WasReason, row.Item.WasRevokedAt) + " again"
+				}
+			}
+			evs = append(evs, ev)
+		}
+	}
+	return evs
 }
 
-// stage signs and publishes the objects of a change, reads them back, and names them in next.
-func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head) ([]bulkhead.CRLRecord, error) {
-	byIssuer := map[bulkhead.AuthorityID][]bulkhead.ChangeItem{}
-	err := s.eachItem(ctx, c.ID, func(it bulkhead.ChangeItem) error {
-		byIssuer[it.Issuer] = append(byIssuer[it.Issuer], it)
-		return nil
-	})
-	if err != nil {
-		return nil, err
+func said(r bulkhead.Reason, t time.Time) string {
+	return r.String() + " " + t.UTC().Format(time.RFC3339)
+}
+
+// staging is a change on its way into a head: its certificates as they are now, and what was made for them. A nil
+// staging is no change.
+type staging struct {
+	change  bulkhead.Change
+	issuers []affected
+	crls    []bulkhead.CRLRecord
+}
+
+// affected is the certificates of a change under one authority, in serial order.
+type affected struct {
+	authority bulkhead.Authority
+	rows      []bulkhead.AffectedStatus
+	shards    []int
+}
+
+func (st *staging) id() string {
+	if st == nil {
+		return ""
 	}
+	return st.change.ID
+}
+
+func (st *staging) under(id bulkhead.AuthorityID) []bulkhead.AffectedStatus {
+	if st != nil {
+		for _, u := range st.issuers {
+			if u.authority.ID == id {
+				return u.rows
+			}
+		}
+	}
+	return nil
+}
+
+// names reports whether the change is about a certificate.
+func (st *staging) names(id bulkhead.AuthorityID, serial bulkhead.Serial) bool {
+	rows := st.under(id)
+	i := sort.Search(len(rows), func(i int) bool { return rows[i].Serial.Compare(serial) >= 0 })
+	return i < len(rows) && rows[i].Serial == serial
+}
+
+func (st *staging) after(row bulkhead.AffectedStatus) bulkhead.Status { return row.After(st.change) }
+
+// read loads what a change is about. KindConflict when the record lacks a certificate of it.
+func (s *Service) read(ctx context.Context, c bulkhead.Change) (*staging, error) {
 	authorities, err := s.cfg.Store.Authorities(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var crls []bulkhead.CRLRecord
+	st, n := &staging{change: c}, 0
 	for _, a := range authorities {
-		if len(byIssuer[a.ID]) == 0 {
-			continue
-		}
-		ih := issuerHead(next, a.ID)
-		shards, err := s.stageAnswers(ctx, c, a, ih, byIssuer[a.ID])
-		if err != nil {
-			return nil, err
-		}
-		for shard := range shards {
-			rec, err := s.newCRL(ctx, a, ih, shard, c.ID)
+		u := affected{authority: a}
+		shards := map[int]bool{}
+		for row, err := range s.cfg.Store.Affected(ctx, c.ID, a.ID) {
 			if err != nil {
 				return nil, err
 			}
-			crls = append(crls, rec)
+			u.rows = append(u.rows, row)
+			shards[row.Shard] = true
+		}
+		for shard := range shards {
+			u.shards = append(u.shards, shard)
+		}
+		sort.Ints(u.shards)
+		if n += len(u.rows); len(u.rows) > 0 {
+			st.issuers = append(st.issuers, u)
+		}
+	}
+	if n != c.Count {
+		return nil, bulkhead.Faultf(bulkhead.KindConflict, "%d of %d certificates of change %s are not in the record", c.Count-n, c.Count, c.ID).WithHint("bulkhead change show " + c.ID)
+	}
+	return st, nil
+}
+
+// stage signs and publishes the objects of a change, reads them back, and names them in next.
+func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head) (*staging, error) {
+	st, err := s.read(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range st.issuers {
+		ih := issuerHead(next, u.authority.ID)
+		if err := s.stageAnswers(ctx, st, u, ih); err != nil {
+			return nil, err
+		}
+		for _, shard := range u.shards {
+			rec, err := s.newCRL(ctx, u.authority, ih, shard, st)
+			if err != nil {
+				return nil, err
+			}
+			st.crls = append(st.crls, rec)
 		}
 		ih.Epoch++
 		ih.Change = c.ID
 	}
-	return crls, nil
-}
-
-// stageAnswers makes the delta of one authority and returns the CRL shards concerned.
-func (s *Service) stageAnswers(ctx context.Context, c bulkhead.Change, a bulkhead.Authority, ih *pack.IssuerHead, items []bulkhead.ChangeItem) (map[int]bool, error) {
-	shards := map[int]bool{}
-	var entries []pack.Entry
-	var t responderTable
-	for part := range slices.Chunk(items, batchSize) {
-		serials := make([]bulkhead.Serial, len(part))
-		for i, it := range part {
-			serials[i] = it.Serial
-		}
-		rows, err := s.rows(ctx, a.ID, serials)
-		if err != nil {
-			return nil, err
-		}
-		for _, it := range part {
-			rows[it.Serial] = afterItem(rows[it.Serial], it)
-			shards[rows[it.Serial].Shard] = true
-		}
-		got, err := s.signAnswers(ctx, a, serials, c.ID, rows, &t)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, got...)
-	}
-	ref, err := s.putPack(ctx, a, entries, t)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := s.openPack(ctx, ref); err != nil {
-		return nil, err
-	}
-	ih.Packs = append([]pack.ObjectRef{ref}, ih.Packs...)
-	return shards, nil
+	return st, nil
 }

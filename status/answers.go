@@ -3,7 +3,6 @@ package status
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"sort"
@@ -75,53 +74,7 @@ func (s *Service) signRows(ctx context.Context, a bulkhead.Authority, rows []bul
 	for i, r := range rows {
 		serials[i] = r.Serial
 	}
-	return s.signAnswers(ctx, a, serials, "", nil, t)
-}
-
-// signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.
-// Answers of a change must say what expect says, no more and no less.
-func (s *Service) signAnswers(ctx context.Context, a bulkhead.Authority, serials []bulkhead.Serial, change string, expect map[bulkhead.Serial]bulkhead.Status, t *responderTable) ([]pack.Entry, error) {
-	now := s.now()
-	from, err := s.from()
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.cfg.Signer.SignAnswers(ctx, bulkhead.AnswerRequest{
-		Authority: a.ID, Serials: serials, Change: change, ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.AnswerValidity), Object: "packs/" + string(a.ID),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(b.Missing) > 0 {
-		return nil, fmt.Errorf("authority %s: the signer knows no certificate %s, which the record lists", a.ID, b.Missing[0])
-	}
-	if len(b.Answers) != len(serials) {
-		return nil, bulkhead.Faultf(bulkhead.KindGate, "authority %s: %d answers were signed for %d certificates", a.ID, len(b.Answers), len(serials))
-	}
-	issuer, err := parseAuthority(a)
-	if err != nil {
-		return nil, err
-	}
-	r := t.index(b.Responder)
-	entries := make([]pack.Entry, len(b.Answers))
-	for i, ans := range b.Answers {
-		if ans.Status.Issuer != a.ID || ans.Status.Serial != serials[i] {
-			return nil, bulkhead.Faultf(bulkhead.KindGate, "the answer for %s of %s is about %s", serials[i], a.ID, ans.Status.CertificateRef)
-		}
-		if want, st := expect[serials[i]], ans.Status; change != "" && (st.State != want.State || st.Reason != want.Reason || !st.RevokedAt.Equal(want.RevokedAt)) {
-			return nil, bulkhead.Faultf(bulkhead.KindGate, "staged answer for %s says %s (%s at %s), the approved change says %s (%s at %s)", st.CertificateRef,
-				st.State, st.Reason, st.RevokedAt.UTC().Format(time.RFC3339), want.State, want.Reason, want.RevokedAt.UTC().Format(time.RFC3339))
-		}
-		if i == 0 || change != "" {
-			// The first of each batch and every answer of a change are verified whole; the rest share key and code path.
-			if err := checkAnswer(ans, b.Responder, issuer, now); err != nil {
-				return nil, err
-			}
-		}
-		entries[i] = pack.Entry{Serial: ans.Status.Serial, TBS: ans.TBS, Signature: ans.Signature, TBS256: ans.TBS256, Signature256: ans.Signature256, Responder: r,
-			ThisUpdate: b.ThisUpdate, NextUpdate: b.NextUpdate, Revoked: ans.Status.State == bulkhead.Revoked}
-	}
-	return entries, nil
+	return s.signAnswers(ctx, a, serials, nil, nil, t)
 }
 
 // putPack writes answers as one immutable object. Entries may come in any order; a serial stands once.
@@ -327,23 +280,4 @@ func newer(now, replaced []pack.ObjectRef) []pack.ObjectRef {
 		}
 	}
 	return keep
-}
-
-// checkAnswer assembles both answers for a certificate and judges each as a relying party would.
-func checkAnswer(ans bulkhead.SignedAnswer, responder []byte, issuer *x509.Certificate, now time.Time) error {
-	for _, part := range [][2][]byte{{ans.TBS, ans.Signature}, {ans.TBS256, ans.Signature256}} {
-		r, err := ocsp.ParseResponse(ocsp.Assemble(part[0], part[1], responder))
-		if err != nil {
-			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-		}
-		got, err := ocsp.CheckResponse(r, issuer, ans.Status.Serial, now)
-		if err != nil {
-			return fmt.Errorf("signed answer for %s: %w", ans.Status.Serial, err)
-		}
-		revoked := ans.Status.State == bulkhead.Revoked
-		if (got.State == ocsp.Revoked) != revoked || got.State == ocsp.Unknown || revoked && (got.Reason != ans.Status.Reason || !got.RevokedAt.Equal(ans.Status.RevokedAt)) {
-			return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
-		}
-	}
-	return nil
 }

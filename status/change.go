@@ -40,6 +40,9 @@ func (s *Service) ActivateByOne(ctx context.Context, actor, id string, hash bulk
 	if err != nil {
 		return err
 	}
+	if c.TakesBack() {
+		return bulkhead.Faultf(bulkhead.KindGate, "change %s takes back what is public, which takes two people", id).WithHint("bulkhead change approve " + id)
+	}
 	if c.State == bulkhead.ChangePreviewed {
 		var p Preview
 		if json.Unmarshal(c.Preview, &p) != nil || p.Authorities > 0 {

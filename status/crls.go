@@ -24,7 +24,7 @@ func (s *Service) dueCRLs(ctx context.Context, a bulkhead.Authority, ih *pack.Is
 		if old := crlOf(ih, shard); old != nil && s.now().Sub(old.ThisUpdate) < old.NextUpdate.Sub(old.ThisUpdate)/2 {
 			continue
 		}
-		rec, err := s.newCRL(ctx, a, ih, shard, "")
+		rec, err := s.newCRL(ctx, a, ih, shard, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +53,7 @@ func setCRL(ih *pack.IssuerHead, ref pack.CRLRef) {
 
 // newCRL signs the CRL of one shard, puts it into the object store, reads it back and names it in the head. Number and
 // thisUpdate move forward only.
-func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead, shard int, change string) (bulkhead.CRLRecord, error) {
+func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead, shard int, st *staging) (bulkhead.CRLRecord, error) {
 	number, err := s.cfg.Store.NextCRLNumber(ctx, a.ID, shard)
 	if err != nil {
 		return bulkhead.CRLRecord{}, err
@@ -68,7 +68,7 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 	}
 	name := fmt.Sprintf("crls/%s/%d/%d.crl", a.ID, shard, number)
 	var buf bytes.Buffer
-	rec, err := s.cfg.Signer.SignCRL(ctx, bulkhead.CRLRequest{Authority: a.ID, Shard: shard, Number: number, Change: change,
+	rec, err := s.cfg.Signer.SignCRL(ctx, bulkhead.CRLRequest{Authority: a.ID, Shard: shard, Number: number, Change: st.id(),
 		ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.CRLValidity).Add(-time.Second), Object: name}, &buf)
 	if err != nil {
 		return rec, err
@@ -76,7 +76,7 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: name, Type: "application/pkix-crl", Body: bytes.NewReader(buf.Bytes())}); err != nil {
 		return rec, err
 	}
-	if err := s.checkCRL(ctx, a, old, rec, change); err != nil {
+	if err := s.checkCRL(ctx, a, old, rec, st); err != nil {
 		return rec, err
 	}
 	setCRL(ih, pack.CRLRef{Shard: shard, Number: number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
@@ -145,7 +145,7 @@ func (s *Service) readCRL(ctx context.Context, a bulkhead.Authority, name string
 // checkCRL compares a new CRL with the one before it. What appears or changes must be an item of the change as it was
 // approved, or, for a CRL without a change, revoked in the record; what disappears must have expired; and every item of
 // the change that belongs here must be there. Anything else would be a surprise in public.
-func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.CRLRef, rec bulkhead.CRLRecord, change string) error {
+func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.CRLRef, rec bulkhead.CRLRecord, st *staging) error {
 	got, err := s.readCRL(ctx, a, rec.Object)
 	if err != nil {
 		return err
@@ -161,24 +161,24 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 		}
 		before = prev.serials
 	}
-	approved, err := s.itemsOf(ctx, change, a.ID)
-	if err != nil {
-		return err
+	// What the change names is held against the change; the rest that moved, against the record.
+	for _, row := range st.under(a.ID) {
+		e, listed := got.serials[row.Serial]
+		if !listed && row.Shard != rec.Shard {
+			continue
+		}
+		if err := checkEntry(rec, row.Serial, e, listed, true, st.after(row)); err != nil {
+			return err
+		}
 	}
 	var moved []bulkhead.Serial
 	for serial, e := range got.serials {
-		if was, is := before[serial]; !is || was.Reason != e.Reason || !was.RevokedAt.Equal(e.RevokedAt) || approved[serial] != (bulkhead.ChangeItem{}) {
+		if was, is := before[serial]; (!is || was.Reason != e.Reason || !was.RevokedAt.Equal(e.RevokedAt)) && !st.names(a.ID, serial) {
 			moved = append(moved, serial)
 		}
 	}
 	for serial := range before {
-		if _, is := got.serials[serial]; !is {
-			moved = append(moved, serial)
-		}
-	}
-	for serial := range approved {
-		_, is := got.serials[serial]
-		if _, was := before[serial]; !is && !was {
+		if _, is := got.serials[serial]; !is && !st.names(a.ID, serial) {
 			moved = append(moved, serial)
 		}
 	}
@@ -188,19 +188,16 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 	}
 	for _, serial := range moved {
 		e, listed := got.serials[serial]
-		it, asked := approved[serial]
-		if err := checkEntry(rec, serial, e, listed, it, asked, rows[serial]); err != nil {
+		if err := checkEntry(rec, serial, e, listed, false, rows[serial]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkEntry judges one entry of a CRL that is new, gone, different, or ought to be there.
-func checkEntry(rec bulkhead.CRLRecord, serial bulkhead.Serial, e crl.Entry, listed bool, it bulkhead.ChangeItem, asked bool, row bulkhead.Status) error {
-	if asked {
-		row = afterItem(row, it)
-	}
+// checkEntry judges one entry of a CRL that is new, gone, different, or ought to be there; asked says that row is what
+// the change will make of it.
+func checkEntry(rec bulkhead.CRLRecord, serial bulkhead.Serial, e crl.Entry, listed, asked bool, row bulkhead.Status) error {
 	expired := row.NotAfter.Before(rec.ThisUpdate)
 	switch {
 	case listed && (row.State != bulkhead.Revoked || row.Shard != rec.Shard):
@@ -208,27 +205,12 @@ func checkEntry(rec bulkhead.CRLRecord, serial bulkhead.Serial, e crl.Entry, lis
 	case listed && (e.Reason != row.Reason || !e.RevokedAt.Equal(row.RevokedAt)):
 		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s says of %s: %s at %s, the record and the approved change say %s at %s", rec.Object, serial,
 			e.Reason, e.RevokedAt.UTC().Format(time.RFC3339), row.Reason, row.RevokedAt.UTC().Format(time.RFC3339))
-	case !listed && asked && row.Shard == rec.Shard && !expired:
+	case !listed && asked && row.State == bulkhead.Revoked && row.Shard == rec.Shard && !expired:
 		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s does not list %s, which the change revokes", rec.Object, serial)
 	case !listed && !asked && !expired:
 		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s drops %s, which has not expired (BR 4.10.1)", rec.Object, serial)
 	}
 	return nil
-}
-
-// afterItem is what a status becomes when an item is activated: an issued row is revoked; a revoked one only has its
-// reason upgraded, and its date moved earlier, for keyCompromise (BR 7.2.2).
-func afterItem(st bulkhead.Status, it bulkhead.ChangeItem) bulkhead.Status {
-	switch {
-	case st.State == bulkhead.Issued:
-		st.State, st.RevokedAt, st.Reason = bulkhead.Revoked, it.RevokedAt, it.Reason
-	case st.State == bulkhead.Revoked && it.Reason == bulkhead.KeyCompromise:
-		st.Reason = it.Reason
-		if it.RevokedAt.Before(st.RevokedAt) {
-			st.RevokedAt = it.RevokedAt
-		}
-	}
-	return st
 }
 
 // rows reads the rows of serials; one that does not exist is the zero Status.
@@ -244,21 +226,6 @@ func (s *Service) rows(ctx context.Context, issuer bulkhead.AuthorityID, serials
 		}
 	}
 	return out, nil
-}
-
-// itemsOf is the items of a change under one issuer.
-func (s *Service) itemsOf(ctx context.Context, change string, issuer bulkhead.AuthorityID) (map[bulkhead.Serial]bulkhead.ChangeItem, error) {
-	set := map[bulkhead.Serial]bulkhead.ChangeItem{}
-	if change == "" {
-		return set, nil
-	}
-	err := s.eachItem(ctx, change, func(it bulkhead.ChangeItem) error {
-		if it.Issuer == issuer {
-			set[it.Serial] = it
-		}
-		return nil
-	})
-	return set, err
 }
 
 func (s *Service) eachItem(ctx context.Context, change string, f func(bulkhead.ChangeItem) error) error {

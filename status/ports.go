@@ -6,7 +6,8 @@
 // back (P4). Every head is above all before it; rollback is a new head (P5).
 //
 // Refuses: a change without a preview, an approval of another preview, an answer for a serial that was never issued,
-// a CRL number or thisUpdate that goes backwards, un-revocation of anything published.
+// a CRL number or thisUpdate that goes backwards, un-revocation of anything published but by a change that takes back,
+// with an incident, the rule that it breaks and a quorum.
 package status
 
 import (
@@ -48,11 +49,18 @@ type Store interface {
 	// Changes returns changes in any of the states (all when none is given), newest first.
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
 	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
+	// Affected streams the certificates of a change under one issuer in serial order, each as its row is now; an item
+	// without a row is left out.
+	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
+	// BlockedItems counts the certificates of a change whose keys are blocked.
+	BlockedItems(ctx context.Context, change string) (int, error)
+	// ChangeEvidence returns the leaves that tell the story of a change, in order.
+	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	// MoveChange stores the change if its state is still expect; KindConflict otherwise.
 	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
 	// Activate is the commit point: in one transaction the change goes from Staged to Activated, its items' rows to
-	// Revoked (a row already revoked only has its reason upgraded, and its date moved earlier, for keyCompromise),
-	// the head is stored if its sequence follows the newest one, the CRL records are stored, and the evidence is
+	// Revoked (a row already revoked only has its reason upgraded, and its date moved earlier, for keyCompromise) or, of a
+	// change that takes back, to what they were, unless a key is blocked by then; the head is stored if its sequence follows the newest one, the CRL records are stored, and the evidence is
 	// appended. KindConflict when any of it has moved; then nothing changed.
 	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
 
@@ -91,4 +99,37 @@ type Signer interface {
 	ShadowAnswers(ctx context.Context, change string, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) iter.Seq2[bulkhead.ShadowAnswer, error]
 	SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writer) (bulkhead.CRLRecord, error)
 	SignHead(ctx context.Context, body []byte) (signed []byte, err error)
+}
+
+// Answerer answers OCSP requests from one head; both are DER.
+type Answerer interface {
+	Answer(ctx context.Context, request []byte) ([]byte, error)
+}
+
+// Edges lets what is staged, and what is public, be asked as clients ask: through the code that serves the world.
+type Edges interface {
+	// Staged serves a signed head that is not public, to nobody but the caller; done lets go of it.
+	Staged(ctx context.Context, head []byte) (a Answerer, done func(), err error)
+	// Public is an edge that serves the world; KindUnavailable while it serves no head of this sequence or a later one.
+	Public(ctx context.Context, sequence uint64) (Answerer, error)
+}
+
+// Tiers are the caches between the edges and the clients.
+type Tiers interface {
+	// Purge purges what the change is about from the origin outwards. KindGate while the origin or an edge does not serve
+	// what is published: nothing is purged before.
+	Purge(ctx context.Context, change string) (TierReport, error)
+	// Verify fetches what the change is about through every node of every tier.
+	Verify(ctx context.Context, change string) (TierReport, error)
+}
+
+// TierReport is what became of a purge or a verification.
+type TierReport struct {
+	Head   uint64    // that was public
+	HeadAt time.Time // when it was made
+	Began  time.Time // of the first call to a tier
+	Clean  bool      // every node accepted, or served the newest
+	Behind []string  // a sentence for each node that did not: who, what, whom to call
+	Detail string    // each tier in order, for the record
+	Dies   time.Time // when the last answer that a node behind may serve is believed by nobody any more; zero when Clean
 }

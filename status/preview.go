@@ -230,15 +230,40 @@ func (s *Service) stillTrue(ctx context.Context, c bulkhead.Change) error {
 		return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: an authority, a certificate of one, or an anchor set is not what the paths were computed from", c.ID).
 			WithHint("plan the change again: bulkhead change preview")
 	}
-	return s.eachItem(ctx, c.ID, func(it bulkhead.ChangeItem) error {
-		err := s.checkItem(ctx, &it, s.now())
+	return s.eachRun(ctx, c.ID, func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error { return s.stillStand(ctx, c.ID, issuer, items) })
+}
+
+// stillStand holds a run of items against their rows.
+func (s *Service) stillStand(ctx context.Context, change string, issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error {
+	serials := make([]bulkhead.Serial, len(items))
+	for i, it := range items {
+		serials[i] = it.Serial
+	}
+	found, err := s.cfg.Store.CertificatesBySerial(ctx, issuer, serials)
+	if err != nil {
+		return err
+	}
+	rows := make(map[bulkhead.Serial]bulkhead.Certificate, len(found))
+	for _, r := range found {
+		rows[r.Serial] = r
+	}
+	now := s.now()
+	for _, it := range items {
+		row, ok := rows[it.Serial]
+		err := neverIssued(it.CertificateRef)
+		if ok {
+			err = checkRow(row, &it, now)
+		}
 		switch bulkhead.KindOf(err) {
 		case bulkhead.KindAlreadyRevoked, bulkhead.KindNotFound, bulkhead.KindBadRevocationReason:
-			return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: %s", c.ID, bulkhead.AsFault(err).Detail).
+			return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: %s", change, bulkhead.AsFault(err).Detail).
 				WithHint("plan what is left again: bulkhead cert revoke").WithCause(err)
 		}
-		return err
-	})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sortedNames sorts for people and JSON.

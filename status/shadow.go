@@ -74,7 +74,7 @@ func (f *foresight) recomputeDirect(ctx context.Context) error {
 		if st.State != bulkhead.Issued && st.State != bulkhead.Revoked {
 			continue
 		}
-		want[d.CertificateRef] = afterItem(st, d.item)
+		want[d.CertificateRef] = bulkhead.AffectedStatus{Status: st, Item: d.item}.After(bulkhead.Change{}) // of a change that revokes
 		bySerial[d.Issuer] = append(bySerial[d.Issuer], d.Serial)
 	}
 	for issuer, serials := range bySerial {

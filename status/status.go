@@ -63,7 +63,12 @@ type Config struct {
 	Signer       Signer
 	Objects      publish.Store
 	HeadVerifier note.Verifier
-	AnchorSets   []AnchorSet // nil: our roots, each alone and all together
+	AnchorSets   []AnchorSet                                 // nil: our roots, each alone and all together
+	Verifiers    []Verifier                                  // foreign ones: they look before a change above Policy.OnePerson is public, and after every one
+	Edges        Edges                                       // nil: packs are read as they lie in Objects
+	Tiers        Tiers                                       // nil: no caches are configured
+	Incident     func(ctx context.Context, ref string) error // refuses an incident that is not on record; nil takes any name
+	Alarm        func(ctx context.Context, a bulkhead.Alarm) // nil: alarms are in the log alone
 	Policy       Policy
 	// Elsewhere says that another process signs, publishes and activates: this one plans, previews and approves, and waits for
 	// what becomes of it.
@@ -84,11 +89,14 @@ type Service struct {
 
 	pursuing   sync.Mutex   // one chunk of a compromise at a time
 	latest     atomic.Int64 // Unix time of the newest head: no statement is dated before it
-	troubles   sync.Map     // change id → time.Time: when a change that could not be carried on is tried again
+	troubles   sync.Map     // change id → trouble: a change that could not be carried on
 	refreshing sync.Map     // bulkhead.AuthorityID → struct{}: a base refresh is under way
 	background sync.WaitGroup
-	refreshed  sync.Map // bulkhead.AuthorityID → time.Time: when the last base refresh began
-	ends       sync.Map // object name → time.Time: earliest nextUpdate inside a pack
+	refreshed  sync.Map    // bulkhead.AuthorityID → time.Time: when the last base refresh began
+	woken      chan string // a change is public and waits to be verified
+	following  sync.Map    // change id → struct{}: it is public, and being verified
+	corpora    sync.Map    // change id → []bulkhead.CertificateRef: bystanders that were good before it
+	ends       sync.Map    // object name → time.Time: earliest nextUpdate inside a pack
 	charted    atomic.Pointer[chart]
 }
 
@@ -107,7 +115,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg}, nil
+	return &Service{cfg: cfg, woken: make(chan string, 1)}, nil
 }
 
 // now is UTC to the second: certificates, CRLs and OCSP know nothing finer.
@@ -152,7 +160,7 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.withdraw(ctx); err != nil {
 		return err
 	}
-	return s.carryOn(ctx)
+	return s.carryOn(ctx, false)
 }
 
 // Run looks for new certificates and due refreshes until ctx ends.
@@ -164,6 +172,8 @@ func (s *Service) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case id := <-s.woken:
+			s.follow(ctx, id)
 		case <-t.C:
 			if err := s.Tick(ctx); err != nil && ctx.Err() == nil {
 				s.cfg.Log.ErrorContext(ctx, "status could not be brought up to date; what is published stands", slog.String("error", err.Error()))
@@ -203,6 +213,11 @@ func (s *Service) load(ctx context.Context) error {
 		return bulkhead.Faultf(bulkhead.KindConflict, "head %d is public and not the newest of the record, which is %d", h.Sequence, rec.Sequence).
 			WithHint("if the database was restored from an older copy, restore the newest one; see: bulkhead fsck")
 	}
+	return s.expose(ctx, rec)
+}
+
+// expose makes a head of the record the public one.
+func (s *Service) expose(ctx context.Context, rec bulkhead.HeadRecord) error {
 	return s.cfg.Objects.SetHead(ctx, rec.Body)
 }
 
@@ -260,7 +275,7 @@ func (s *Service) Tick(ctx context.Context) error {
 	if err := s.bringAllUp(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.carryOn(ctx), s.collect(ctx))
+	return errors.Join(s.carryOn(ctx, true), s.collect(ctx))
 }
 
 func (s *Service) bringAllUp(ctx context.Context) error {
@@ -313,7 +328,7 @@ func (s *Service) put(ctx context.Context, next *pack.Head, crls []bulkhead.CRLR
 		return err
 	}
 	s.take(next)
-	return s.cfg.Objects.SetHead(ctx, rec.Body)
+	return s.expose(ctx, rec)
 }
 
 // bringUp does what is due for one authority.

@@ -62,6 +62,14 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvCampaignAttempt:    "campaign-attempt",
 		bulkhead.EvTicketIssued:       "ticket-issued",
 		bulkhead.EvTicketRedeemed:     "ticket-redeemed",
+		bulkhead.EvChangeCanary:       "change-canary",
+		bulkhead.EvChangeVerified:     "change-verified",
+		bulkhead.EvRollback:           "rollback",
+		bulkhead.EvTakenBack:          "taken-back",
+		bulkhead.EvRestoration:        "restoration",
+		bulkhead.EvCachesPurged:       "caches-purged",
+		bulkhead.EvCachesVerified:     "caches-verified",
+		bulkhead.EvChangeProblem:      "change-problem",
 	}
 	if name, ok := names[k]; ok {
 		return name

@@ -162,3 +162,11 @@ func parseDigest(p []byte) (h bulkhead.Hash, err error) {
 		return h, fmt.Errorf("a digest has %d bytes", len(p))
 	}
 }
+
+// KindOf reads the kind of a leaf and nothing else of it; 0 for what is no leaf of this version.
+func KindOf(leaf []byte) bulkhead.EvidenceKind {
+	if len(leaf) < 3 || leaf[0] != 1 {
+		return 0
+	}
+	return bulkhead.EvidenceKind(leaf[1])<<8 | bulkhead.EvidenceKind(leaf[2])
+}

@@ -228,12 +228,20 @@ CREATE TABLE certificates (
   CONSTRAINT certificates_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'issued'::text, 'revoked'::text, 'abandoned'::text])))
 );
 
+CREATE TABLE change_evidence (
+  change_id text COLLATE "C" NOT NULL,
+  seq bigint NOT NULL,
+  CONSTRAINT change_evidence_pkey PRIMARY KEY (change_id, seq)
+);
+
 CREATE TABLE change_items (
   change_seq bigint NOT NULL,
   issuer text COLLATE "C" NOT NULL,
   serial bytea NOT NULL,
   reason bigint NOT NULL,
   revoked_at bigint NOT NULL,
+  was_reason bigint NOT NULL,
+  was_revoked_at bigint NOT NULL,
   CONSTRAINT change_items_pkey PRIMARY KEY (change_seq, issuer, serial),
   CONSTRAINT change_items_revoked_at_check CHECK ((revoked_at > 0))
 );
@@ -250,6 +258,12 @@ CREATE TABLE changes (
   epoch bigint NOT NULL,
   created_at bigint NOT NULL,
   activated_at bigint NOT NULL,
+  undoes text NOT NULL,
+  incident text NOT NULL,
+  rule text NOT NULL,
+  was_kept bigint NOT NULL,
+  problem text NOT NULL,
+  dies_at bigint NOT NULL,
   CONSTRAINT changes_id_key UNIQUE (id),
   CONSTRAINT changes_pkey PRIMARY KEY (seq)
 );
@@ -518,6 +532,7 @@ CREATE TABLE requests (
   CONSTRAINT requests_pkey PRIMARY KEY (seq)
 );
 
+<<<<<<< HEAD
 CREATE TABLE second_approvals (
   order_id text COLLATE "C" NOT NULL,
   actor text COLLATE "C" NOT NULL,
@@ -561,6 +576,16 @@ CREATE TABLE tickets (
   CONSTRAINT tickets_code_hash_key UNIQUE (code_hash),
   CONSTRAINT tickets_id_key UNIQUE (id),
   CONSTRAINT tickets_pkey PRIMARY KEY (seq)
+=======
+CREATE TABLE restorations (
+  change_seq bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  reason bigint NOT NULL,
+  revoked_at bigint NOT NULL,
+  restored_at bigint NOT NULL,
+  CONSTRAINT restorations_pkey PRIMARY KEY (change_seq, issuer, serial)
+>>>>>>> 457f3be (status: take changes back, look at staged copies before they are public)
 );
 
 CREATE TABLE validations (
@@ -593,6 +618,8 @@ ALTER TABLE certificate_names ADD CONSTRAINT certificate_names_intent_seq_fkey F
 
 ALTER TABLE certificates ADD CONSTRAINT certificates_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES evidence(seq);
 
+ALTER TABLE change_evidence ADD CONSTRAINT change_evidence_seq_fkey FOREIGN KEY (seq) REFERENCES evidence(seq);
+
 ALTER TABLE change_items ADD CONSTRAINT change_items_change_seq_fkey FOREIGN KEY (change_seq) REFERENCES changes(seq);
 
 ALTER TABLE incident_counts ADD CONSTRAINT incident_counts_incident_seq_fkey FOREIGN KEY (incident_seq) REFERENCES incidents(seq);
@@ -606,6 +633,8 @@ ALTER TABLE order_authorizations ADD CONSTRAINT order_authorizations_order_id_fk
 ALTER TABLE partner_people ADD CONSTRAINT partner_people_partner_fkey FOREIGN KEY (partner) REFERENCES partners(id);
 
 ALTER TABLE precertificates ADD CONSTRAINT precertificates_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
+
+ALTER TABLE restorations ADD CONSTRAINT restorations_change_seq_fkey FOREIGN KEY (change_seq) REFERENCES changes(seq);
 
 ALTER TABLE validations ADD CONSTRAINT validations_authorization_id_fkey FOREIGN KEY (authorization_id) REFERENCES authorizations(id);
 

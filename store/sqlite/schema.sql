@@ -265,12 +265,18 @@ CREATE UNIQUE INDEX certificates_ref ON certificates (issuer, serial);
 
 CREATE INDEX certificates_revoked ON certificates (issuer, shard, serial) WHERE state = 'revoked';
 
+CREATE TABLE change_evidence (
+  change_id TEXT NOT NULL,
+  seq       INTEGER NOT NULL REFERENCES evidence (seq),
+  PRIMARY KEY (change_id, seq)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE change_items (
   change_seq INTEGER NOT NULL REFERENCES changes (seq),
   issuer     TEXT NOT NULL,
   serial     BLOB NOT NULL,
   reason     INTEGER NOT NULL,
-  revoked_at INTEGER NOT NULL CHECK (revoked_at > 0),
+  revoked_at INTEGER NOT NULL CHECK (revoked_at > 0), was_reason INTEGER NOT NULL DEFAULT 0, was_revoked_at INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (change_seq, issuer, serial)
 ) STRICT, WITHOUT ROWID;
 
@@ -286,7 +292,7 @@ CREATE TABLE changes (
   epoch        INTEGER NOT NULL,
   created_at   INTEGER NOT NULL,
   activated_at INTEGER NOT NULL
-) STRICT;
+, undoes TEXT NOT NULL DEFAULT '', incident TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '', was_kept INTEGER NOT NULL DEFAULT 0, problem TEXT NOT NULL DEFAULT '', dies_at INTEGER NOT NULL DEFAULT 0) STRICT;
 
 CREATE INDEX changes_state ON changes (state, seq);
 
@@ -558,6 +564,7 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_state ON requests (state, seq);
 
+<<<<<<< HEAD
 CREATE TABLE second_approvals (
   order_id TEXT NOT NULL,
   actor    TEXT NOT NULL,
@@ -606,6 +613,18 @@ CREATE INDEX tickets_account ON tickets (account_id, seq);
 
 CREATE UNIQUE INDEX tickets_item ON tickets (campaign, replaces_issuer, replaces_serial) WHERE campaign <> '';
 
+=======
+CREATE TABLE restorations (
+  change_seq  INTEGER NOT NULL REFERENCES changes (seq),
+  issuer      TEXT NOT NULL,
+  serial      BLOB NOT NULL,
+  reason      INTEGER NOT NULL,
+  revoked_at  INTEGER NOT NULL,
+  restored_at INTEGER NOT NULL,
+  PRIMARY KEY (change_seq, issuer, serial)
+) STRICT, WITHOUT ROWID;
+
+>>>>>>> 457f3be (status: take changes back, look at staged copies before they are public)
 CREATE TABLE validations (
   seq              INTEGER PRIMARY KEY,
   id               TEXT NOT NULL UNIQUE,
