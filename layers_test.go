@@ -44,6 +44,7 @@ var rules = []rule{
 	{"enroll/est", []string{".", "pki/*", "enroll"}, "a child speaks the parent's ports"},
 	{"status", []string{".", "pki/*", "publish"}, "status publishes; it holds no key"},
 	{"status/caches", []string{".", "pki/ocsp", "pki/pack", "pki/policy"}, "a judge of caches knows answers and nothing of how they are made"},
+	{"status/verifiers", []string{".", "pki/ocsp", "status"}, "a child speaks the parent's ports; it judges what is public and is given nothing else"},
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
@@ -66,6 +67,7 @@ var rules = []rule{
 		"enroll/*",
 		"status",
 		"status/caches",
+		"status/verifiers",
 		"evidence",
 		"quorum",
 		"ct",
@@ -97,6 +99,8 @@ var external = []struct {
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
 	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
+	{"os/exec", []string{"status/verifiers", "store/storetest"}, "programs of others are run in one place, bounded, without a shell"},
+	{"net/http", []string{"ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
 }
 
 type listed struct {
