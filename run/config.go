@@ -30,6 +30,7 @@ import (
 	"bulkhead/edge"
 	"bulkhead/enroll"
 	"bulkhead/retention"
+	"bulkhead/status/verifiers"
 )
 
 // ConfigFile is the configuration's name inside the data directory.
@@ -139,6 +140,9 @@ type Status struct {
 	MaxCertIDs int `yaml:"max_cert_ids"`
 	// OnePerson is the largest change that one person may make public.
 	OnePerson int `yaml:"one_person"`
+	// Verifiers are the foreign programs that look at a change of status: openssl, gnutls, or none alone. Above one_person
+	// they look at the staged copy before anything is public, else afterwards. Unset: those that are installed.
+	Verifiers []string `yaml:"verifiers,omitempty"`
 }
 
 // CT is certificate transparency (RFC 6962).
@@ -310,6 +314,9 @@ func (c Config) checkStatus() error {
 	}
 	if c.Status.OnePerson < 1 || c.Status.OnePerson > 100_000 {
 		return wrong("status.one_person", "%d is not within 1 and 100000", c.Status.OnePerson)
+	}
+	if err := verifiers.Check(c.Status.Verifiers); err != nil {
+		return wrong("status.verifiers", "%s", bulkhead.AsFault(err).Detail)
 	}
 	return nil
 }

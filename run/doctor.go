@@ -41,6 +41,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 		add("evidence", levelOK, "", "checkpoints cover %d leaves, %s behind", h.evidence.Checkpoint().Size, lag.Round(time.Millisecond))
 	}
 	h.diagnoseStatus(ctx, add)
+	h.diagnoseVerifiers(add)
 	h.diagnoseAuthorities(ctx, add)
 	h.diagnoseIssuance(ctx, add)
 	ops, err := h.quorum.Operators(ctx)

@@ -325,9 +325,11 @@ func (h *House) openStatus(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.status, err = status.New(status.Config{Store: h.store, Signer: h.door, Objects: h.objects, Elsewhere: !h.roles.has(signerrpc.Status), HeadVerifier: h.heads, AnchorSets: sets,
+	c := status.Config{Store: h.store, Signer: h.door, Objects: h.objects, Elsewhere: !h.roles.has(signerrpc.Status), HeadVerifier: h.heads, AnchorSets: sets,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
-		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))})
+		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))}
+	h.lifecycle(&c)
+	h.status, err = status.New(c)
 	return err
 }
 

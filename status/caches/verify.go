@@ -132,7 +132,7 @@ func (v Verification) String() string {
 	} else {
 		fmt.Fprintf(&b, "Not complete (head %d):\n", v.Head)
 		for _, n := range v.Nodes {
-			b.WriteString(n.sentence())
+			b.WriteString(n.Sentence())
 		}
 	}
 	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
@@ -144,7 +144,8 @@ func (v Verification) String() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-func (n NodeVerdict) sentence() string {
+// Sentence says what is wrong with a node and whom to call; empty for one that is right.
+func (n NodeVerdict) Sentence() string {
 	who := "tier " + n.Tier
 	if n.Node != "" {
 		who = n.Node + " of tier " + n.Tier
