@@ -532,7 +532,16 @@ CREATE TABLE requests (
   CONSTRAINT requests_pkey PRIMARY KEY (seq)
 );
 
-<<<<<<< HEAD
+CREATE TABLE restorations (
+  change_seq bigint NOT NULL,
+  issuer text COLLATE "C" NOT NULL,
+  serial bytea NOT NULL,
+  reason bigint NOT NULL,
+  revoked_at bigint NOT NULL,
+  restored_at bigint NOT NULL,
+  CONSTRAINT restorations_pkey PRIMARY KEY (change_seq, issuer, serial)
+);
+
 CREATE TABLE second_approvals (
   order_id text COLLATE "C" NOT NULL,
   actor text COLLATE "C" NOT NULL,
@@ -576,16 +585,6 @@ CREATE TABLE tickets (
   CONSTRAINT tickets_code_hash_key UNIQUE (code_hash),
   CONSTRAINT tickets_id_key UNIQUE (id),
   CONSTRAINT tickets_pkey PRIMARY KEY (seq)
-=======
-CREATE TABLE restorations (
-  change_seq bigint NOT NULL,
-  issuer text COLLATE "C" NOT NULL,
-  serial bytea NOT NULL,
-  reason bigint NOT NULL,
-  revoked_at bigint NOT NULL,
-  restored_at bigint NOT NULL,
-  CONSTRAINT restorations_pkey PRIMARY KEY (change_seq, issuer, serial)
->>>>>>> 457f3be (status: take changes back, look at staged copies before they are public)
 );
 
 CREATE TABLE validations (

@@ -564,7 +564,16 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_state ON requests (state, seq);
 
-<<<<<<< HEAD
+CREATE TABLE restorations (
+  change_seq  INTEGER NOT NULL REFERENCES changes (seq),
+  issuer      TEXT NOT NULL,
+  serial      BLOB NOT NULL,
+  reason      INTEGER NOT NULL,
+  revoked_at  INTEGER NOT NULL,
+  restored_at INTEGER NOT NULL,
+  PRIMARY KEY (change_seq, issuer, serial)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE second_approvals (
   order_id TEXT NOT NULL,
   actor    TEXT NOT NULL,
@@ -613,18 +622,6 @@ CREATE INDEX tickets_account ON tickets (account_id, seq);
 
 CREATE UNIQUE INDEX tickets_item ON tickets (campaign, replaces_issuer, replaces_serial) WHERE campaign <> '';
 
-=======
-CREATE TABLE restorations (
-  change_seq  INTEGER NOT NULL REFERENCES changes (seq),
-  issuer      TEXT NOT NULL,
-  serial      BLOB NOT NULL,
-  reason      INTEGER NOT NULL,
-  revoked_at  INTEGER NOT NULL,
-  restored_at INTEGER NOT NULL,
-  PRIMARY KEY (change_seq, issuer, serial)
-) STRICT, WITHOUT ROWID;
-
->>>>>>> 457f3be (status: take changes back, look at staged copies before they are public)
 CREATE TABLE validations (
   seq              INTEGER PRIMARY KEY,
   id               TEXT NOT NULL UNIQUE,
