@@ -3,6 +3,7 @@ package firstlight
 import (
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // request is what proposing and approving print.
@@ -124,7 +125,9 @@ func TestChangeTakesTwo(t *testing.T) {
 	h.must("approve", r.ID, "--key", h.firstKey())
 	p.awaitRevoked(t)
 	var c struct{ State string }
-	h.query(&c, "change", "show", planned.Change.ID)
+	for end := time.Now().Add(30 * time.Second); c.State != "settled" && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		h.query(&c, "change", "show", planned.Change.ID) // settled once foreign verifiers have looked at what is public
+	}
 	if c.State != "settled" {
 		t.Errorf("the change is %s", c.State)
 	}
