@@ -230,7 +230,9 @@ func (s *Service) stillTrue(ctx context.Context, c bulkhead.Change) error {
 		return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: an authority, a certificate of one, or an anchor set is not what the paths were computed from", c.ID).
 			WithHint("plan the change again: bulkhead change preview")
 	}
-	return s.eachRun(ctx, c.ID, func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error { return s.stillStand(ctx, c.ID, issuer, items) })
+	return s.eachRun(ctx, c.ID, func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error {
+		return s.stillStand(ctx, c.ID, issuer, items)
+	})
 }
 
 // stillStand holds a run of items against their rows.
