@@ -63,12 +63,18 @@ func (s *Service) DeactivateAuthorization(ctx context.Context, acct bulkhead.Acc
 }
 
 // Respond says that the account is ready for a challenge, and starts the validation in the background. It waits a moment
-// for the outcome, so that most clients need not ask again; the challenge that it returns is valid, invalid or still
-// processing. Repeating it changes nothing; on an authorisation that is no longer pending it only shows the state.
+// for the outcome, so that most clients need not ask again; the challenge that it returns is valid, invalid or
+// processing, each of which is durable: a validation that takes longer is marked, and taken up again after a crash.
+// Repeating it changes nothing; on an authorisation that is no longer pending it only shows the state.
 func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
-	a, err := s.markProcessing(ctx, acct, authorizationID, challengeID)
-	if err != nil || a.State != bulkhead.AuthorizationPending {
+	a, i, err := s.answerable(ctx, acct, authorizationID, challengeID)
+	if err != nil || a.State != bulkhead.AuthorizationPending || settled(a.Challenges[i]) {
 		return a, err
+	}
+	if a.Challenges[i].State == bulkhead.ChallengePending {
+		if err := s.challengeGate(ctx, acct, a.Challenges[i].Method); err != nil {
+			return a, err
+		}
 	}
 	done, err := s.startValidation(authorizationID, challengeID)
 	if err != nil {
@@ -79,11 +85,14 @@ func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizat
 	select {
 	case <-done:
 	case <-t.C:
-		return a, nil
 	case <-ctx.Done():
-		return a, nil
 	}
-	return s.Authorization(ctx, acct, authorizationID)
+	return s.markProcessing(ctx, acct, authorizationID, challengeID)
+}
+
+// settled reports whether a challenge has its outcome.
+func settled(c bulkhead.Challenge) bool {
+	return c.State != bulkhead.ChallengePending && c.State != bulkhead.ChallengeProcessing
 }
 
 // startValidation validates in the background, once however often it is asked to; the channel closes when that ends.
@@ -97,23 +106,27 @@ func (s *Service) startValidation(authorizationID, challengeID string) (<-chan s
 	})
 }
 
-func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
-	defer s.lock(authorizationID)()
+// answerable finds a challenge that the account may answer.
+func (s *Service) answerable(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, int, error) {
 	a, err := s.Authorization(ctx, acct, authorizationID)
 	if err != nil {
-		return a, err
+		return a, 0, err
 	}
 	i := challengeAt(a, challengeID)
 	if i < 0 {
-		return a, bulkhead.NewFault(bulkhead.KindNotFound, "the authorization has no such challenge")
+		return a, 0, bulkhead.NewFault(bulkhead.KindNotFound, "the authorization has no such challenge")
 	}
 	if a.Challenges[i].Method == bulkhead.OperatorApproval {
-		return a, bulkhead.NewFault(bulkhead.KindForbidden, "this challenge is for an operator to approve")
+		return a, 0, bulkhead.NewFault(bulkhead.KindForbidden, "this challenge is for an operator to approve")
 	}
-	if a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengePending {
-		return a, nil
-	}
-	if err := s.challengeGate(ctx, acct, a.Challenges[i].Method); err != nil {
+	return a, i, nil
+}
+
+// markProcessing makes it durable that a challenge is being validated, unless its outcome is.
+func (s *Service) markProcessing(ctx context.Context, acct bulkhead.Account, authorizationID, challengeID string) (bulkhead.Authorization, error) {
+	defer s.lock(authorizationID)()
+	a, i, err := s.answerable(ctx, acct, authorizationID, challengeID)
+	if err != nil || a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengePending {
 		return a, err
 	}
 	a.Challenges[i].State = bulkhead.ChallengeProcessing
@@ -125,7 +138,7 @@ func challengeAt(a bulkhead.Authorization, id string) int {
 }
 
 // validate performs one challenge and stores the outcome. An error means that the outcome could not be stored: the
-// challenge stays in processing and is validated again.
+// challenge is validated again.
 func (s *Service) validate(ctx context.Context, authorizationID, challengeID string) error {
 	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
 	if err != nil {
@@ -133,7 +146,7 @@ func (s *Service) validate(ctx context.Context, authorizationID, challengeID str
 	}
 	a = s.aged(a)
 	i := challengeAt(a, challengeID)
-	if i < 0 || a.State != bulkhead.AuthorizationPending || a.Challenges[i].State != bulkhead.ChallengeProcessing {
+	if i < 0 || a.State != bulkhead.AuthorizationPending || settled(a.Challenges[i]) {
 		return nil
 	}
 	detail, err := s.look(ctx, a, a.Challenges[i])
@@ -167,22 +180,23 @@ func KeyAuthorization(acct bulkhead.Account, token string) string {
 
 // conclude stores the outcome with its evidence and moves the orders that waited for it.
 func (s *Service) conclude(ctx context.Context, authorizationID, challengeID, detail string, failure error) error {
-	a, err := s.storeOutcome(ctx, authorizationID, challengeID, detail, failure)
-	if err != nil {
+	done, err := s.storeOutcome(ctx, authorizationID, challengeID, detail, failure)
+	if err != nil || done {
 		return err
 	}
-	return s.settleOrders(ctx, a.ID)
+	return s.settleOrders(ctx, authorizationID)
 }
 
-func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID, detail string, failure error) (bulkhead.Authorization, error) {
+// storeOutcome reports whether the orders on the authorisation are settled with it.
+func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID, detail string, failure error) (bool, error) {
 	defer s.lock(authorizationID)()
 	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
 	if err != nil {
-		return a, err
+		return false, err
 	}
 	i := challengeAt(a, challengeID)
 	if i < 0 || a.State != bulkhead.AuthorizationPending {
-		return a, nil // deactivated meanwhile, or settled by another challenge
+		return false, nil // deactivated meanwhile, or settled by another challenge
 	}
 	c := &a.Challenges[i]
 	if failure != nil {
@@ -191,13 +205,48 @@ func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID
 		a.State = bulkhead.AuthorizationInvalid
 		ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
 		s.countFailure(ctx, a)
-		return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
+		return false, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
 	}
-	return s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.reuse(s.now()))
+	ready, all, err := s.madeReady(ctx, a.ID)
+	if err != nil {
+		return false, err
+	}
+	_, err = s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.reuse(s.now()), ready...)
+	return all, err
 }
 
-// storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf.
-func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor string, reuse time.Duration) (bulkhead.Authorization, error) {
+// madeReady lists the orders for which an authorisation is the last that is not valid; all says that there are no others.
+// Orders that two authorisations make ready at the same moment are settled after it, or when somebody looks.
+func (s *Service) madeReady(ctx context.Context, authorizationID string) (ready []string, all bool, err error) {
+	orders, err := s.cfg.Store.OrdersByAuthorization(ctx, authorizationID)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, o := range orders {
+		if o.State != bulkhead.OrderPending || s.now().After(o.ExpiresAt) {
+			continue
+		}
+		last := true
+		for _, id := range o.Authorizations {
+			if id == authorizationID {
+				continue
+			}
+			a, err := s.cfg.Store.Authorization(ctx, id)
+			if err != nil {
+				return nil, false, err
+			}
+			last = last && s.aged(a).State == bulkhead.AuthorizationValid
+		}
+		if last {
+			ready = append(ready, o.ID)
+		}
+	}
+	return ready, len(ready) == len(orders), nil
+}
+
+// storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf, and with it orders
+// ready.
+func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor string, reuse time.Duration, ready ...string) (bulkhead.Authorization, error) {
 	id, err := s.newID()
 	if err != nil {
 		return a, err
@@ -210,7 +259,7 @@ func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i in
 		Method: c.Method, At: now, ReuseUntil: a.ExpiresAt, Detail: clip(detail)}
 	ev := s.validationEvidence(a, c.Method, "valid: "+detail)
 	ev.Actor = actor
-	return a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, &v, ev)
+	return a, s.cfg.Store.ConcludeAuthorization(ctx, a, v, ready, ev)
 }
 
 func (s *Service) validationEvidence(a bulkhead.Authorization, m bulkhead.Method, text string) bulkhead.Evidence {

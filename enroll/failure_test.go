@@ -21,13 +21,17 @@ func TestFailureTable(t *testing.T) {
 		skip int
 		what string
 	}{
-		{"CreateOrder", 0, "the order"}, {"UpdateAuthorization", 0, "the validation"}, {"UpdateOrder", 0, "to processing"}, {"PutCAAChecks", 0, "CAA"},
-		{"Reserve", 0, "the intent"}, {"Complete", 0, "the outcome"}, {"UpdateOrder", 1, "to valid"},
+		{"CreateOrder", 0, "the order"}, {"ConcludeAuthorization", 0, "the validation"}, {"ProcessOrder", 0, "to processing, with CAA"}, {"PutCAAChecks", 0, "CAA after a slow resolver"},
+		{"Reserve", 0, "the intent"}, {"Complete", 0, "the outcome"}, {"UpdateOrder", 0, "to valid"},
 	} {
 		for _, kept := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, %s, kept %v", w.op, w.what, kept), func(t *testing.T) {
 				host := fmt.Sprintf("h%d-%v.test", i, kept)
 				request := csr(t, newKey(t), host)
+				h.script.caa = nil
+				if w.op == "PutCAAChecks" {
+					h.script.slowCAA()
+				}
 				fired := h.lose(w.op, w.skip, kept)
 				got, ierr := h.svc.OperatorOrder(t.Context(), "operator:anna", acct, enroll.Upload{CSR: request})
 				ok(t, h.svc.Close(t.Context()))

@@ -39,8 +39,9 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err := s.admitCertificate(ctx, acct, o); err != nil {
 		return o, err
 	}
+	look := s.lookAtOnce(ctx, o)
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()
-	err = s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderReady)
+	err = s.cfg.Store.ProcessOrder(ctx, o, look.checks, look.evidence...)
 	if bulkhead.KindOf(err) == bulkhead.KindConflict {
 		if now, err := s.cfg.Store.Order(ctx, o.ID); err == nil {
 			return now, notReady(now)
@@ -50,7 +51,7 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err != nil {
 		return o, err
 	}
-	return s.awaitIssue(ctx, o)
+	return s.awaitIssue(ctx, o, look)
 }
 
 func notReady(o bulkhead.Order) error {
@@ -63,8 +64,8 @@ func notReady(o bulkhead.Order) error {
 
 // awaitIssue starts the issuance of a processing order and waits for it up to FinalizeWait. A full pool is no error:
 // the order is durable in processing and Resume takes it up.
-func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
-	done, err := s.startIssue(o.ID)
+func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (bulkhead.Order, error) {
+	done, err := s.startIssue(o.ID, look)
 	if err != nil {
 		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
 		return o, nil
@@ -81,11 +82,12 @@ func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order) (bulkhead.Or
 	return s.cfg.Store.Order(ctx, o.ID)
 }
 
-func (s *Service) startIssue(orderID string) (<-chan struct{}, error) {
+// startIssue begins with a look at CAA that is in the record already; the zero look is made anew.
+func (s *Service) startIssue(orderID string, look caaLook) (<-chan struct{}, error) {
 	return s.pool.start("issue/"+orderID, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, s.limits.IssueTimeout)
 		defer cancel()
-		if err := s.issue(ctx, orderID); err != nil {
+		if err := s.issue(ctx, orderID, look); err != nil {
 			s.log.ErrorContext(ctx, "issuing; the order stays in processing", "order", orderID, "error", err)
 		}
 	})
@@ -93,7 +95,7 @@ func (s *Service) startIssue(orderID string) (<-chan struct{}, error) {
 
 // issue brings an order in processing to its end: the same path at the first attempt and after a crash. An error
 // means that the order stays in processing and is taken up again.
-func (s *Service) issue(ctx context.Context, orderID string) error {
+func (s *Service) issue(ctx context.Context, orderID string, look caaLook) error {
 	o, err := s.cfg.Store.Order(ctx, orderID)
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func (s *Service) issue(ctx context.Context, orderID string) error {
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	if err := s.checkCAA(ctx, o); err != nil {
+	if err := s.checkCAA(ctx, o, look); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
 	cert, err := s.cfg.Issuer.Issue(ctx, bulkhead.CertificateRequest{Authority: o.Authority, Profile: o.Profile, CSR: o.CSR,
@@ -186,44 +188,75 @@ func ignoreConflict(err error) error {
 	return err
 }
 
+// caaLook is what a look at CAA for every name of an order gave.
+type caaLook struct {
+	checks   []bulkhead.CAACheck
+	evidence []bulkhead.Evidence
+	subs     []bulkhead.SubFault // why the order is refused
+	kept     bool                // it is in the record
+}
+
+// caaWait bounds the look at CAA that Finalize makes before the order is durable in processing.
+const caaWait = 300 * time.Millisecond
+
+// lookAtOnce looks at CAA so that what was seen is stored with the move to processing. When that takes too long, or we
+// could not look, the look is the zero one and is made again by the issuance, with more time.
+func (s *Service) lookAtOnce(ctx context.Context, o bulkhead.Order) caaLook {
+	ctx, cancel := context.WithTimeout(ctx, caaWait)
+	defer cancel()
+	l, err := s.lookAll(ctx, o)
+	if err != nil || ctx.Err() != nil {
+		return caaLook{}
+	}
+	l.kept = true
+	return l
+}
+
 // checkCAA looks at CAA for each name of the order, by the method with which it was validated, and stores what was
 // seen before anybody is asked to sign. Any denial fails the whole order with KindCAA.
-func (s *Service) checkCAA(ctx context.Context, o bulkhead.Order) error {
+func (s *Service) checkCAA(ctx context.Context, o bulkhead.Order, l caaLook) error {
+	if !l.kept {
+		var err error
+		if l, err = s.lookAll(ctx, o); err != nil {
+			return err
+		}
+		if err := s.cfg.Store.PutCAAChecks(ctx, l.checks, l.evidence...); err != nil {
+			return err
+		}
+	}
+	if len(l.subs) > 0 {
+		return joinSubs(l.subs)
+	}
+	return nil
+}
+
+func (s *Service) lookAll(ctx context.Context, o bulkhead.Order) (l caaLook, err error) {
 	authzs, err := s.authorizations(ctx, o)
 	if err != nil {
-		return err
+		return l, err
 	}
 	uri := ""
 	if s.cfg.AccountURI != nil {
 		uri = s.cfg.AccountURI(o.AccountID)
 	}
-	var checks []bulkhead.CAACheck
-	var evidence []bulkhead.Evidence
-	var subs []bulkhead.SubFault
 	for _, a := range authzs {
 		id := ordered(a)
 		if a.State != bulkhead.AuthorizationValid {
-			subs = append(subs, authorizationFault(a))
+			l.subs = append(l.subs, authorizationFault(a))
 			continue
 		}
 		c, sub, err := s.lookCAA(ctx, o, a, uri)
 		if err != nil {
-			return err
+			return l, err
 		}
-		checks = append(checks, c)
-		evidence = append(evidence, bulkhead.Evidence{Kind: bulkhead.EvCAA, At: s.now(), Actor: accountActor(o.AccountID), Ref: o.ID,
+		l.checks = append(l.checks, c)
+		l.evidence = append(l.evidence, bulkhead.Evidence{Kind: bulkhead.EvCAA, At: s.now(), Actor: accountActor(o.AccountID), Ref: o.ID,
 			Detail: clip(string(c.Result) + ": " + id.Value + ": " + c.Detail)})
 		if sub != nil {
-			subs = append(subs, *sub)
+			l.subs = append(l.subs, *sub)
 		}
 	}
-	if err := s.cfg.Store.PutCAAChecks(ctx, checks, evidence...); err != nil {
-		return err
-	}
-	if len(subs) > 0 {
-		return joinSubs(subs)
-	}
-	return nil
+	return l, nil
 }
 
 // lookCAA checks one name; sub is set when it is denied, err when we could not look at all.
@@ -284,7 +317,7 @@ func (s *Service) retry(ctx context.Context) error {
 		}
 	}
 	for _, o := range processing {
-		if _, err := s.startIssue(o.ID); err != nil {
+		if _, err := s.startIssue(o.ID, caaLook{}); err != nil {
 			return err
 		}
 	}

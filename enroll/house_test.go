@@ -13,6 +13,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,6 +80,16 @@ func (s *script) CheckCAA(_ context.Context, id bulkhead.Identifier, _ bool, _ s
 	}
 	now := time.Now()
 	return bulkhead.CAACheck{Identifier: id, At: now, ValidUntil: now.Add(time.Hour), Result: bulkhead.CAAPermitted, Detail: "no CAA records"}, nil
+}
+
+// slowCAA makes the next look at CAA fail for a reason that passes, so that the issuance makes its own.
+func (s *script) slowCAA() {
+	var once sync.Once
+	s.caa = func(id bulkhead.Identifier) (c bulkhead.CAACheck, err error) {
+		once.Do(func() { err = bulkhead.NewFault(bulkhead.KindUnavailable, "the resolver is slow") })
+		now := time.Now()
+		return bulkhead.CAACheck{Identifier: id, At: now, ValidUntil: now.Add(time.Hour), Result: bulkhead.CAAPermitted, Detail: "no CAA records"}, err
+	}
 }
 
 // house is enrolment over a real store, a real signer and a real status service.

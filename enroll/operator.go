@@ -161,7 +161,7 @@ func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead
 
 // awaitEnd joins the issuance under way for as long as issuing one order may take.
 func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
-	done, err := s.startIssue(o.ID)
+	done, err := s.startIssue(o.ID, caaLook{})
 	if err != nil {
 		return o, nil
 	}

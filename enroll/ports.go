@@ -47,6 +47,8 @@ type Store interface {
 	// OrdersByAccount returns ids, newest first, after the cursor id.
 	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
+	// ProcessOrder moves a ready order to processing, together with what was seen of CAA for it.
+	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	// OrdersInState serves resumption after a crash: orders in the state, oldest first.
 	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
 	// OpenOrdersByAccount returns pending and ready orders, oldest first.
@@ -57,6 +59,9 @@ type Store interface {
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
 	// UpdateAuthorization stores state and challenges; v, when not nil, is inserted as evidence of validation.
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
+	// ConcludeAuthorization moves a pending authorisation on with its validation, and in the same transaction those of the
+	// orders that are still pending to ready.
+	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error
 	// ReusableAuthorizations returns valid authorisations of the account for the identifiers that do not expire
 	// before t, at most one per (identifier, wildcard).
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)

@@ -40,7 +40,7 @@ func (h *house) lose(op string, skip int, kept bool) (fired func() bool) {
 // TestResume loses each write after the challenge in both ways, lets another process take over, and finds the order
 // valid with exactly one certificate.
 func TestResume(t *testing.T) {
-	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "UpdateOrder", "UpdateAuthorization"} {
+	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "UpdateOrder", "ConcludeAuthorization"} {
 		for _, kept := range []bool{false, true} {
 			name := op + " lost"
 			if kept {
@@ -62,7 +62,7 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 		ok(t, err)
 	}
 	var fired func() bool
-	validating := op == "UpdateAuthorization"
+	validating := op == "ConcludeAuthorization"
 	if validating {
 		gate := make(chan struct{})
 		h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) { <-gate; return "seen", nil }
@@ -72,11 +72,10 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 	} else {
 		h.respond(acct, o)
 		h.until(acct, o.ID, bulkhead.OrderReady)
-		skip := 0
-		if op == "UpdateOrder" {
-			skip = 1 // the move to processing passes, the move to valid is lost
+		if op == "PutCAAChecks" {
+			h.script.slowCAA()
 		}
-		fired = h.lose(op, skip, kept)
+		fired = h.lose(op, 0, kept)
 		finalize()
 	}
 	ok(t, h.svc.Close(t.Context()))
@@ -166,7 +165,7 @@ func TestLostOutcomeIsLookedForAgain(t *testing.T) {
 	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) {
 		f := func(op string, commit func() error) error {
 			err := error(nil)
-			if op == "UpdateAuthorization" {
+			if op == "ConcludeAuthorization" {
 				once.Do(func() { err = errors.New("planted") })
 			}
 			if err != nil {

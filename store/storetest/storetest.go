@@ -62,10 +62,12 @@ type Store interface {
 	Order(ctx context.Context, id string) (bulkhead.Order, error)
 	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
+	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
 	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
+	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
 	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
@@ -201,6 +203,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Orders", testOrders},
 		{"Replaces", testReplaces},
 		{"Authorizations", testAuthorizations},
+		{"Conclude", testConclude},
 		{"OrderEvidence", testOrderEvidence},
 		{"ExternalKeys", testExternalKeys},
 		{"RevokedAuthorizations", testRevokedAuthorizations},

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -61,17 +62,37 @@ func (s *Store) Authorization(ctx context.Context, id string) (bulkhead.Authoriz
 // UpdateAuthorization stores state, challenges and expiry if the state is still expect; v, when not nil, is inserted
 // as evidence of validation in the same transaction.
 func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "UpdateAuthorization", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `UPDATE authorizations SET state = $3, challenges = $4, expires_at = $5 WHERE id = $1 AND state = $2`,
-			a.ID, string(expect), string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt))
-		if err := t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect)); err != nil || v == nil {
+	return s.write(ctx, "UpdateAuthorization", ev, func(t *tx) error { return t.updateAuthorization(ctx, a, expect, v) })
+}
+
+// ConcludeAuthorization is UpdateAuthorization of a pending one with its validation, which in the same transaction makes
+// those of the orders that are still pending ready. Orders in another state, and unknown ones, are left alone.
+func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error {
+	// Rows are locked in one order, so that two authorisations of the same orders never wait for each other in a circle.
+	ready = slices.Sorted(slices.Values(ready))
+	return s.write(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
+		if err := t.updateAuthorization(ctx, a, bulkhead.AuthorizationPending, &v); err != nil {
 			return err
 		}
-		_, err = exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
-			at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
-			string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), text(v.Detail))
-		return err
+		for _, id := range ready {
+			if _, err := exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE id = $1 AND state = 'pending'`, id); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+func (t *tx) updateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation) error {
+	n, err := exec(ctx, t, `UPDATE authorizations SET state = $3, challenges = $4, expires_at = $5 WHERE id = $1 AND state = $2`,
+		a.ID, string(expect), string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt))
+	if err := t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect)); err != nil || v == nil {
+		return err
+	}
+	_, err = exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
+		at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
+		string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), text(v.Detail))
+	return err
 }
 
 // claim is what an authorisation is for.

@@ -116,13 +116,25 @@ func (s *Store) OrdersByAccount(ctx context.Context, accountID, after string, li
 
 // UpdateOrder stores state, CSR, authority, profile, certificate, problem and times if the state is still expect.
 func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "UpdateOrder", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
-			serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state = $2`,
-			o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
-			serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
-		return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
+	return s.write(ctx, "UpdateOrder", ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
+}
+
+// ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
+func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "ProcessOrder", ev, func(t *tx) error {
+		if err := t.updateOrder(ctx, o, bulkhead.OrderReady); err != nil {
+			return err
+		}
+		return t.putCAAChecks(ctx, checks)
 	})
+}
+
+func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState) error {
+	n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
+		serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state = $2`,
+		o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
+		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
+	return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
 }
 
 // OrdersInState returns orders in a state, oldest first.
@@ -175,16 +187,21 @@ func (s *Store) OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.V
 
 // PutCAAChecks records looks at CAA.
 func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "PutCAAChecks", ev, func(t *tx) error {
-		var order, kind, name, result, detail column[string]
-		var at, until column[int64]
-		for _, c := range checks {
-			order, kind, name = append(order, c.OrderID), append(kind, string(c.Identifier.Type)), append(name, c.Identifier.Value)
-			at, until = append(at, unix(c.At)), append(until, unix(c.ValidUntil))
-			result, detail = append(result, string(c.Result)), append(detail, text(c.Detail))
-		}
-		return t.batch(ctx, insertCAA, order, kind, name, at, until, result, detail)
-	})
+	return s.write(ctx, "PutCAAChecks", ev, func(t *tx) error { return t.putCAAChecks(ctx, checks) })
+}
+
+func (t *tx) putCAAChecks(ctx context.Context, checks []bulkhead.CAACheck) error {
+	if len(checks) == 0 {
+		return nil
+	}
+	var order, kind, name, result, detail column[string]
+	var at, until column[int64]
+	for _, c := range checks {
+		order, kind, name = append(order, c.OrderID), append(kind, string(c.Identifier.Type)), append(name, c.Identifier.Value)
+		at, until = append(at, unix(c.At)), append(until, unix(c.ValidUntil))
+		result, detail = append(result, string(c.Result)), append(detail, text(c.Detail))
+	}
+	return t.batch(ctx, insertCAA, order, kind, name, at, until, result, detail)
 }
 
 var insertCAA = insert("caa_checks", "order_id text", "name_type text", "name text", "at bigint", "valid_until bigint",

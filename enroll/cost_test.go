@@ -1,0 +1,37 @@
+package enroll_test
+
+import (
+	"testing"
+
+	"bulkhead"
+	"bulkhead/enroll"
+)
+
+// TestCost holds what an order costs that does not depend on the machine: writes to the record, one after the other, from
+// the order to the certificate. Each stands for one sync of the disk that a lone client waits for.
+func TestCost(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	h.issued(acct, newKey(t), "warm.site.test")
+	name := "www.site.test"
+	request := csr(t, newKey(t), name)
+	_, before := h.store.Commits()
+	step := func(what string, want int64) {
+		t.Helper()
+		_, now := h.store.Commits()
+		if got := now - before; got != want {
+			t.Errorf("%s: %d writes, want %d", what, got, want)
+		}
+		before = now
+	}
+	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, name)})
+	ok(t, err)
+	step("order", 1)
+	h.respond(acct, o)
+	o = h.until(acct, o.ID, bulkhead.OrderReady)
+	step("challenge", 1) // the validation makes the order ready
+	o, err = h.svc.Finalize(t.Context(), acct, o.ID, request)
+	ok(t, err)
+	h.until(acct, o.ID, bulkhead.OrderValid)
+	step("finalize", 4) // to processing with CAA, intent, outcome, to valid
+}
