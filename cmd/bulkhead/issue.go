@@ -155,7 +155,7 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 	}
 	var res console.IssueResponse
 	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
-	if err := cl.Do(ctx, http.MethodPost, "/api/v1/certificates", in, &res); err != nil {
+	if err := cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res); err != nil {
 		if key == nil {
 			return none, err
 		}
@@ -187,7 +187,7 @@ func mayArrive(err error) bool {
 		return false
 	}
 	k := bulkhead.KindOf(err)
-	return k == bulkhead.KindUnavailable || k == bulkhead.KindInternal
+	return k == bulkhead.KindUnavailable || k == bulkhead.KindInternal || errors.Is(err, client.ErrLost)
 }
 
 // place checks that nothing is in the way and writes the key.

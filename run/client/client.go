@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,6 +125,10 @@ type problem struct {
 
 // Do performs one call. in is nil for none; out may be nil. Problems come back as faults of the server's kind.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	return c.do(ctx, method, path, "", in, out)
+}
+
+func (c *Client) do(ctx context.Context, method, path, idempotencyKey string, in, out any) error {
 	var body []byte
 	if in != nil {
 		var err error
@@ -141,14 +146,17 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if idempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", idempotencyKey)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return bulkhead.Faultf(bulkhead.KindUnavailable, "%s cannot be reached: %s", c.base, rootCause(err)).WithHint("is it up? bulkhead up; or name it with --addr").WithCause(err)
+		return bulkhead.Faultf(bulkhead.KindUnavailable, "%s cannot be reached: %s", c.base, rootCause(err)).WithHint("is it up? bulkhead up; or name it with --addr").WithCause(lost(err))
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return bulkhead.Faultf(bulkhead.KindUnavailable, "the answer of %s broke off", c.base).WithCause(err)
+		return bulkhead.Faultf(bulkhead.KindUnavailable, "the answer of %s broke off", c.base).WithCause(lost(err))
 	}
 	if res.StatusCode/100 != 2 {
 		return asFault(res, answer)
@@ -185,6 +193,9 @@ func asFault(res *http.Response, body []byte) error {
 		return bulkhead.Faultf(bulkhead.KindInternal, "the server answered %s", res.Status)
 	}
 	f := bulkhead.NewFault(bulkhead.Kind(p.Title), p.Detail).WithHint(p.Hint)
+	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
+		f = f.WithRetry(time.Duration(n) * time.Second)
+	}
 	for _, s := range p.Subproblems {
 		f.Subs = append(f.Subs, bulkhead.SubFault{Identifier: s.Identifier, Kind: bulkhead.Kind(strings.TrimPrefix(s.Type, "urn:bulkhead:problem:")), Detail: s.Detail})
 	}

@@ -285,14 +285,13 @@ func TestGroupCrowd(t *testing.T) {
 	for i := range writers {
 		wg.Go(func() {
 			for n := range each {
-				detail := fmt.Sprintf("%d/%d", i, n)
 				if i%3 == 0 {
-					detail = fmt.Sprint("account ", n)
 					if err := g.account(fmt.Sprint(n))(); err != nil && bulkhead.KindOf(err) != bulkhead.KindConflict {
 						t.Error(err)
 					}
 					continue
 				}
+				detail := fmt.Sprintf("%d/%d", i, n)
 				seqs, err := g.store.AppendEvidence(context.Background(), leaf(detail))
 				if err != nil {
 					t.Error(err)
