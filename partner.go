@@ -62,6 +62,41 @@ func (s PartnerScope) Check() error {
 	return nil
 }
 
+// Within reports whether s permits nothing that o does not.
+func (s PartnerScope) Within(o PartnerScope) bool {
+	for _, n := range s.Names {
+		if n == "*" && !slices.Contains(o.Names, "*") || n != "*" && !WithinSuffixes(o.Names, Identifier{Type: DNS, Value: n}) {
+			return false
+		}
+	}
+	for _, p := range s.Profiles {
+		if !slices.Contains(o.Profiles, p) {
+			return false
+		}
+	}
+	if s.PerHour > o.PerHour || s.PerDay > o.PerDay {
+		return false
+	}
+	for m := range 24 * 60 {
+		if s.open(m) && !o.open(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// open reports whether the partner may order at a minute of the day.
+func (s PartnerScope) open(m int) bool {
+	switch {
+	case s.From == s.To:
+		return true
+	case s.From < s.To:
+		return m >= s.From && m < s.To
+	default: // over midnight
+		return m >= s.From || m < s.To
+	}
+}
+
 // Hours is the part of the day as people write it, "any time" where there is no bound.
 func (s PartnerScope) Hours() string {
 	if s.From == s.To {
@@ -90,11 +125,8 @@ func (p Partner) Permits(profile string, names []Identifier, at time.Time) error
 		f.Subs = subs
 		return f
 	}
-	if s := p.Scope; s.From != s.To {
-		m := at.UTC().Hour()*60 + at.UTC().Minute()
-		if in := m >= s.From && m < s.To; s.From < s.To && !in || s.From > s.To && m < s.From && m >= s.To {
-			return Faultf(KindForbidden, "registration partner %s brings orders between %s UTC only", p.ID, s.Hours()).WithHint("order again in these hours")
-		}
+	if at = at.UTC(); !p.Scope.open(at.Hour()*60 + at.Minute()) {
+		return Faultf(KindForbidden, "registration partner %s brings orders between %s UTC only", p.ID, p.Scope.Hours()).WithHint("order again in these hours")
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type Config struct {
 	Retention   Retention
 	Issuance    Issuance
 	Compromises Compromises
+	Credentials Credentials
+	Partners    Partners
 	Version     string
 	Now         func() time.Time
 	Log         *slog.Logger
@@ -52,7 +54,7 @@ type API struct {
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
 	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
-		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
+		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {
@@ -82,6 +84,20 @@ func build(cfg Config) (*API, error) {
 type who struct {
 	operator bulkhead.Operator
 	account  bulkhead.Account
+	person   bulkhead.PartnerPerson // at a registration partner
+}
+
+func (w who) isPartner() bool { return w.person.Partner != "" }
+
+// restrict keeps everybody but operators to their own certificates.
+func (w who) restrict(f *bulkhead.CertificateFilter) {
+	switch {
+	case w.isOperator():
+	case w.isPartner():
+		f.Partner = w.person.Partner
+	default:
+		f.AccountID = w.account.ID
+	}
 }
 
 func (w who) isOperator() bool { return w.operator.Name != "" }
@@ -90,12 +106,18 @@ func (w who) actor() string {
 	if w.isOperator() {
 		return "operator:" + w.operator.Name
 	}
+	if w.isPartner() {
+		return w.person.Actor()
+	}
 	return "account:" + w.account.ID
 }
 
 func (a *API) authenticate(r *http.Request, body []byte) (who, error) {
 	header := r.Header.Get("Authorization")
-	if token, ok := strings.CutPrefix(header, "Bearer "); ok {
+	if token, ok := strings.CutPrefix(header, "Bearer "); ok && strings.HasPrefix(token, personTokenPrefix) {
+		person, err := a.cfg.Partners.PersonByToken(r.Context(), token)
+		return who{person: person}, err
+	} else if ok {
 		acct, err := a.cfg.Orders.AccountByToken(r.Context(), token)
 		return who{account: acct}, err
 	}

@@ -129,9 +129,7 @@ func (a *API) list(ctx context.Context, w who, r *http.Request, _ none) (Certifi
 	if err != nil {
 		return CertificateList{}, err
 	}
-	if !w.isOperator() {
-		f.AccountID = w.account.ID
-	}
+	w.restrict(&f)
 	rows, next, err := a.cfg.Inventory.Certificates(ctx, f)
 	if err != nil {
 		return CertificateList{}, err

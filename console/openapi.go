@@ -95,8 +95,11 @@ func (s *schemas) operation(op description) object {
 		good = object{"anyOf": []any{good, s.of(reflect.TypeFor[Plan]())}}
 	}
 	security := []any{object{"operator": []any{}}}
-	if op.access == anybodyKnown {
+	switch op.access {
+	case anybodyKnown, partnersToo:
 		security = append(security, object{"token": []any{}})
+	case partnersOnly:
+		security = []any{object{"token": []any{}}}
 	}
 	out := object{"operationId": op.id, "summary": op.summary, "security": security, "parameters": parameters, "responses": object{
 		"200":     object{"description": "done", "content": object{jsonType: object{"schema": good}}},

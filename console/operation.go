@@ -16,8 +16,10 @@ import (
 type access int
 
 const (
-	operators access = iota
-	anybodyKnown
+	operators    access = iota
+	anybodyKnown        // operators and accounts
+	partnersToo         // and people at registration partners
+	partnersOnly
 )
 
 // operation is one call of the API: who may call it, what it takes, what it does and, when it changes something, what
@@ -91,7 +93,10 @@ func serve[In, Out any](a *API, r *http.Request, op operation[In, Out]) (*answer
 	if err != nil {
 		return nil, err
 	}
-	if op.access == operators && !w.isOperator() {
+	switch {
+	case op.access == partnersOnly && !w.isPartner(), op.access != partnersOnly && op.access != partnersToo && w.isPartner():
+		return nil, bulkhead.NewFault(bulkhead.KindForbidden, "this is not for whoever asks: people at registration partners have calls of their own").WithHint("see /api/v1/openapi.json")
+	case op.access == operators && !w.isOperator():
 		return nil, bulkhead.NewFault(bulkhead.KindForbidden, "this takes an operator").WithHint("sign the request with an operator key: --operator-key FILE")
 	}
 	asked, dry := body, false

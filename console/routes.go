@@ -17,7 +17,7 @@ type Version struct {
 }
 
 func (a *API) routes() {
-	route(a, "GET /api/v1/version", operation[none, Version]{id: "version", summary: "the release that answers", access: anybodyKnown,
+	route(a, "GET /api/v1/version", operation[none, Version]{id: "version", summary: "the release that answers", access: partnersToo,
 		do: func(context.Context, who, *http.Request, none) (Version, error) { return Version{a.cfg.Version}, nil }})
 	a.certificateRoutes()
 	a.authorityRoutes()
@@ -27,22 +27,24 @@ func (a *API) routes() {
 	a.retentionRoutes()
 	a.stopRoutes()
 	a.compromiseRoutes()
+	a.credentialRoutes()
+	a.partnerRoutes()
 }
 
 func (a *API) certificateRoutes() {
 	route(a, "POST /api/v1/certificates", operation[IssueRequest, IssueResponse]{id: "issue", summary: "issue a certificate for a CSR", access: anybodyKnown, do: a.issue, plan: a.planIssue})
-	route(a, "GET /api/v1/certificates", operation[none, CertificateList]{id: "listCertificates", access: anybodyKnown, query: inventoryQuery(), do: a.list,
+	route(a, "GET /api/v1/certificates", operation[none, CertificateList]{id: "listCertificates", access: partnersToo, query: inventoryQuery(), do: a.list,
 		summary: "search the inventory, newest first; accounts see their own"})
-	route(a, "GET /api/v1/certificates/{serial}", operation[none, CertificateView]{id: "showCertificate", summary: "one certificate with its PEM and chain", access: anybodyKnown,
+	route(a, "GET /api/v1/certificates/{serial}", operation[none, CertificateView]{id: "showCertificate", summary: "one certificate with its PEM and chain", access: partnersToo,
 		query: []parameter{{name: "issuer", about: "authority, where two share the serial"}}, do: a.show})
-	route(a, "POST /api/v1/certificates/{serial}/revoke", operation[RevokeRequest, RevokeResponse]{id: "revoke", access: anybodyKnown, do: a.revoke, plan: a.planRevoke,
+	route(a, "POST /api/v1/certificates/{serial}/revoke", operation[RevokeRequest, RevokeResponse]{id: "revoke", access: partnersToo, do: a.revoke, plan: a.planRevoke,
 		summary: "revoke one certificate: change, preview, publish"})
-	route(a, "GET /api/v1/profiles", operation[none, ProfileList]{id: "listProfiles", summary: "the certificate profiles of the running house", access: anybodyKnown, do: a.profiles})
+	route(a, "GET /api/v1/profiles", operation[none, ProfileList]{id: "listProfiles", summary: "the certificate profiles of the running house", access: partnersToo, do: a.profiles})
 	route(a, "POST /api/v1/keys/block", operation[BlockKeyRequest, BlockKeyResponse]{id: "blockKey", summary: "block a public key for ever", do: a.blockKey, plan: a.planBlockKey})
 }
 
 func (a *API) authorityRoutes() {
-	route(a, "GET /api/v1/authorities", operation[none, AuthorityList]{id: "listAuthorities", summary: "the tree of authorities", access: anybodyKnown, do: a.authorities})
+	route(a, "GET /api/v1/authorities", operation[none, AuthorityList]{id: "listAuthorities", summary: "the tree of authorities", access: partnersToo, do: a.authorities})
 	route(a, "POST /api/v1/authorities", operation[AddAuthorityRequest, AuthorityView]{id: "addAuthority", do: a.addAuthority, plan: a.planAddAuthority,
 		summary: "make the key and the CSR of a new issuing authority, or of a successor"})
 	route(a, "POST /api/v1/authorities/{id}/certificate", operation[AcceptAuthorityRequest, AuthorityView]{id: "acceptAuthority", do: a.acceptAuthority, plan: a.planAcceptAuthority,
@@ -177,9 +179,7 @@ func (a *API) resolve(ctx context.Context, w who, serial, issuer string) (bulkhe
 		return bulkhead.Certificate{}, err
 	}
 	f := bulkhead.CertificateFilter{Serial: s, Issuer: bulkhead.AuthorityID(issuer), Limit: 3}
-	if !w.isOperator() {
-		f.AccountID = w.account.ID
-	}
+	w.restrict(&f)
 	rows, _, err := a.cfg.Inventory.Certificates(ctx, f)
 	switch {
 	case err != nil:

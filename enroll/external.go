@@ -16,6 +16,10 @@ const macSize = 64
 // and never again: it is derived from the house's secret and the id, so the record holds nothing to steal. life 0
 // means no expiry.
 func (s *Service) AddExternalKey(ctx context.Context, actor, note string, life time.Duration) (bulkhead.ExternalKey, []byte, error) {
+	return s.addExternalKey(ctx, actor, "", note, life)
+}
+
+func (s *Service) addExternalKey(ctx context.Context, actor, partner, note string, life time.Duration) (bulkhead.ExternalKey, []byte, error) {
 	if len(s.cfg.ExternalSecret) == 0 {
 		return bulkhead.ExternalKey{}, nil, bulkhead.NewFault(bulkhead.KindUsage, "this house has no secret for external account keys").WithHint("start it with its data directory")
 	}
@@ -23,7 +27,7 @@ func (s *Service) AddExternalKey(ctx context.Context, actor, note string, life t
 	if err != nil {
 		return bulkhead.ExternalKey{}, nil, err
 	}
-	k := bulkhead.ExternalKey{ID: id, Note: clip(note), Actor: actor, CreatedAt: s.now().Truncate(time.Second)}
+	k := bulkhead.ExternalKey{ID: id, Note: clip(note), Actor: actor, Partner: partner, CreatedAt: s.now().Truncate(time.Second)}
 	if life > 0 {
 		k.ExpiresAt = k.CreatedAt.Add(life.Truncate(time.Second))
 	}

@@ -73,6 +73,13 @@ func (s *Service) SubmitCSR(ctx context.Context, acct bulkhead.Account, up Uploa
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
+	stops, err := s.cfg.Store.Stops(ctx)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if err := stops.Refuse(bulkhead.StopSubject{Account: acct.ID, Partner: acct.Partner}); err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
 	held, err := s.reusable(ctx, acct, r.Names)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
@@ -85,10 +92,6 @@ func (s *Service) SubmitCSR(ctx context.Context, acct bulkhead.Account, up Uploa
 	}
 	if len(subs) > 0 {
 		return bulkhead.IssuedCertificate{}, joinSubs(subs).WithHint("show control of the names through ACME, or ask an operator for names of the house")
-	}
-	stops, err := s.cfg.Store.Stops(ctx)
-	if err != nil {
-		return bulkhead.IssuedCertificate{}, err
 	}
 	if err := stops.Refuse(bulkhead.StopSubject{Methods: methodsOf(slices.Collect(maps.Values(held)))}); err != nil {
 		return bulkhead.IssuedCertificate{}, err

@@ -85,6 +85,26 @@ type Store interface {
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 
+	// KillTokens, KillExternalKeys and KillPeople kill up to limit credentials, each with its evidence, and return how many;
+	// the latter two those of one registration partner when partner is not "". RollAccounts demands a key change.
+	KillTokens(ctx context.Context, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
+	KillExternalKeys(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error)
+	KillPeople(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.PartnerPerson) bulkhead.Evidence) (int, error)
+	RollAccounts(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
+
+	CreatePartner(ctx context.Context, p bulkhead.Partner, ev ...bulkhead.Evidence) error
+	// UpdatePartner stores a partner, and the stops that come with it, if its state is still expect.
+	UpdatePartner(ctx context.Context, p bulkhead.Partner, expect bulkhead.PartnerState, stops []bulkhead.Stop, ev ...bulkhead.Evidence) error
+	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
+	Partners(ctx context.Context) ([]bulkhead.Partner, error)
+	PutPerson(ctx context.Context, p bulkhead.PartnerPerson, ev ...bulkhead.Evidence) error
+	People(ctx context.Context, partner string) ([]bulkhead.PartnerPerson, error)
+	// PersonByToken returns who holds a token that is good, with the partner in whatever state; KindNotFound for nobody.
+	PersonByToken(ctx context.Context, tokenHash bulkhead.Hash) (bulkhead.PartnerPerson, bulkhead.Partner, error)
+	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
+	PartnerOrders(ctx context.Context, partner string, before int64, limit int) ([]bulkhead.Order, int64, error)
+	PartnerUse(ctx context.Context, partner string, since time.Time) ([]bulkhead.PartnerUse, error)
+
 	// Standing returns an account with its partner and the stops in force; no ID for an account that does not exist.
 	Standing(ctx context.Context, accountID string) (bulkhead.Standing, error)
 	// PutStop inserts a stop. EndStop fails with KindConflict when it was ended before.

@@ -81,6 +81,9 @@ type Config struct {
 	PrivateTargets bool `yaml:"private_targets"`
 	// OwnNames are served on an operator's word: names, suffixes as "*.test", address ranges.
 	OwnNames []string `yaml:"own_names"`
+	// HighValueNames are suffixes ("example.com" is itself and everything below) for which an order takes a second person:
+	// two operators (bulkhead partner approve), or another person at the registration partner that brought it.
+	HighValueNames []string `yaml:"high_value_names,omitempty"`
 
 	// DefaultProfile serves orders that name none.
 	DefaultProfile string `yaml:"default_profile"`
@@ -298,6 +301,11 @@ func (c Config) Check() error {
 	}
 	if _, err := enroll.ParseNameSet(c.OwnNames...); err != nil {
 		return wrong("own_names", "%s", bulkhead.AsFault(err).Detail)
+	}
+	for _, n := range c.HighValueNames {
+		if id := (bulkhead.Identifier{Type: bulkhead.DNS, Value: n}); id.Check() != nil || id.Wildcard() {
+			return wrong("high_value_names", "%q is no suffix of names; write example.com for itself and everything below", n)
+		}
 	}
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)

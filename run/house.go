@@ -50,6 +50,7 @@ type Store interface {
 	evidence.Rows
 	quorum.Store
 	watch.Store
+	watch.PartnerStore
 	notice.Store
 	retention.Store
 	console.Inventory
@@ -297,7 +298,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 		return err
 	}
 	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
-		HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
+		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
 	}
@@ -344,7 +345,7 @@ func (h *House) openQuorum(context.Context, seed) error {
 		return err
 	}
 	h.gate = quorum.NewGatekeeper(h.quorum)
-	h.watch, err = watch.New(watch.Config{Store: h.store, Detectors: []watch.Detector{watch.UnassignedSerial{Store: h.store}}, Now: h.now, Log: h.log.With(slog.String("role", "watch"))})
+	h.watch, err = watch.New(watch.Config{Store: h.store, Detectors: []watch.Detector{watch.UnassignedSerial{Store: h.store}, watch.PartnerBehaviour{Store: h.store}}, Now: h.now, Log: h.log.With(slog.String("role", "watch"))})
 	return err
 }
 
@@ -400,7 +401,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
-		Policy: enroll.Policy{OwnNames: own}, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
+		Policy: enroll.Policy{OwnNames: own, HighValue: h.cfg.HighValueNames}, Seen: h.partnerSeen, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
 	if h.enroll, err = enroll.New(h.enrolment); err != nil {
 		return err
 	}
@@ -530,6 +531,9 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	}
 	if h.roles.has(signerrpc.Signer) {
 		w["signer"], w["live"] = h.sweep, h.runLive
+	}
+	if h.roles.has(signerrpc.Enroll) && !h.roles.has(signerrpc.Watch) {
+		w["sightings"] = h.watch.Run // what this process saw is judged here
 	}
 	if h.roles.has(signerrpc.Enroll) {
 		w["enroll"] = func(ctx context.Context) error { return h.enroll.Run(ctx, 0) }

@@ -7,7 +7,9 @@ import (
 
 	"bulkhead"
 	"bulkhead/console"
+	"bulkhead/enroll"
 	"bulkhead/quorum"
+	"bulkhead/watch"
 )
 
 // executors carry out what a quorum approved. Each is idempotent: after a crash it runs again.
@@ -15,6 +17,31 @@ func (h *House) executors() map[string]quorum.Executor {
 	return map[string]quorum.Executor{
 		actionActivate:       h.activateApproved,
 		console.ActionResume: h.resumeApproved,
+		console.ActionResumeAccount: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
+			p, err := payload[console.AccountPayload](r)
+			if err != nil {
+				return err
+			}
+			return h.enroll.LiftSuspension(ctx, p.Account, r.ID, r.Digest, r.Reason)
+		},
+		console.ActionAddPartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
+			return h.enroll.AddPartner(ctx, r.ID, r.Digest, p)
+		}),
+		console.ActionLimitPartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
+			_, err := h.enroll.LimitPartner(ctx, "request:"+r.ID, p.ID, p.Scope, true)
+			return err
+		}),
+		console.ActionResumePartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
+			return h.enroll.ResumePartner(ctx, p.ID, r.ID, r.Digest, r.Reason)
+		}),
+		console.ActionApproveOrder: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
+			p, err := payload[console.OrderPayload](r)
+			if err != nil {
+				return err
+			}
+			_, err = h.enroll.ApproveOrder(ctx, bulkhead.PartnerPerson{}, r.ID, p.Order)
+			return err
+		},
 	}
 }
 
@@ -25,6 +52,34 @@ func (h *House) rehearsed() map[string]quorum.Executor {
 		out[action] = func(context.Context, bulkhead.ApprovalRequest) error { return errRehearsal }
 	}
 	return out
+}
+
+// credentials adapts enrolment to the console.
+type credentials struct{ *enroll.Service }
+
+func (x credentials) ResetCredentials(ctx context.Context, actor, why string) (tokens, externalKeys, people int, err error) {
+	n, err := x.Service.ResetCredentials(ctx, actor, why)
+	return n.Tokens, n.ExternalKeys, n.People, err
+}
+
+// partnerAction is an action whose payload is a registration partner.
+func partnerAction(do func(context.Context, bulkhead.ApprovalRequest, bulkhead.Partner) error) quorum.Executor {
+	return func(ctx context.Context, r bulkhead.ApprovalRequest) error {
+		p, err := payload[bulkhead.Partner](r)
+		if err != nil {
+			return err
+		}
+		return do(ctx, r, p)
+	}
+}
+
+// partnerSeen hands what a registration partner brought to the detectors.
+func (h *House) partnerSeen(x enroll.PartnerSeen) {
+	s := watch.Sighting{Kind: watch.PartnerOrdered, Partner: x.Partner, Names: x.Names, At: h.now().UTC()}
+	if x.Refused != nil {
+		s.Kind, s.Refused = watch.PartnerRefused, x.Refused.Kind
+	}
+	h.watch.See(s)
 }
 
 // payload reads what an approved request is about.

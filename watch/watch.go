@@ -16,6 +16,11 @@ type Sighting struct {
 	Serial bulkhead.Serial
 	At     time.Time
 	Detail string
+
+	// Of a registration partner's order.
+	Partner string
+	Names   []bulkhead.Identifier
+	Refused bulkhead.Kind // "" for one that was taken
 }
 
 // SightingKind says what was seen.

@@ -156,7 +156,7 @@ func (a *app) sign(c *cobra.Command, id, keyFile string, dry bool) error {
 }
 
 func (a *app) account() *cobra.Command {
-	c := &cobra.Command{Use: "account", Short: "accounts of the API: add"}
+	c := &cobra.Command{Use: "account", Aliases: []string{"accounts"}, Short: "accounts: add, show, suspend, resume, roll, token, reset-credentials"}
 	var dry bool
 	var in console.NewAccountRequest
 	add := &cobra.Command{Use: "add", Short: "make an API account and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
@@ -176,6 +176,7 @@ func (a *app) account() *cobra.Command {
 	add.Flags().BoolVar(&in.OwnNames, "own-names", false, "its token orders the house's own names without a further word (API, EST)")
 	dryRunFlag(add, &dry)
 	c.AddCommand(add)
+	c.AddCommand(a.accountVerbs()...)
 	return c
 }
 

@@ -105,6 +105,7 @@ func (a *app) root() *cobra.Command {
 		a.prune(),
 		a.issuance(),
 		a.compromise(),
+		a.partner(),
 		a.role(),
 		a.runRoles(),
 		a.alarms(),

@@ -106,8 +106,12 @@ func testKilledCredentials(t *testing.T, open Open) {
 	ok(t, s.CreateExternalKey(ctx, bulkhead.ExternalKey{ID: "k-2", CreatedAt: at(1)}))
 	ok(t, s.CreateBoundAccount(ctx, bulkhead.Account{ID: "bound", State: bulkhead.AccountValid, Thumbprint: "b", CreatedAt: at(2)}, "k-1"))
 	dead := func(k bulkhead.ExternalKey) bulkhead.Evidence { return event("key " + k.ID) }
-	equal(t, value(s.KillExternalKeys(ctx, at(3), 10, dead))(t), 1)
-	equal(t, value(s.KillExternalKeys(ctx, at(3), 10, dead))(t), 0)
+	equal(t, value(s.KillExternalKeys(ctx, "north", at(3), 10, dead))(t), 0)
+	equal(t, value(s.KillExternalKeys(ctx, "", at(3), 10, dead))(t), 1)
+	equal(t, value(s.KillExternalKeys(ctx, "", at(3), 10, dead))(t), 0)
+	equal(t, value(s.RollAccounts(ctx, at(3), 10, leaf))(t), 2) // a-4 and bound: those with a key of their own
+	equal(t, value(s.RollAccounts(ctx, at(4), 10, leaf))(t), 0)
+	equal(t, value(s.Account(ctx, "a-4"))(t).RollDue, at(3))
 	wantKind(t, s.CreateBoundAccount(ctx, bulkhead.Account{ID: "late", State: bulkhead.AccountValid, Thumbprint: "l", CreatedAt: at(4)}, "k-2"), bulkhead.KindUnauthorized)
 
 	ok(t, s.PutOperator(ctx, bulkhead.Operator{Name: "alice", AddedAt: at(1)}))

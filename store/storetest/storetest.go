@@ -143,8 +143,9 @@ type Store interface {
 	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
 	CountKeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time) (int, error)
 	KillTokens(ctx context.Context, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
-	KillExternalKeys(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error)
+	KillExternalKeys(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error)
 	KillPeople(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.PartnerPerson) bulkhead.Evidence) (int, error)
+	RollAccounts(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
 	ReviewOperator(ctx context.Context, name string, at time.Time, ev ...bulkhead.Evidence) error
 
 	CreatePartner(ctx context.Context, p bulkhead.Partner, ev ...bulkhead.Evidence) error

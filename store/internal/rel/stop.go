@@ -168,12 +168,13 @@ func (s *Store) KillTokens(ctx context.Context, limit int, leaf func(bulkhead.Ac
 		})
 }
 
-// KillExternalKeys is KillTokens for external account keys that could still make an account.
-func (s *Store) KillExternalKeys(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error) {
-	return killed(ctx, s, "KillExternalKeys", scanExternal, `SELECT `+externalFields+` FROM external_keys WHERE revoked_at = 0 AND account_id = '' ORDER BY seq LIMIT $1`, limit,
+// KillExternalKeys is KillTokens for external account keys that could still make an account, those of one registration
+// partner when partner is not "".
+func (s *Store) KillExternalKeys(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error) {
+	return killed(ctx, s, "KillExternalKeys", scanExternal, `SELECT `+externalFields+` FROM external_keys WHERE revoked_at = 0 AND account_id = '' AND ($2 = '' OR partner = $2) ORDER BY seq LIMIT $1`, limit,
 		func(t *tx, k bulkhead.ExternalKey) (string, []any, bulkhead.Evidence) {
 			return `UPDATE external_keys SET revoked_at = $2 WHERE id = $1`, []any{k.ID, unix(now)}, leaf(k)
-		})
+		}, partner)
 }
 
 // KillPeople is KillTokens for the people of registration partners, of one of them when partner is not "".
@@ -182,6 +183,14 @@ func (s *Store) KillPeople(ctx context.Context, partner string, now time.Time, l
 		func(t *tx, p bulkhead.PartnerPerson) (string, []any, bulkhead.Evidence) {
 			return `UPDATE partner_people SET revoked_at = $3, token_hash = $4 WHERE partner = $1 AND name = $2`, []any{p.Partner, p.Name, unix(now), []byte{}}, leaf(p)
 		}, partner)
+}
+
+// RollAccounts demands another key of up to limit ACME accounts in office of which none is demanded yet.
+func (s *Store) RollAccounts(ctx context.Context, now time.Time, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error) {
+	return killed(ctx, s, "RollAccounts", scanAccount, `SELECT `+accountFields+` FROM accounts WHERE thumbprint <> '' AND state = 'valid' AND roll_due = 0 ORDER BY seq LIMIT $1`, limit,
+		func(t *tx, a bulkhead.Account) (string, []any, bulkhead.Evidence) {
+			return `UPDATE accounts SET roll_due = $2 WHERE id = $1`, []any{a.ID, unix(now)}, leaf(a)
+		})
 }
 
 // killed reads rows and writes each with its leaf, in one transaction that holds the evidence head, so that no row
