@@ -30,9 +30,9 @@ type AccountPayload struct {
 
 func (a *API) credentialRoutes() {
 	route(a, "GET /api/v1/accounts/{id}", operation[none, AccountView]{id: "showAccount", summary: "one account", do: a.showAccount})
-	route(a, "POST /api/v1/accounts/reset-credentials", operation[ResetRequest, ResetResponse]{id: "resetCredentials", do: a.resetCredentials, plan: a.planReset,
+	route(a, "POST /api/v1/credentials/reset", operation[ResetRequest, ResetResponse]{id: "resetCredentials", do: a.resetCredentials, plan: a.planReset,
 		summary: "kill every API token, external account key and partner token at once"})
-	route(a, "POST /api/v1/accounts/roll", operation[ResetRequest, RollResponse]{id: "rollAccounts", do: a.rollAccounts, plan: a.planRoll,
+	route(a, "POST /api/v1/credentials/roll", operation[ResetRequest, RollResponse]{id: "rollAccounts", do: a.rollAccounts, plan: a.planRoll,
 		summary: "make every ACME account change its key before it orders again"})
 	route(a, "POST /api/v1/accounts/{id}/roll", operation[ReasonRequest, AccountView]{id: "rollAccount", do: a.rollAccount, plan: a.planRollOne,
 		summary: "make one ACME account change its key before it orders again"})

@@ -116,7 +116,7 @@ func TestResetCredentials(t *testing.T) {
 	a := call[console.NewAccountResponse](t, h, 200, "POST", "/api/v1/accounts", "")
 	b := call[console.NewAccountResponse](t, h, 200, "POST", "/api/v1/accounts", `{"own_names":true}`)
 	key := call[console.ExternalKeyResponse](t, h, 200, "POST", "/api/v1/eab", `{}`)
-	const path = "/api/v1/accounts/reset-credentials"
+	const path = "/api/v1/credentials/reset"
 	call[problem](t, h, 400, "POST", path, `{"reason":"x"}`)
 	call[problem](t, h, 400, "POST", path, `{"all":true}`)
 	call[console.Plan](t, h, 200, "POST", path, `{"all":true,"reason":"drill","dry_run":true}`)

@@ -54,7 +54,7 @@ func (a *app) resetCredentials() *cobra.Command {
 	c := &cobra.Command{Use: "reset-credentials", Short: "kill every API token, external account key and partner token; says what would happen unless --yes", Args: exactly(0, "no arguments"),
 		Long: "Kills every API token, every external account key that has made no account, and every token of a person at a\nregistration partner: the next use is refused. Each is in evidence. Interrupted, it goes on where it was when called again.\nACME accounts hold keys of their own: have those changed with bulkhead account roll --all.\nNew tokens: bulkhead account token ID, bulkhead eab add, bulkhead partner person add.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return confirmed(a, c, "/api/v1/accounts/reset-credentials", in, yes, func(v console.ResetResponse) string {
+			return confirmed(a, c, "/api/v1/credentials/reset", in, yes, func(v console.ResetResponse) string {
 				return fmt.Sprintf("dead: %d API tokens, %d external account keys, %d tokens of people at partners\nnext: bulkhead account roll --all --reason TEXT, for the keys of ACME accounts", v.Tokens, v.ExternalKeys, v.PartnerTokens)
 			})
 		}}
@@ -105,7 +105,7 @@ func (a *app) accountRoll() *cobra.Command {
 			return bulkhead.NewFault(bulkhead.KindUsage, "roll takes the id of an account, or --all").WithHint("bulkhead account roll --all --reason TEXT")
 		}
 		if in.All {
-			return confirmed(a, c, "/api/v1/accounts/roll", in, !dry, func(v console.RollResponse) string {
+			return confirmed(a, c, "/api/v1/credentials/roll", in, !dry, func(v console.RollResponse) string {
 				return fmt.Sprintf("%d ACME accounts must change their keys before they order again", v.Accounts)
 			})
 		}
