@@ -81,6 +81,7 @@ var rules = []rule{
 	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "signer/signerrpc", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
 	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
+	{"cmd/bulkhead-signer", []string{".", "run/*", "signer/signerrpc"}, "one role, shut in before it opens a key"},
 	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
 }
 
@@ -96,6 +97,7 @@ var external = []struct {
 	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
 	{"github.com/zmap/zlint", []string{"pki/lint"}, "findings are ours, the rules are a library"},
 	{"github.com/minio/minio-go", []string{"publish/s3"}, "one client of object stores, one place"},
+	{"github.com/landlock-lsm/go-landlock", []string{"run"}, "one place where a process is shut in"},
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
 	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},

@@ -122,7 +122,7 @@ func (h *House) openObjects(ctx context.Context, _ seed) error {
 		h.objects, h.published = d, d
 		return err
 	case "s3":
-		c, err := readBucket(h.dir, inDir(h.dir, rest))
+		c, err := readBucket(inDir(h.dir, rest))
 		if err != nil {
 			return err
 		}
@@ -150,7 +150,9 @@ type bucketFile struct {
 	CAFile        string `yaml:"ca_file"`
 }
 
-func readBucket(dir, path string) (s3.Config, error) {
+// readBucket reads the file; the files that it names are beside it unless they are absolute.
+func readBucket(path string) (s3.Config, error) {
+	dir := filepath.Dir(path)
 	f, err := os.Open(path)
 	if err != nil {
 		return s3.Config{}, wrong("objects", "%s cannot be read", path)

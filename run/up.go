@@ -142,6 +142,7 @@ var settings = map[string]setting{
 	"organization":        text(func(c *Config) *string { return &c.Organization }),
 	"country":             text(func(c *Config) *string { return &c.Country }),
 	"store":               text(func(c *Config) *string { return &c.Store }),
+	"objects":             text(func(c *Config) *string { return &c.Objects }),
 	"key_passphrase_file": text(func(c *Config) *string { return &c.KeyPassphraseFile }),
 	"resolver":            text(func(c *Config) *string { return &c.Resolver }),
 	"validate_http_port":  number("validate_http_port", func(c *Config) *int { return &c.ValidateHTTPPort }),

@@ -25,6 +25,7 @@ func (a *app) up() *cobra.Command {
 		{"organization", "organization in the names of the authorities (first start)"},
 		{"country", "country in the names of the authorities, two letters (first start; default JP)"},
 		{"store", "sqlite:FILE or postgres:FILE-WITH-CONNECTION-STRING"},
+		{"objects", "where objects are published: dir:FOLDER or s3:FILE (default dir:objects)"},
 		{"key_passphrase_file", "file with the passphrase that seals the signing keys"},
 		{"validate_http_port", "port that http-01 dials (default 80)"},
 		{"validate_tls_port", "port that tls-alpn-01 dials (default 443)"},

@@ -241,7 +241,7 @@ func TestShadow(t *testing.T) {
 func TestAllowList(t *testing.T) {
 	want := map[signerrpc.Role]string{
 		signerrpc.Signer: "", signerrpc.Enroll: "identity issue listener shadow", signerrpc.Status: "answers crl head identity shadow", signerrpc.Edge: "identity", signerrpc.Evidence: "identity",
-		signerrpc.Incident: "identity", signerrpc.Scan: "identity", signerrpc.Watch: "identity", signerrpc.Console: "identity listener shadow",
+		signerrpc.Incident: "identity", signerrpc.Scan: "identity", signerrpc.Watch: "identity", signerrpc.Console: "identity issue listener shadow",
 	}
 	p := newPKI(t)
 	d := &door{}

@@ -55,7 +55,7 @@ const (
 // Allowed says which roles may call which method. A role that is taken over can ask for what stands here and no more;
 // what is asked is still judged by the signer against the record.
 var Allowed = map[Method][]Role{
-	Issue:    {Enroll},
+	Issue:    {Enroll, Console},
 	Answers:  {Status},
 	CRL:      {Status},
 	Shadow:   {Status, Enroll, Console},

@@ -43,20 +43,33 @@ func Is(ctx context.Context, dialect goose.Dialect, db *sql.DB, fsys fs.FS) erro
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	var newest, current int64
-	for _, s := range p.ListSources() {
-		newest = max(newest, s.Version)
-	}
-	if err := db.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&current); err != nil {
+	applied := map[int64]bool{}
+	rows, err := db.QueryContext(ctx, "SELECT version_id FROM goose_db_version WHERE is_applied")
+	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
 	}
-	switch {
-	case current > newest:
+	defer rows.Close()
+	var current, newest int64
+	for rows.Next() {
+		var v int64
+		if err := rows.Scan(&v); err != nil {
+			return fmt.Errorf("read schema version: %w", err)
+		}
+		applied[v], current = true, max(current, v)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	for _, s := range p.ListSources() {
+		newest = max(newest, s.Version)
+		if !applied[s.Version] {
+			return bulkhead.Faultf(bulkhead.KindUnavailable, "the database has schema %d and lacks step %d of this program", current, s.Version).
+				WithHint("bring it up as its owner: bulkhead role database --apply")
+		}
+	}
+	if current > newest {
 		return bulkhead.Faultf(bulkhead.KindConflict, "the database has schema %d, this program knows %d", current, newest).
 			WithHint("run the release that migrated it, or a newer one")
-	case current < newest:
-		return bulkhead.Faultf(bulkhead.KindUnavailable, "the database has schema %d, this program needs %d", current, newest).
-			WithHint("bring it up as its owner: bulkhead role database --apply")
 	}
 	return nil
 }
