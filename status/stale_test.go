@@ -105,6 +105,24 @@ func TestAnchorSetsOfConfiguration(t *testing.T) {
 	}
 }
 
+// TestRevokedAnchor: a certificate in a file of anchors stands for a name and a key. When it is revoked it leads nobody
+// anywhere, and the name and key are trusted all the same.
+func TestRevokedAnchor(t *testing.T) {
+	t.Parallel()
+	d := newDay2016(t)
+	c, _ := d.previewed(bulkhead.Superseded, d.refs["cross"])
+	ok(t, d.status.Approve(t.Context(), c.ID, c.PreviewHash, "two people"))
+	ok(t, d.status.Activate(t.Context(), c.ID))
+	_, cross, err := d.store.Certificate(t.Context(), d.refs["cross"])
+	ok(t, err)
+	d.status, err = status.New(status.Config{Store: d.store, Signer: d.door, Objects: d.objects, HeadVerifier: d.verifier, Now: d.now,
+		AnchorSets: []status.AnchorSet{{Name: "cross", Certificates: [][]byte{cross}}, {Name: "r2", Certificates: [][]byte{d.certs["r2"].Raw}}}})
+	ok(t, err)
+	if _, p := d.previewed(bulkhead.Superseded, d.refs["alpha"]); len(p.PathsLost) != 1 || p.PathsLost[0].Anchors != `clients of "cross"` {
+		t.Errorf("lost %+v", p.PathsLost)
+	}
+}
+
 // stranger is a root that has nothing to do with the house.
 func (d *day2016) stranger() []byte {
 	d.t.Helper()

@@ -124,7 +124,11 @@ func (s *Service) draw(w *world) *chart {
 	}
 	all := slices.Clone(w.live)
 	for _, a := range w.anchors {
-		all = append(all, a.certificates...)
+		for _, x := range a.certificates {
+			if !w.revoked(x) { // an anchor is a name and a key; a revoked certificate of it is on nobody's path
+				all = append(all, x)
+			}
+		}
 	}
 	c := &chart{digest: w.digest, graph: graph.New(all), node: map[bulkhead.AuthorityID]*graph.Authority{},
 		ids: map[*graph.Authority][]bulkhead.AuthorityID{}, ref: map[*graph.Certificate]bulkhead.CertificateRef{}}
@@ -158,7 +162,9 @@ func (c *chart) anchorSets(w *world) {
 	for _, set := range w.anchors {
 		x := graph.AnchorSet{Name: fmt.Sprintf("clients of %q", set.name)}
 		for _, cert := range set.certificates {
-			x.Anchors = append(x.Anchors, c.graph.Subject(c.graph.ByHash(cert.Hash)))
+			if n := c.graph.Named(cert); n != nil { // else nothing hangs below it that is not revoked
+				x.Anchors = append(x.Anchors, n)
+			}
 		}
 		c.sets = append(c.sets, x)
 	}

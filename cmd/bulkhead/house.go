@@ -19,7 +19,7 @@ import (
 
 func (a *app) hierarchy() *cobra.Command {
 	c := &cobra.Command{Use: "hierarchy", Short: "authorities: show, add, rotate, accept"}
-	c.AddCommand(a.hierarchyShow(), a.hierarchyAdd(), a.hierarchyRotate(), a.hierarchyAccept(), a.hierarchyCRLURLs(), a.hierarchyAudit())
+	c.AddCommand(a.hierarchyShow(), a.hierarchyAdd(), a.hierarchyRotate(), a.hierarchyAccept(), a.hierarchyCRLURLs(), a.hierarchyAudit(), a.hierarchyEffect())
 	return c
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"bulkhead"
 	"bulkhead/console"
+	"bulkhead/run"
 )
 
 // TestPreviewCommand previews a subscriber's certificate and an authority by name: words first, exit 3 while something
@@ -68,4 +70,29 @@ func TestPreviewCommand(t *testing.T) {
 	if !strings.Contains(shown, "BLOCKED: ") || !strings.Contains(shown, "Everybody loses the last path") {
 		t.Errorf("shown:\n%s", shown)
 	}
+}
+
+// TestEffectOnFiles says what a revocation would do to files, with no server.
+func TestEffectOnFiles(t *testing.T) {
+	dir := t.TempDir()
+	sums := auditHouse(t, dir, false)
+	c := &cli{dir: t.TempDir(), work: t.TempDir()}
+	out, _ := c.run(t, exitRefused, "hierarchy", "effect", dir, "--revoke", filepath.Join(dir, "sub/ab.pem"), "--json")
+	var r run.EffectReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Answers) != 2 || len(r.Sets) != 1 || len(r.Sets[0].Lost) != 2 || r.Sets[0].Lost[0].SHA256 != sums["C"] || r.Sets[0].Lost[1].SHA256 != sums["D"] || len(r.Sets[0].Reduced) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Misread) != 3 || r.Misread[0].Certificates[0].Subject != "CN=C" {
+		t.Errorf("misread %+v", r.Misread)
+	}
+	out, _ = c.run(t, exitDone, "hierarchy", "effect", dir, "--revoke", filepath.Join(dir, "c.crt"), "--trust", filepath.Join(dir, "root.pem"), "--trust", filepath.Join(dir, "sub/cross.cer"))
+	if !strings.HasPrefix(out, "1 answer changes\n") || !strings.Contains(out, "root.pem: nothing else loses its last chain") {
+		t.Errorf("%s", out)
+	}
+	c.run(t, exitUsage, "hierarchy", "effect", dir)
+	c.run(t, exitUsage, "hierarchy", "effect", dir, "--revoke", filepath.Join(dir, "c.crt"), "--at", "yesterday")
+	c.run(t, exitUsage, "hierarchy", "effect", dir, "--revoke", c.file(t, "x", "no certificate", 0o600))
 }
