@@ -339,14 +339,18 @@ func (s *site) present(t testing.TB, c *goacme.Client, ch *goacme.Challenge, nam
 		cert, err := c.TLSALPN01ChallengeCert(ch.Token, name)
 		ok(t, err)
 		s.serveTLS(t, &cert)
+	case "http-01":
+		answer, err := c.HTTP01ChallengeResponse(ch.Token)
+		ok(t, err)
+		s.serveHTTP(t, c.HTTP01ChallengePath(ch.Token), answer)
 	default:
 		t.Fatalf("no answer to %s", ch.Type)
 	}
 }
 
-// TestXCryptoOtherChallenges obtains, renews and revokes over dns-01 and tls-alpn-01; TestXCrypto has http-01.
-func TestXCryptoOtherChallenges(t *testing.T) {
-	for _, method := range []string{"dns-01", "tls-alpn-01"} {
+// TestXCryptoChallenges obtains, renews and revokes over each challenge.
+func TestXCryptoChallenges(t *testing.T) {
+	for _, method := range []string{"http-01", "dns-01", "tls-alpn-01"} {
 		t.Run(method, func(t *testing.T) {
 			s := newSite(t)
 			c, der := s.xcrypto(t, s.base+"/acme/directory", method, "x.site.example")

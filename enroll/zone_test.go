@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,4 +166,20 @@ func (s *site) serveTLS(t testing.TB, cert *tls.Certificate) {
 			go func() { _ = c.(*tls.Conn).Handshake(); _ = c.Close() }()
 		}
 	}()
+}
+
+// serveHTTP answers one path on the site's port.
+func (s *site) serveHTTP(t testing.TB, path, answer string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.httpPort)))
+	ok(t, err)
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(answer))
+	})}
+	go server.Serve(ln) //nolint:errcheck // it says that it was closed
+	t.Cleanup(func() { _ = server.Close() })
 }

@@ -222,13 +222,8 @@ func (x hierarchy) AcceptAuthority(ctx context.Context, actor string, id bulkhea
 		}
 	}
 	ev := bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: now, Actor: actor, Authority: id, KeyHash: bulkhead.Digest(a.SPKI), Digest: bulkhead.Digest(a.Certificate), Detail: "certificate accepted, authority active"}
-	if err := x.h.store.PutAuthority(ctx, a, ev); err != nil {
+	if err := x.activate(ctx, actor, a, predecessor, ev); err != nil {
 		return bulkhead.Authority{}, err
-	}
-	if predecessor != "" {
-		if err := x.retire(ctx, actor, predecessor, id, now); err != nil {
-			return bulkhead.Authority{}, err
-		}
 	}
 	if err := x.h.status.Tick(ctx); err != nil {
 		x.h.log.WarnContext(ctx, "the new authority's first CRLs follow with the next look", slog.String("error", err.Error()))
@@ -272,17 +267,21 @@ func (x hierarchy) recordChild(ctx context.Context, actor string, a bulkhead.Aut
 		KeyHash: bulkhead.Digest(a.SPKI), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}}, bulkhead.Digest([]byte(actor)), now)
 }
 
-func (x hierarchy) retire(ctx context.Context, actor string, id, successor bulkhead.AuthorityID, now time.Time) error {
-	old, err := x.h.store.Authority(ctx, id)
+// activate puts an authority in office and takes its predecessor out of it, both or neither.
+func (x hierarchy) activate(ctx context.Context, actor string, a bulkhead.Authority, predecessor bulkhead.AuthorityID, ev bulkhead.Evidence) error {
+	if predecessor == "" {
+		return x.h.store.PutAuthority(ctx, a, ev)
+	}
+	old, err := x.h.store.Authority(ctx, predecessor)
 	if err != nil {
 		return err
 	}
-	if old.State != bulkhead.AuthorityActive {
-		return nil
+	if old.State != bulkhead.AuthorityActive { // it went by another way since the rotation began
+		return x.h.store.PutAuthority(ctx, a, ev)
 	}
-	old.State, old.Successor = bulkhead.AuthorityRetired, successor
-	return x.h.store.PutAuthority(ctx, old, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: now, Actor: actor, Authority: id, KeyHash: bulkhead.Digest(old.SPKI),
-		Detail: fmt.Sprintf("retired: issues no more, answers for what it issued; successor %s", successor)})
+	old.State, old.Successor = bulkhead.AuthorityRetired, a.ID
+	return x.h.store.Succeed(ctx, a, old, ev, bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: ev.At, Actor: actor, Authority: old.ID, KeyHash: bulkhead.Digest(old.SPKI),
+		Detail: fmt.Sprintf("retired: issues no more, answers for what it issued; successor %s", a.ID)})
 }
 
 func (h *House) openAPI(context.Context, seed) error {

@@ -55,6 +55,8 @@ type Store interface {
 	retention.Store
 	console.Inventory
 	console.Replies
+	// Succeed puts an authority and retires its predecessor, both or neither.
+	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)

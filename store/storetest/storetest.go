@@ -28,6 +28,7 @@ type Store interface {
 	Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error)
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error
+	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
 	Delegates(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Delegate, error)
@@ -184,6 +185,7 @@ func Run(t *testing.T, fresh Fresh) {
 	}{
 		{"Evidence", testEvidence},
 		{"Authorities", testAuthorities},
+		{"Succeed", testSucceed},
 		{"Issue", testIssue},
 		{"IssueRefusals", testIssueRefusals},
 		{"IssueTwice", testIssueTwice},

@@ -29,17 +29,38 @@ func (s *Store) Authorities(ctx context.Context) ([]bulkhead.Authority, error) {
 
 // PutAuthority inserts or replaces the authority with its evidence.
 func (s *Store) PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "PutAuthority", ev, func(t *tx) error {
-		_, err := exec(ctx, t, `INSERT INTO authorities (`+authorityFields+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-			ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, state = excluded.state, parent = excluded.parent,
-			subject = excluded.subject, spki = excluded.spki, certificate = excluded.certificate, chain = excluded.chain,
-			csr = excluded.csr, key_uri = excluded.key_uri, shards = excluded.shards, successor = excluded.successor,
-			created_at = excluded.created_at`,
-			string(a.ID), string(a.Kind), string(a.State), string(a.Parent), blob(a.Subject), blob(a.SPKI), blob(a.Certificate),
-			jsonArg(a.Chain), blob(a.CSR), a.KeyURI, int64(a.Shards), string(a.Successor), unix(a.CreatedAt))
-		return err
+	return s.write(ctx, "PutAuthority", ev, func(t *tx) error { return t.putAuthority(ctx, a) })
+}
+
+// Succeed puts an authority and, in the same transaction, the one that it succeeds, which must be active still:
+// KindConflict otherwise, and nothing changed.
+func (s *Store) Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "Succeed", ev, func(t *tx) error {
+		var state string
+		err := t.QueryRowContext(ctx, `SELECT state FROM authorities WHERE id = $1`+t.dialect.ForUpdate, string(predecessor.ID)).Scan(&state)
+		if err != nil {
+			return absent(err, "authority", string(predecessor.ID))
+		}
+		if state != string(bulkhead.AuthorityActive) {
+			return conflict("authority %s is %s, not active", predecessor.ID, state)
+		}
+		if err := t.putAuthority(ctx, successor); err != nil {
+			return err
+		}
+		return t.putAuthority(ctx, predecessor)
 	})
+}
+
+func (t *tx) putAuthority(ctx context.Context, a bulkhead.Authority) error {
+	_, err := exec(ctx, t, `INSERT INTO authorities (`+authorityFields+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, state = excluded.state, parent = excluded.parent,
+		subject = excluded.subject, spki = excluded.spki, certificate = excluded.certificate, chain = excluded.chain,
+		csr = excluded.csr, key_uri = excluded.key_uri, shards = excluded.shards, successor = excluded.successor,
+		created_at = excluded.created_at`,
+		string(a.ID), string(a.Kind), string(a.State), string(a.Parent), blob(a.Subject), blob(a.SPKI), blob(a.Certificate),
+		jsonArg(a.Chain), blob(a.CSR), a.KeyURI, int64(a.Shards), string(a.Successor), unix(a.CreatedAt))
+	return err
 }
 
 // BlockedKeys returns those of the given hashes that are blocked.
