@@ -53,12 +53,18 @@ func diverse(logs []sct.Log) bool {
 // transparent signs the precertificate, which then is issued for everybody who asks for its status; gets and verifies
 // timestamps; and signs the certificate, which differs from it in the list alone. When the logs fail, the precertificate
 // stays what it is: signed, answered for, revocable, and handed to nobody (doc/decisions/0007-ct.md).
-func (s *Signer) transparent(ctx context.Context, token *Token) (bulkhead.IssuedCertificate, error) {
-	none := bulkhead.IssuedCertificate{}
-	pre, err := s.Sign(ctx, token)
-	if err != nil {
-		return none, err
+//
+// A retry for the same order submits the same precertificate, when it is still good.
+func (s *Signer) transparent(ctx context.Context, p *prepared) (bulkhead.IssuedCertificate, error) {
+	none, token := bulkhead.IssuedCertificate{}, p.Token
+	if p.pre == nil {
+		signed, err := s.Sign(ctx, token)
+		if err != nil {
+			return none, err
+		}
+		p.pre = &signed
 	}
+	pre := *p.pre
 	leave, err := s.enter()
 	if err != nil {
 		return none, err

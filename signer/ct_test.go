@@ -77,17 +77,19 @@ func (x *testLogs) AddPreChain(_ context.Context, chain [][]byte, _ time.Time, _
 // loggedHouse is a house whose tls-server profile wants two timestamps.
 func loggedHouse(t testing.TB) (*house, *testLogs) {
 	logs := &testLogs{t: t, all: []*testLog{newLog(t, "A", false), newLog(t, "B", true)}}
-	return newHouse(t, func(c *signer.Config) {
-		for _, p := range c.Profiles {
-			if p.Kind == profile.TLSServer {
-				p.Logs = 2
-			}
+	return newHouse(t, logs.configure), logs
+}
+
+func (x *testLogs) configure(c *signer.Config) {
+	for _, p := range c.Profiles {
+		if p.Kind == profile.TLSServer {
+			p.Logs = 2
 		}
-		c.Transparency = logs
-		for _, l := range logs.all {
-			c.Logs = append(c.Logs, l.Log)
-		}
-	}), logs
+	}
+	c.Transparency = x
+	for _, l := range x.all {
+		c.Logs = append(c.Logs, l.Log)
+	}
 }
 
 // TestTransparency: the certificate carries verified timestamps, differs from its precertificate in nothing else, and each
@@ -181,6 +183,56 @@ func TestBadTimestamps(t *testing.T) {
 	wantKind(t, err, bulkhead.KindUnavailable, "too few")
 	logs.fail = nil
 	h.issue("www.example.test") // silent without a fault
+}
+
+// TestSubmittedAgain: a retry after the logs were away submits the precertificate that is there, and signs none beside it.
+// One that was revoked, or is for another key, is not used.
+func TestSubmittedAgain(t *testing.T) {
+	h, logs := loggedHouse(t)
+	req := h.request("www.example.test")
+	away := func() bulkhead.Certificate {
+		t.Helper()
+		logs.fail = errors.New("away")
+		_, err := h.signer.Issue(t.Context(), req)
+		wantKind(t, err, bulkhead.KindUnavailable, "too few")
+		logs.fail = nil
+		c, _, err := h.store.PrecertificateByOrder(t.Context(), req.OrderID)
+		ok(t, err)
+		return c
+	}
+	first := away()
+	if again := away(); again.Serial != first.Serial {
+		t.Errorf("a second try made %s beside %s", again.Serial, first.Serial)
+	}
+	ok(t, h.signer.Close())
+	h.signer = h.newSigner(logs.configure) // another process goes on
+	got, err := h.signer.Issue(t.Context(), req)
+	ok(t, err)
+	if got.Certificate.Serial != first.Serial || h.count(bulkhead.EvCertificateIntent) != 1 {
+		t.Errorf("certificate %s after precertificate %s, with %d intents", got.Certificate.Serial, first.Serial, h.count(bulkhead.EvCertificateIntent))
+	}
+	openssl(t, got)
+	if _, _, err := h.store.PrecertificateByOrder(t.Context(), req.OrderID); bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		t.Errorf("a precertificate is left: %v", err)
+	}
+
+	req = h.request("other.example.test")
+	left := away()
+	req.CSR = h.request("other.example.test").CSR // another key
+	got, err = h.signer.Issue(t.Context(), req)
+	ok(t, err)
+	if got.Certificate.Serial == left.Serial {
+		t.Error("a precertificate of another key was used")
+	}
+
+	req = h.request("third.example.test")
+	left = away()
+	h.revoke("gone", bulkhead.ChangeItem{CertificateRef: left.CertificateRef, Reason: bulkhead.Superseded, RevokedAt: h.now()})
+	got, err = h.signer.Issue(t.Context(), req)
+	ok(t, err)
+	if got.Certificate.Serial == left.Serial {
+		t.Error("a revoked precertificate was used")
+	}
 }
 
 // TestTooFewLogs: what could never get its timestamps is refused before anything is signed.

@@ -50,6 +50,9 @@ type Store interface {
 	// Complete commits certificates with their outcomes: Reserved becomes Issued. KindConflict for an item that is
 	// not reserved. A second Complete with the same fingerprint succeeds and changes nothing.
 	Complete(ctx context.Context, items []bulkhead.Completion) (seqs []int64, errs []error, err error)
+	// PrecertificateByOrder returns the newest issued precertificate of an order that no certificate has taken the place
+	// of; KindNotFound when there is none.
+	PrecertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
 	// Finalize puts the certificate in the place of its precertificate, with evidence; KindConflict when that was revoked
 	// meanwhile, or is none. A second Finalize with the same certificate changes nothing.
 	Finalize(ctx context.Context, ref bulkhead.CertificateRef, der []byte, ev bulkhead.Evidence) error

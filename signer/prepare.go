@@ -49,6 +49,35 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 		return nil, err
 	}
 	defer leave()
+	d, err := s.judge(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return s.reserve(ctx, d)
+}
+
+// prepare is Prepare, or finds what an earlier try left when the order has a precertificate already.
+func (s *Signer) prepare(ctx context.Context, req bulkhead.CertificateRequest) (*prepared, error) {
+	leave, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	d, err := s.judge(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if d.logs > 0 {
+		if was, err := s.unfinished(ctx, d); was != nil || err != nil {
+			return was, err
+		}
+	}
+	t, err := s.reserve(ctx, d)
+	return &prepared{Token: t}, err
+}
+
+// judge makes every check of a request that needs no serial.
+func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*draft, error) {
 	p, ok := s.profiles[req.Profile]
 	if !ok {
 		return nil, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", req.Profile).WithHint("use one of: " + strings.Join(s.profileNames(), ", "))
@@ -103,7 +132,7 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	d.template = func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error) {
 		return p.Template(profile.Input{Issuer: a.cert, IssuerID: a.ID, Names: names, PublicKey: d.pub, Serial: serial, Now: now, Shard: shard, URLs: s.cfg.URLs})
 	}
-	return s.reserve(ctx, d)
+	return d, nil
 }
 
 func (s *Signer) profileNames() []string {

@@ -203,14 +203,14 @@ func (s *Signer) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millis
 
 // Issue implements Door: Prepare and Sign, and with timestamps the certificate after the precertificate. The certificate is durable in store and evidence when it returns.
 func (s *Signer) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
-	t, err := s.Prepare(ctx, req)
+	p, err := s.prepare(ctx, req)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	if t.t.plan != nil {
-		return s.transparent(ctx, t)
+	if p.t.plan != nil {
+		return s.transparent(ctx, p)
 	}
-	return s.Sign(ctx, t)
+	return s.Sign(ctx, p.Token)
 }
 
 // randomSerial draws 16 octets: positive, never zero in the first octet, so 127 bits less a little (BR 7.1 asks for 64).

@@ -23,6 +23,7 @@ type Store interface {
 	Ping(ctx context.Context) error
 	IsEmpty(ctx context.Context) (bool, error)
 	Finalize(ctx context.Context, ref bulkhead.CertificateRef, der []byte, ev bulkhead.Evidence) error
+	PrecertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 
 	Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error)

@@ -62,3 +62,11 @@ func (s *Store) Precertificate(ctx context.Context, ref bulkhead.CertificateRef)
 		string(ref.Issuer), serialArg(ref.Serial))
 	return der, s.fault("Precertificate", absent(err, "precertificate", ref.String()))
 }
+
+// PrecertificateByOrder returns the newest precertificate of an order that is issued and has no certificate in its place;
+// KindNotFound when there is none.
+func (s *Store) PrecertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error) {
+	c, err := one(ctx, s.reader, scanCertificateWithDER, selectWithDER+`
+		WHERE order_id = $1 AND order_id <> '' AND state = 'issued' AND kind = 'precertificate' ORDER BY outcome_seq DESC LIMIT 1`, orderID)
+	return c.row, c.der, s.fault("PrecertificateByOrder", absent(err, "precertificate of order", orderID))
+}
