@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"slices"
+	"sync"
 	"time"
 
 	"bulkhead"
@@ -19,6 +20,44 @@ import (
 // too early; without them only a leaf that comes without its issuer is called incomplete. It never fails: what cannot be
 // read is said in Malformed.
 func Chain(der [][]byte, known []*x509.Certificate, allow keycheck.Rules, at time.Time) *bulkhead.ServedChain {
+	return describe(der, known, at, func(c *x509.Certificate, _ bulkhead.Hash) string { return weakness(c, allow) })
+}
+
+// weakness is why the key of c may not be certified, empty when nothing is known against it.
+func weakness(c *x509.Certificate, allow keycheck.Rules) string {
+	if f := bulkhead.AsFault(keycheck.Check(c.PublicKey, allow)); f != nil {
+		return f.Detail
+	}
+	return ""
+}
+
+// memo remembers what was found about keys: the check of an RSA key costs more than a handshake, and the same keys are
+// looked at again and again. The answer depends on the key and the rules alone.
+type memo struct {
+	mu    sync.Mutex
+	found map[bulkhead.Hash]string
+}
+
+const maxMemo = 4096
+
+func (m *memo) weakness(c *x509.Certificate, spki bulkhead.Hash, allow keycheck.Rules) string {
+	m.mu.Lock()
+	why, ok := m.found[spki]
+	m.mu.Unlock()
+	if ok {
+		return why
+	}
+	why = weakness(c, allow)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.found == nil || len(m.found) >= maxMemo {
+		m.found = map[bulkhead.Hash]string{}
+	}
+	m.found[spki] = why
+	return why
+}
+
+func describe(der [][]byte, known []*x509.Certificate, at time.Time, weak func(*x509.Certificate, bulkhead.Hash) string) *bulkhead.ServedChain {
 	out := &bulkhead.ServedChain{DER: der}
 	if len(der) == 0 {
 		out.Malformed = "no certificate was served"
@@ -40,12 +79,12 @@ func Chain(der [][]byte, known []*x509.Certificate, allow keycheck.Rules, at tim
 	out.Subject, out.Issuer = leaf.Subject.String(), leaf.Issuer.String()
 	out.NotBefore, out.NotAfter = leaf.NotBefore, leaf.NotAfter
 	out.Expired = at.After(leaf.NotAfter)
-	out.Key = keyFacts(leaf, allow)
+	out.Key = keyFacts(leaf, weak)
 	sortOut(out, leaf, known)
 	return out
 }
 
-func keyFacts(c *x509.Certificate, allow keycheck.Rules) bulkhead.KeyFacts {
+func keyFacts(c *x509.Certificate, weak func(*x509.Certificate, bulkhead.Hash) string) bulkhead.KeyFacts {
 	k := bulkhead.KeyFacts{SPKI: keycheck.SPKIHash(c.RawSubjectPublicKeyInfo)}
 	switch pub := c.PublicKey.(type) {
 	case *rsa.PublicKey:
@@ -59,9 +98,7 @@ func keyFacts(c *x509.Certificate, allow keycheck.Rules) bulkhead.KeyFacts {
 		k.Weak = "a key of this kind is not known here"
 		return k
 	}
-	if f := bulkhead.AsFault(keycheck.Check(c.PublicKey, allow)); f != nil {
-		k.Weak = f.Detail
-	}
+	k.Weak = weak(c, k.SPKI)
 	return k
 }
 

@@ -205,6 +205,9 @@ func readFlight(w *wire, f *flight, keep, only bool) error {
 		if err := f.read(m, typ, keep); err != nil {
 			return err
 		}
+		if typ == msgServerHelloDone && h.left > 0 {
+			return fmt.Errorf("%w: %d bytes follow the end of the server's hello", errMalformed, h.left)
+		}
 		if typ == msgServerHelloDone || only && f.hello && !f.heartbeat {
 			return nil
 		}

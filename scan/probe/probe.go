@@ -42,9 +42,10 @@ type Config struct {
 	Known   []*x509.Certificate // authorities by which missing intermediates are found; may be empty
 }
 
-// Prober looks. It keeps no state between looks and is safe for concurrent use.
+// Prober looks. It keeps nothing between looks but what it found out about keys, and is safe for concurrent use.
 type Prober struct {
-	cfg Config
+	cfg  Config
+	keys memo
 }
 
 // New checks the configuration.
@@ -84,7 +85,7 @@ func (p *Prober) look(ctx context.Context, ep bulkhead.Endpoint, whole bool) bul
 	start := p.cfg.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Total)
 	defer cancel()
-	l := &look{cfg: &p.cfg, ctx: ctx, end: start.Add(p.cfg.Total), whole: whole, keep: whole}
+	l := &look{cfg: &p.cfg, keys: &p.keys, ctx: ctx, end: start.Add(p.cfg.Total), whole: whole, keep: whole}
 	l.out.Endpoint, l.out.At = ep, start
 	switch {
 	case !ep.Address.IsValid() || ep.Port == 0:

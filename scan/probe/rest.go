@@ -27,7 +27,9 @@ func (l *look) rest() {
 	}
 	l.weak()
 	if len(l.chain) > 0 {
-		l.out.Chain = Chain(l.chain, l.cfg.Known, *l.cfg.Keys, l.out.At)
+		l.out.Chain = describe(l.chain, l.cfg.Known, l.out.At, func(c *x509.Certificate, spki bulkhead.Hash) string {
+			return l.keys.weakness(c, spki, *l.cfg.Keys)
+		})
 	}
 }
 

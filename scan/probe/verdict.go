@@ -15,6 +15,7 @@ import (
 // look is one look under way.
 type look struct {
 	cfg   *Config
+	keys  *memo
 	ctx   context.Context //nolint:containedctx // lives as long as the call
 	end   time.Time
 	whole bool

@@ -81,6 +81,7 @@ type Behaviour struct {
 	NameRefused  bool          // unrecognized_name with one
 	NameWarned   bool          // a warning about the name before the flight
 	RefuseQuiet  bool          // versions that it does not speak are refused with a close
+	Sign         bool          // signs its key exchange, which costs what it costs a genuine server with RSA
 	StrictRecord bool          // an alert for records whose version is not the negotiated one
 	Quirk        Quirk
 	STARTTLS     bulkhead.STARTTLS

@@ -1,10 +1,13 @@
 package probetest
 
 import (
+	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -168,7 +171,7 @@ func (t *talk) flight(h clientHello, suite uint16) bool {
 		messages = append(messages, message(22, append([]byte{1}, vector(3, t.b.Staple)...)))
 	}
 	if suite>>8 == 0xc0 || suite == 0x0088 || suite == 0x0003 {
-		messages = append(messages, keyExchange(suite))
+		messages = append(messages, t.keyExchange(suite))
 	}
 	if t.b.ClientCert {
 		body := append(vector(1, []byte{1, 2, 64}), vector(2, []byte{4, 1, 4, 3})...)
@@ -229,10 +232,23 @@ func (t *talk) certificate() []byte {
 
 var anonymous = []uint16{0xc018}
 
-// keyExchange looks like a server's: a point or parameters, and a signature that nobody gets to check.
-func keyExchange(suite uint16) []byte {
+// signingKey is what Sign signs with.
+var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+// keyExchange looks like a server's: a point and a signature, that nobody gets to check.
+func (t *talk) keyExchange(suite uint16) []byte {
 	digest := sha256.Sum256([]byte{byte(suite >> 8), byte(suite)})
-	return message(12, append(append([]byte{3, 0, 23, 65, 4}, make([]byte, 64)...), vector(2, digest[:])...))
+	signature := digest[:]
+	if t.b.Sign {
+		signature, _ = rsa.SignPKCS1v15(rand.Reader, signingKey(), crypto.SHA256, digest[:])
+	}
+	return message(12, append(append([]byte{3, 0, 23, 65, 4}, make([]byte, 64)...), vector(2, signature)...))
 }
 
 // message frames a handshake message.
