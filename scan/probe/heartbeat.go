@@ -12,9 +12,12 @@ import (
 // next event of its socket with a request unread (nginx, when both heartbeats reached it together) is woken by that.
 var again = []time.Duration{1200 * time.Millisecond, 2500 * time.Millisecond}
 
-// soon is how quickly an alert or a close must follow to be an answer; later it may be the server's own time-out. The
-// time that a connection took is added four times.
-const soon = 2 * time.Second
+// soon is how quickly an alert or a close must follow to be an answer; later it may be the server's own time-out. For
+// far servers the time that a connection took is added four times, up to soonFar.
+const (
+	soon    = 2 * time.Second
+	soonFar = 500 * time.Millisecond
+)
 
 // heartbeats sends the malformed heartbeat, pauses, sends the well-formed one, and concludes from what comes back.
 func (l *look) heartbeats(a *asked) {
@@ -83,7 +86,7 @@ func (s *answers) read(w *wire) (answer, error) {
 // heard concludes from the first thing that is an answer, or from there being none.
 func (l *look) heard(version uint16, s *answers, what answer, err error, after time.Duration) {
 	on := " on " + versionName(version)
-	quick := after <= soon+4*l.out.ConnectTook
+	quick := after <= soon+min(4*l.out.ConnectTook, soonFar)
 	switch {
 	case what == answerOverread:
 		l.out.AnswerBytes, l.out.ProofBytes = s.size, malformedClaim-malformedSent

@@ -48,7 +48,7 @@ func endpoint(s *probetest.Server, b probetest.Behaviour) bulkhead.Endpoint {
 
 // TestEveryBehaviour: each way in which servers behave gets exactly its verdict and its reason.
 func TestEveryBehaviour(t *testing.T) {
-	p := prober(t, func(c *probe.Config) { c.Timeout, c.Total = 3*time.Second, 12*time.Second })
+	p := prober(t, func(c *probe.Config) { c.Timeout, c.Total = 4*time.Second, 16*time.Second })
 	seen := map[bulkhead.LookReason]bool{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

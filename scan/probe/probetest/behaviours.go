@@ -139,7 +139,7 @@ func strange() []Behaviour {
 		react(Hang, out).as("answer-hangs", bulkhead.ReasonAnswerTruncated),
 		react(Flood, same).as("endless-answers", bulkhead.ReasonTooMuch),
 		react(Garbage, same).as("garbage-after-heartbeat", bulkhead.ReasonMalformedTLS),
-		react(Discard, func(b *Behaviour) { b.Life, b.TimesOut = 2400*time.Millisecond, true }).as("closes-late", bulkhead.ReasonHeartbeatLate),
+		react(Discard, func(b *Behaviour) { b.Life, b.TimesOut = 3*time.Second, true }).as("closes-late", bulkhead.ReasonHeartbeatLate),
 	}
 }
 
