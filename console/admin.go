@@ -136,6 +136,7 @@ type OperatorView struct {
 	Roles     []string      `json:"roles"`
 	AddedAt   time.Time     `json:"added_at"`
 	RemovedAt *time.Time    `json:"removed_at,omitempty"`
+	Reviewed  *time.Time    `json:"reviewed_at,omitempty"` // when another operator last confirmed this one
 }
 
 // OperatorList is all of them, or the newest hundred.
@@ -152,6 +153,10 @@ func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (Op
 			t := o.RemovedAt.UTC()
 			v.RemovedAt = &t
 		}
+		if !o.ReviewedAt.IsZero() {
+			t := o.ReviewedAt.UTC()
+			v.Reviewed = &t
+		}
 		out = append(out, v)
 	}
 	return OperatorList{out}, err
@@ -159,13 +164,14 @@ func (a *API) operators(ctx context.Context, _ who, _ *http.Request, _ none) (Op
 
 // OperatorRequest proposes an operator. PublicKey is the raw Ed25519 key, base64 in JSON.
 type OperatorRequest struct {
-	Name      string `json:"name"`
-	PublicKey []byte `json:"public_key"`
-	Reason    string `json:"reason"`
+	Name      string   `json:"name"`
+	PublicKey []byte   `json:"public_key"`
+	Roles     []string `json:"roles,omitempty"` // admin (the default), issuer-admin, revoker, auditor
+	Reason    string   `json:"reason"`
 }
 
 func (a *API) addOperator(ctx context.Context, w who, _ *http.Request, in OperatorRequest) (ApprovalView, error) {
-	r, err := a.cfg.Quorum.ProposeAddOperator(ctx, w.actor(), in.Reason, in.Name, in.PublicKey)
+	r, err := a.cfg.Quorum.ProposeAddOperator(ctx, w.actor(), in.Reason, in.Name, in.PublicKey, in.Roles...)
 	return approvalView(r), err
 }
 

@@ -99,6 +99,11 @@ func serve[In, Out any](a *API, r *http.Request, op operation[In, Out]) (*answer
 	case op.access == operators && !w.isOperator():
 		return nil, bulkhead.NewFault(bulkhead.KindForbidden, "this takes an operator").WithHint("sign the request with an operator key: --operator-key FILE")
 	}
+	if op.plan != nil {
+		if err := mayCall(w, op.id); err != nil {
+			return nil, err
+		}
+	}
 	asked, dry := body, false
 	if op.plan != nil {
 		if dry, body, err = takeDryRun(r, body); err != nil {

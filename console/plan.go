@@ -102,7 +102,7 @@ func proposal(r bulkhead.ApprovalRequest, err error) (Plan, error) {
 }
 
 func (a *API) planAddOperator(ctx context.Context, w who, _ *http.Request, in OperatorRequest) (Plan, error) {
-	return proposal(a.cfg.Rehearsal.Quorum.ProposeAddOperator(ctx, w.actor(), in.Reason, in.Name, in.PublicKey))
+	return proposal(a.cfg.Rehearsal.Quorum.ProposeAddOperator(ctx, w.actor(), in.Reason, in.Name, in.PublicKey, in.Roles...))
 }
 
 func (a *API) planRemoveOperator(ctx context.Context, w who, r *http.Request, _ none) (Plan, error) {

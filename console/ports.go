@@ -102,7 +102,9 @@ type Changes interface {
 type Quorum interface {
 	Authenticate(ctx context.Context, header, method, path string, body []byte) (bulkhead.Operator, error)
 	Operators(ctx context.Context) ([]bulkhead.Operator, error)
-	ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte) (bulkhead.ApprovalRequest, error)
+	// Review records that an operator confirmed another one.
+	Review(ctx context.Context, by, name string) error
+	ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte, roles ...string) (bulkhead.ApprovalRequest, error)
 	ProposeRemoveOperator(ctx context.Context, actor, reason, name string) (bulkhead.ApprovalRequest, error)
 	// Propose opens a request for an action of its own; the payload is what people approve.
 	Propose(ctx context.Context, action string, payload any, actor, reason string) (bulkhead.ApprovalRequest, error)

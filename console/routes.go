@@ -57,6 +57,8 @@ func (a *API) peopleRoutes() {
 	route(a, "POST /api/v1/operators", operation[OperatorRequest, ApprovalView]{id: "addOperator", summary: "propose an operator; takes a quorum", do: a.addOperator, plan: a.planAddOperator})
 	route(a, "DELETE /api/v1/operators/{name}", operation[none, ApprovalView]{id: "removeOperator", summary: "propose that an operator leaves; takes a quorum", do: a.removeOperator, plan: a.planRemoveOperator,
 		query: []parameter{{name: "reason", about: "why, for the record; required"}}})
+	route(a, "POST /api/v1/operators/{name}/review", operation[none, OperatorList]{id: "reviewOperator", summary: "confirm that somebody else should still be an operator", do: a.reviewOperator, plan: a.planReviewOperator})
+	route(a, "GET /api/v1/approvals/{id}/proof", operation[none, ApprovalProof]{id: "proveApproval", summary: "a request with its signatures, for bulkhead-verify approval", do: a.approvalProof})
 	route(a, "GET /api/v1/approvals", operation[none, ApprovalList]{id: "listApprovals", summary: "requests for approval, newest first", do: a.approvals})
 	route(a, "GET /api/v1/approvals/{id}", operation[none, ApprovalView]{id: "showApproval", summary: "one request for approval", do: a.approval})
 	route(a, "POST /api/v1/approvals/{id}", operation[ApproveRequest, ApprovalView]{id: "approve", summary: "add an operator's signature; carries the action out when the quorum stands", do: a.approve, plan: a.planApprove})

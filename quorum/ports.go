@@ -9,6 +9,7 @@ package quorum
 
 import (
 	"context"
+	"time"
 
 	"bulkhead"
 )
@@ -18,6 +19,8 @@ type Store interface {
 	// PutOperator inserts or replaces by name.
 	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
 	Operators(ctx context.Context) ([]bulkhead.Operator, error)
+	// ReviewOperator records that somebody confirmed an operator.
+	ReviewOperator(ctx context.Context, name string, at time.Time, ev ...bulkhead.Evidence) error
 	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
 	// Request returns a request with its approvals; KindNotFound when there is none.
 	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)

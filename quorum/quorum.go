@@ -154,6 +154,9 @@ func (q *Quorum) checkOperatorChange(ctx context.Context, action string, p Opera
 	if err := bulkhead.AuthorityID(p.Name).Check(); err != nil {
 		return bulkhead.Faultf(bulkhead.KindMalformed, "%q is not an operator name", p.Name).WithHint("use lower-case letters, digits and '-'")
 	}
+	if err := CheckRoles(p.Roles); err != nil {
+		return err
+	}
 	ops, err := q.cfg.Store.Operators(ctx)
 	if err != nil {
 		return err
@@ -161,7 +164,9 @@ func (q *Quorum) checkOperatorChange(ctx context.Context, action string, p Opera
 	inOffice, found := 0, false
 	for _, o := range ops {
 		if o.RemovedAt.IsZero() {
-			inOffice++
+			if Has(o) || action == ActionAddOperator { // administrators: they alone approve every action
+				inOffice++
+			}
 			found = found || o.Name == p.Name
 			if action == ActionAddOperator && string(o.PublicKey) == string(p.PublicKey) {
 				return bulkhead.Faultf(bulkhead.KindConflict, "that key is operator %s already: one key is one person", o.Name)
@@ -175,10 +180,39 @@ func (q *Quorum) checkOperatorChange(ctx context.Context, action string, p Opera
 		return bulkhead.Faultf(bulkhead.KindConflict, "there is an operator %s already", p.Name).WithHint("bulkhead operator list")
 	case action == ActionRemoveOperator && !found:
 		return bulkhead.Faultf(bulkhead.KindNotFound, "there is no operator %s in office", p.Name).WithHint("bulkhead operator list")
-	case action == ActionRemoveOperator && inOffice-1 < q.cfg.Needed:
+	case action == ActionRemoveOperator && inOffice-admins(ops, p.Name) < q.cfg.Needed:
 		return bulkhead.Faultf(bulkhead.KindGate, "removing %s would leave %d operators, a quorum needs %d", p.Name, inOffice-1, q.cfg.Needed).WithHint("add an operator first: bulkhead operator add NAME --public-key FILE")
 	}
 	return nil
+}
+
+// admins is 1 when the operator in office with the name is an administrator.
+func admins(ops []bulkhead.Operator, name string) int {
+	for _, o := range ops {
+		if o.Name == name && o.RemovedAt.IsZero() && Has(o) {
+			return 1
+		}
+	}
+	return 0
+}
+
+// Review records that an operator in office confirmed that another one should still be one. It gives no power, so one
+// person may.
+func (q *Quorum) Review(ctx context.Context, by, name string) error {
+	if by == name {
+		return bulkhead.NewFault(bulkhead.KindGate, "nobody reviews himself").WithHint("another operator confirms: bulkhead operator review " + name)
+	}
+	ops, err := q.cfg.Store.Operators(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range ops {
+		if o.Name == name && o.RemovedAt.IsZero() {
+			now := q.cfg.Now().UTC()
+			return q.cfg.Store.ReviewOperator(ctx, name, now, bulkhead.Evidence{Kind: bulkhead.EvAccessReview, At: now, Actor: "operator:" + by, Ref: name, KeyHash: o.KeyHash(), Detail: "should still be an operator, with roles " + strings.Join(o.Roles, ", ")})
+		}
+	}
+	return bulkhead.Faultf(bulkhead.KindNotFound, "there is no operator %s in office", name).WithHint("bulkhead operator list")
 }
 
 // Statement is what an operator signs: the request, what it would do, and the digest of exactly what was shown.
@@ -210,6 +244,9 @@ func (q *Quorum) Approve(ctx context.Context, id string, keyHash bulkhead.Hash, 
 	op, err := q.inOffice(ctx, keyHash)
 	if err != nil {
 		return r, err
+	}
+	if !Has(op, approvers(r.Action)...) {
+		return r, bulkhead.Faultf(bulkhead.KindForbidden, "operator %s has the roles %v, whose signature does not count for %s", op.Name, op.Roles, r.Action).WithHint("bulkhead operator list")
 	}
 	if !ed25519.Verify(op.PublicKey, Statement(r), signature) {
 		return r, bulkhead.Faultf(bulkhead.KindUnauthorized, "the signature of %s is not over what request %s shows", op.Name, id)
@@ -250,7 +287,7 @@ func (q *Quorum) advance(ctx context.Context, id string) (bulkhead.ApprovalReque
 	if r.State == bulkhead.RequestOpen {
 		n := 0
 		for _, a := range r.Approvals {
-			if _, err := q.inOffice(ctx, a.KeyHash); err == nil {
+			if op, err := q.inOffice(ctx, a.KeyHash); err == nil && Has(op, approvers(r.Action)...) {
 				n++
 			}
 		}

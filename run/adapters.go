@@ -57,8 +57,11 @@ func (o operators) Authenticate(ctx context.Context, header, method, path string
 	return o.gate.Authenticate(ctx, header, method, path, body)
 }
 
-func (o operators) ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte) (bulkhead.ApprovalRequest, error) {
-	return o.Propose(ctx, quorum.ActionAddOperator, quorum.OperatorPayload{Name: name, PublicKey: publicKey, Roles: []string{"admin"}}, actor, reason)
+func (o operators) ProposeAddOperator(ctx context.Context, actor, reason, name string, publicKey []byte, roles ...string) (bulkhead.ApprovalRequest, error) {
+	if len(roles) == 0 {
+		roles = []string{quorum.RoleAdmin}
+	}
+	return o.Propose(ctx, quorum.ActionAddOperator, quorum.OperatorPayload{Name: name, PublicKey: publicKey, Roles: roles}, actor, reason)
 }
 
 func (o operators) ProposeRemoveOperator(ctx context.Context, actor, reason, name string) (bulkhead.ApprovalRequest, error) {

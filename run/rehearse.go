@@ -42,6 +42,10 @@ func (noQuorumWrites) CreateRequest(context.Context, bulkhead.ApprovalRequest, .
 	return nil
 }
 
+func (noQuorumWrites) ReviewOperator(context.Context, string, time.Time, ...bulkhead.Evidence) error {
+	return errRehearsal
+}
+
 // AddApproval refuses what the record would refuse: a second approval by one operator.
 func (s noQuorumWrites) AddApproval(ctx context.Context, a bulkhead.Approval, _ ...bulkhead.Evidence) error {
 	r, err := s.Request(ctx, a.RequestID)

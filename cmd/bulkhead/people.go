@@ -43,7 +43,7 @@ func table(header string, rows []string) string {
 }
 
 func (a *app) operator() *cobra.Command {
-	c := &cobra.Command{Use: "operator", Short: "operators: list, add, remove"}
+	c := &cobra.Command{Use: "operator", Short: "operators: list, add, remove, review"}
 	c.AddCommand(&cobra.Command{Use: "list", Short: "list operators", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		return get(a, c, "/api/v1/operators", func(v map[string][]console.OperatorView) string {
 			var rows []string
@@ -59,6 +59,7 @@ func (a *app) operator() *cobra.Command {
 	}})
 	var pubFile, reason string
 	var dry bool
+	var roles []string
 	add := &cobra.Command{Use: "add NAME", Short: "propose an operator; takes a quorum", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
 		body, err := os.ReadFile(pubFile)
 		if err != nil {
@@ -68,8 +69,9 @@ func (a *app) operator() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.propose(c, http.MethodPost, "/api/v1/operators", console.OperatorRequest{Name: args[0], PublicKey: pub, Reason: reason}, dry)
+		return a.propose(c, http.MethodPost, "/api/v1/operators", console.OperatorRequest{Name: args[0], PublicKey: pub, Roles: roles, Reason: reason}, dry)
 	}}
+	add.Flags().StringSliceVar(&roles, "role", nil, "admin (default), issuer-admin, revoker or auditor; may be given more than once")
 	add.Flags().StringVar(&pubFile, "public-key", "", "PEM file with the operator's Ed25519 public key")
 	remove := &cobra.Command{Use: "remove NAME", Short: "propose that an operator leaves; takes a quorum", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
 		return a.propose(c, http.MethodDelete, "/api/v1/operators/"+url.PathEscape(args[0])+"?reason="+url.QueryEscape(reason), nil, dry)
@@ -79,6 +81,11 @@ func (a *app) operator() *cobra.Command {
 		dryRunFlag(x, &dry)
 		c.AddCommand(x)
 	}
+	review := &cobra.Command{Use: "review NAME", Short: "confirm that another operator should still be one; every three months", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
+		return confirmed(a, c, "/api/v1/operators/"+url.PathEscape(args[0])+"/review", nil, !dry, func(console.OperatorList) string { return "confirmed: " + args[0] })
+	}}
+	dryRunFlag(review, &dry)
+	c.AddCommand(review)
 	return c
 }
 
@@ -100,7 +107,7 @@ func (a *app) propose(c *cobra.Command, method, path string, in any, dry bool) e
 
 func (a *app) approve() *cobra.Command {
 	var keyFile string
-	var list, dry bool
+	var list, dry, proof bool
 	c := &cobra.Command{Use: "approve ID", Short: "approve a request with an operator key", Args: atMost(1, "the id of a request, or none"), RunE: func(c *cobra.Command, args []string) error {
 		if list || len(args) == 0 {
 			return get(a, c, "/api/v1/approvals", func(v map[string][]console.ApprovalView) string {
@@ -111,8 +118,20 @@ func (a *app) approve() *cobra.Command {
 				return table("ID\tACTION\tSTATE\tAPPROVALS\tASKED BY\tREASON", rows)
 			})
 		}
+		if proof {
+			cl, err := client.New(a.opts)
+			if err != nil {
+				return err
+			}
+			var v console.ApprovalProof
+			if err := cl.Do(c.Context(), http.MethodGet, "/api/v1/approvals/"+url.PathEscape(args[0])+"/proof", nil, &v); err != nil {
+				return err
+			}
+			return a.print(v)
+		}
 		return a.sign(c, args[0], keyFile, dry)
 	}}
+	c.Flags().BoolVar(&proof, "proof", false, "print the request with its signatures, for bulkhead-verify approval")
 	c.Flags().StringVar(&keyFile, "key", "", "operator key that approves")
 	c.Flags().BoolVar(&list, "list", false, "list requests")
 	dryRunFlag(c, &dry)
