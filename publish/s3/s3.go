@@ -133,12 +133,28 @@ func (b *Bucket) Put(ctx context.Context, o publish.Object) error {
 	case "PreconditionFailed", "ConditionalRequestConflict":
 		return b.same(ctx, o)
 	}
+	// A server may refuse while the body is still being sent, and the connection breaks before the answer is read; or the
+	// object was stored and only the answer is lost. What is there decides.
+	if there := b.same(ctx, o); ctx.Err() == nil && bulkhead.KindOf(there) != bulkhead.KindNotFound && bulkhead.KindOf(there) != bulkhead.KindUnavailable {
+		return there
+	}
 	return trouble("put "+o.Name, err)
 }
 
-// same decides about a name that is taken: the same bytes are no error.
+// How often and after what time an object is looked for that another writer is just storing: some stores take the name
+// before they show the object.
+const (
+	lookAgain  = 40
+	lookPauses = 25 * time.Millisecond
+)
+
+// same decides about a name that is taken: the same bytes are no error. KindNotFound when nothing is there after all.
 func (b *Bucket) same(ctx context.Context, o publish.Object) error {
 	there, _, err := b.Open(ctx, o.Name)
+	for i := 0; i < lookAgain && bulkhead.KindOf(err) == bulkhead.KindNotFound && ctx.Err() == nil; i++ {
+		time.Sleep(lookPauses)
+		there, _, err = b.Open(ctx, o.Name)
+	}
 	if err != nil {
 		return err
 	}
