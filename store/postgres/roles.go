@@ -24,6 +24,7 @@ var rights = map[string]map[string]string{
 		"certificate_names": "INSERT, DELETE",
 		"precertificates":   "INSERT",
 		"delegates":         "INSERT, UPDATE, DELETE",
+		"partner_use":       "INSERT, UPDATE, DELETE",
 	},
 	"enroll": {
 		"accounts":             "INSERT, UPDATE",
@@ -38,13 +39,22 @@ var rights = map[string]map[string]string{
 		"blocked_keys":         "INSERT",
 		"changes":              "INSERT, UPDATE",
 		"change_items":         "INSERT",
+		"campaign_attempts":    "INSERT",
+		"campaign_items":       "UPDATE",
+		"campaign_steps":       "INSERT",
+		"tickets":              "UPDATE",
+		"second_approvals":     "INSERT, UPDATE",
+		"partner_use":          "INSERT, UPDATE, DELETE",
 	},
 	"status": {
-		"changes":      "UPDATE",
-		"certificates": "UPDATE (state, revoked_at, reason)",
-		"heads":        "INSERT, DELETE",
-		"crls":         "INSERT, UPDATE",
-		"crl_numbers":  "INSERT, UPDATE",
+		"changes":         "UPDATE",
+		"change_items":    "UPDATE",
+		"change_evidence": "INSERT",
+		"certificates":    "UPDATE (state, revoked_at, reason)",
+		"restorations":    "INSERT",
+		"heads":           "INSERT, DELETE",
+		"crls":            "INSERT, UPDATE",
+		"crl_numbers":     "INSERT, UPDATE",
 	},
 	"console": {
 		"accounts":             "INSERT, UPDATE",
@@ -65,10 +75,28 @@ var rights = map[string]map[string]string{
 		"requests":             "INSERT, UPDATE",
 		"approvals":            "INSERT",
 		"replies":              "INSERT, UPDATE, DELETE",
+		"stops":                "INSERT, UPDATE",
+		"partners":             "INSERT, UPDATE",
+		"partner_people":       "INSERT, UPDATE",
+		"partner_use":          "INSERT, UPDATE, DELETE",
+		"second_approvals":     "INSERT, UPDATE",
+		"compromises":          "INSERT, UPDATE",
+		"incidents":            "INSERT, UPDATE",
+		"incident_items":       "INSERT, UPDATE, DELETE",
+		"incident_counts":      "INSERT",
+		"campaigns":            "INSERT, UPDATE",
+		"campaign_items":       "INSERT, UPDATE, DELETE",
+		"campaign_jobs":        "INSERT, UPDATE, DELETE",
+		"campaign_steps":       "INSERT",
+		"campaign_attempts":    "INSERT",
+		"tickets":              "INSERT, UPDATE",
 	},
 	"evidence": {},
 	"watch":    {"notices": "INSERT"},
 }
+
+// ownersOnly are tables that no role writes: what they record is done with the owner's connection string.
+var ownersOnly = []string{"pruned"}
 
 // shared is what every group writes: evidence of what it does, and alarms about what it sees.
 var shared = map[string]string{
