@@ -87,6 +87,18 @@ func TestFileRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// After a good entry of the same day, too.
+	two := entryBytes(t, numbered(2))
+	for name, x := range map[string]struct {
+		offset int
+		b      byte
+	}{"hour 2x": {6, '9'}, "minute": {8, '6'}, "second": {10, ':'}, "zone": {12, '0'}} {
+		in := bytes.Clone(two)
+		in[bytes.LastIndex(two, []byte{tagUTCTime, 13})+2+x.offset] = x.b
+		if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(in), int64(len(in)), never); bulkhead.KindOf(err) != bulkhead.KindMalformed {
+			t.Errorf("second of a day with a wrong %s: %v", name, err)
+		}
+	}
 	if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(good), int64(len(good)+1), never); bulkhead.KindOf(err) != bulkhead.KindConflict {
 		t.Errorf("shorter than said: %v", err)
 	}
