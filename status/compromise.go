@@ -22,7 +22,7 @@ const compromiseWatch = time.Hour
 const compromiseEvery = 5 * time.Second
 
 // Compromise blocks a key for ever, at once and on one person's word (promise P10), and revokes what holds it, for
-// keyCompromise: the first chunk before it returns, the rest by RunCompromises. It may be repeated. KindGate for the key of
+// keyCompromise: the first chunk before it returns where this process activates changes, the rest by RunCompromises. It may be repeated. KindGate for the key of
 // one of our authorities: that is a decision of two people, and takes the authority away.
 func (s *Service) Compromise(ctx context.Context, c bulkhead.Compromise) (bulkhead.Compromise, error) {
 	if strings.TrimSpace(c.Reason) == "" {
@@ -48,6 +48,9 @@ func (s *Service) Compromise(ctx context.Context, c bulkhead.Compromise) (bulkhe
 		bulkhead.Evidence{Kind: bulkhead.EvCompromise, At: s.cfg.Now().UTC(), Actor: c.Actor, KeyHash: c.KeyHash, Detail: "blocked; revoking what holds it: " + c.Reason})
 	if err != nil {
 		return c, err
+	}
+	if s.cfg.Elsewhere { // the process that activates changes takes it up within seconds
+		return s.cfg.Store.Compromise(ctx, c.KeyHash)
 	}
 	if _, err := s.pursue(ctx, c.KeyHash); err != nil {
 		s.cfg.Log.ErrorContext(ctx, "a compromised key is blocked; its certificates are revoked as soon as that works", slog.String("key", c.KeyHash.String()), slog.String("error", err.Error()))
