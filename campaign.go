@@ -206,7 +206,8 @@ type CampaignTally struct {
 	OwnReplaced     int64 // of it reissued or further
 	Tickets         int64
 	TicketsUsed     int64
-	Revocable       int64 // replaced as far as the campaign asks, waiting for their date
+	ToldDue         int64 // items whose notice was due by now
+	DoneDue         int64 // items whose window has ended by now
 }
 
 // JobKind is what a piece of campaign work does.

@@ -54,6 +54,8 @@ var rules = []rule{
 	{"scan/probe", []string{".", "pki/*"}, "one look at one endpoint: it dials what it is handed, and knows no record and no clock of its own"},
 	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},
 	{"live", []string{".", "pki/ocsp"}, "live-signing switch of private hierarchies: a short-lived delegate's key beside the edge, behind a small port"},
+	{"incident", []string{".", "pki/policy", "pki/tlog", "incident/*"}, "an incident only adds requests: revocations to status, replacements to enrolment, by ports; it reads evidence leaves for its timeline"},
+	{"incident/plan", []string{"."}, "a plan is a function of a snapshot"},
 	{"console", []string{"."}, "surfaces over read ports"},
 	{"run", []string{
 		".",
@@ -76,6 +78,8 @@ var rules = []rule{
 		"retention",
 		"edge",
 		"live",
+		"incident",
+		"incident/plan",
 		"console",
 	}, "roles compose compartments"},
 	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "signer/signerrpc", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},

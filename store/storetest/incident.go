@@ -36,10 +36,10 @@ type campaignStore interface {
 	StartCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, leaf func(fresh int64, keys bulkhead.Hash) bulkhead.Evidence, ev ...bulkhead.Evidence) error
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
 	MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error)
-	OpenItemOf(ctx context.Context, account, name string) (bulkhead.Campaign, bulkhead.CampaignItem, error)
+	OpenItemsOf(ctx context.Context, campaign, account, name string) ([]bulkhead.CampaignItem, error)
 	ItemSteps(ctx context.Context, id string, intentSeq int64) ([]bulkhead.ItemStep, error)
 	MoveItems(ctx context.Context, id string, moves []bulkhead.ItemMove, job *bulkhead.CampaignJob, ev ...bulkhead.Evidence) error
-	NoteItem(ctx context.Context, id string, intentSeq int64, detail string, vulnerable time.Time) error
+	NoteItem(ctx context.Context, id string, n bulkhead.ItemMove) error
 	ClaimJob(ctx context.Context, holder string, now, lease time.Time) (bulkhead.CampaignJob, bool, error)
 	KeepJob(ctx context.Context, j bulkhead.CampaignJob) error
 	CampaignJobs(ctx context.Context, id string, limit int) ([]bulkhead.CampaignJob, error)
@@ -270,14 +270,15 @@ func campaignWork(t *testing.T, s Store, items []bulkhead.CampaignItem) {
 	if len(steps) != 3 || steps[0].State != bulkhead.ItemNotified || steps[2].LogIndex <= steps[0].LogIndex {
 		t.Fatalf("%+v", steps)
 	}
-	ok(t, s.NoteItem(ctx, "k1", items[1].IntentSeq, "seen with the fault", at(2)))
+	ok(t, s.NoteItem(ctx, "k1", bulkhead.ItemMove{IntentSeq: items[1].IntentSeq, Detail: "seen with the fault", Vulnerable: at(2), Replacement: ref(8)}))
 	ok(t, s.AddAttempt(ctx, bulkhead.CampaignAttempt{Campaign: "k1", KeyHash: digest("key", 0), AccountID: "a", At: at(3)}, event("attempt")))
 	tally := value(s.TallyCampaign(ctx, "k1", at(2000)))(t)
 	if tally.Total != 4 || tally.ByState[bulkhead.ItemNotified] != 3 || tally.ByState[bulkhead.ItemReopened] != 1 || tally.Overdue != 4 || tally.SameKeyAttempts != 1 || tally.ByProduct["tls"] != 4 {
 		t.Fatalf("%+v", tally)
 	}
-	if _, it, err := s.OpenItemOf(ctx, "a", "www.example.com"); err != nil || it.Ordinal != 1 {
-		t.Fatalf("%+v %v", it, err)
+	open := value(s.OpenItemsOf(ctx, "k1", "a", "www.example.com"))(t)
+	if len(open) != 4 || open[1].Replacement != ref(8) || !open[1].Vulnerable.Equal(at(2)) || open[1].State != bulkhead.ItemNotified {
+		t.Fatalf("%+v", open)
 	}
 }
 

@@ -231,7 +231,7 @@ func scanPlainItem(r scanner) (bulkhead.CampaignItem, error) { return scanItem(r
 // CampaignItems returns items in the order of the plan, from f.First on.
 func (s *Store) CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error) {
 	c := &conditions{where: []string{"i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)", "i.ordinal >= $2"}, args: []any{id, f.First}}
-	either(c, "i.state = ?", f.States, func(v bulkhead.ItemState) any { return string(v) })
+	either(c, "i.state", f.States, func(v bulkhead.ItemState) any { return string(v) })
 	if f.AccountID != "" {
 		c.add("i.account_id = ?", f.AccountID)
 	}
@@ -252,24 +252,22 @@ func (s *Store) CampaignItems(ctx context.Context, id string, f bulkhead.Campaig
 // MembershipOf returns the item that a certificate is in a campaign that was started and is not closed, with the campaign;
 // KindNotFound when there is none.
 func (s *Store) MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error) {
-	return s.membership(ctx, "i.issuer = $1 AND i.serial = $2", string(ref.Issuer), serialArg(ref.Serial))
-}
-
-// OpenItemOf returns an item of an account by one of its names, of a campaign that was started and is not closed;
-// KindNotFound when there is none that still waits.
-func (s *Store) OpenItemOf(ctx context.Context, account, name string) (bulkhead.Campaign, bulkhead.CampaignItem, error) {
-	return s.membership(ctx, `i.account_id = $1 AND i.account_id <> '' AND i.name = $2 AND i.state NOT IN ('old-revoked', 'expired')`, account, name)
-}
-
-func (s *Store) membership(ctx context.Context, where string, args ...any) (bulkhead.Campaign, bulkhead.CampaignItem, error) {
 	var id string
 	item, err := one(ctx, s.reader, func(r scanner) (bulkhead.CampaignItem, error) { return scanItem(r, &id) }, `SELECT `+itemFields+`, c.id FROM campaign_items i
-		JOIN campaigns c ON c.seq = i.campaign_seq WHERE `+where+` AND c.started_at > 0 AND c.state <> 'closed' ORDER BY c.seq DESC, i.intent_seq LIMIT 1`, args...)
+		JOIN campaigns c ON c.seq = i.campaign_seq WHERE i.issuer = $1 AND i.serial = $2 AND c.started_at > 0 AND c.state <> 'closed' ORDER BY c.seq DESC LIMIT 1`,
+		string(ref.Issuer), serialArg(ref.Serial))
 	if err != nil {
-		return bulkhead.Campaign{}, item, s.fault("Membership", absent(err, "campaign with", strings.TrimSpace("this certificate")))
+		return bulkhead.Campaign{}, item, s.fault("MembershipOf", absent(err, "campaign with", ref.String()))
 	}
 	c, err := s.Campaign(ctx, id)
 	return c, item, err
+}
+
+// OpenItemsOf returns the items of a campaign by account and first name that are neither revoked nor expired.
+func (s *Store) OpenItemsOf(ctx context.Context, id, account, name string) ([]bulkhead.CampaignItem, error) {
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.account_id = $2 AND i.account_id <> '' AND i.name = $3
+		AND i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.state NOT IN ('old-revoked', 'expired') ORDER BY i.intent_seq LIMIT 1000`, id, account, name)
+	return rows, s.fault("OpenItemsOf", err)
 }
 
 // ItemSteps returns what an item went through, oldest first.
@@ -344,11 +342,14 @@ func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove
 	return nil
 }
 
-// NoteItem keeps what a look at an item said without moving it.
-func (s *Store) NoteItem(ctx context.Context, id string, intentSeq int64, detail string, vulnerable time.Time) error {
+// NoteItem keeps what was seen of an item without moving it: detail, when it was seen with the fault, and a replacement that
+// cannot count yet.
+func (s *Store) NoteItem(ctx context.Context, id string, n bulkhead.ItemMove) error {
 	return s.write(ctx, "NoteItem", nil, func(t *tx) error {
-		_, err := exec(ctx, t, `UPDATE campaign_items SET detail = $3, vulnerable = CASE WHEN $4 > vulnerable THEN $4 ELSE vulnerable END
-			WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND intent_seq = $2`, id, intentSeq, text(detail), unix(vulnerable))
+		_, err := exec(ctx, t, `UPDATE campaign_items SET detail = $3, vulnerable = CASE WHEN $4 > vulnerable THEN $4 ELSE vulnerable END,
+			replacement_issuer = CASE WHEN $5 <> '' THEN $5 ELSE replacement_issuer END, replacement_serial = CASE WHEN $5 <> '' THEN $6 ELSE replacement_serial END
+			WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND intent_seq = $2`, id, n.IntentSeq, text(n.Detail), unix(n.Vulnerable),
+			string(n.Replacement.Issuer), serialArg(n.Replacement.Serial))
 		return err
 	})
 }

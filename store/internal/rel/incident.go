@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -163,10 +164,10 @@ func (t *tx) materialise(ctx context.Context, seq int64, scope bulkhead.Scope) e
 // status service replaces them by itself.
 func scoped(s bulkhead.Scope, bound []any) *conditions {
 	c := &conditions{where: []string{"c.state IN ('issued', 'revoked')", "c.kind <> 'delegate'"}, args: bound}
-	either(c, "c.issuer = ?", s.Issuers, func(v bulkhead.AuthorityID) any { return string(v) })
-	either(c, "c.profile = ?", s.Profiles, func(v string) any { return v })
-	either(c, "c.key_hash = ?", s.Keys, func(v bulkhead.Hash) any { return hashArg(v) })
-	either(c, "c.account_id = ?", s.Accounts, func(v string) any { return v })
+	either(c, "c.issuer", s.Issuers, func(v bulkhead.AuthorityID) any { return string(v) })
+	either(c, "c.profile", s.Profiles, func(v string) any { return v })
+	either(c, "c.key_hash", s.Keys, func(v bulkhead.Hash) any { return hashArg(v) })
+	either(c, "c.account_id", s.Accounts, func(v string) any { return v })
 	var names []string
 	for _, n := range s.Names {
 		sub := &conditions{args: c.args}
@@ -195,16 +196,17 @@ func scoped(s bulkhead.Scope, bound []any) *conditions {
 	return c
 }
 
-func either[T any](c *conditions, condition string, values []T, arg func(T) any) {
+// either adds "column is one of values", nothing for none.
+func either[T any](c *conditions, column string, values []T, arg func(T) any) {
 	if len(values) == 0 {
 		return
 	}
-	sub := &conditions{args: c.args}
-	for _, v := range values {
-		sub.add(condition, arg(v))
+	params := make([]string, len(values))
+	for i, v := range values {
+		c.args = append(c.args, arg(v))
+		params[i] = "$" + strconv.Itoa(len(c.args))
 	}
-	c.args = sub.args
-	c.where = append(c.where, "("+strings.Join(sub.where, " OR ")+")")
+	c.where = append(c.where, column+" IN ("+strings.Join(params, ", ")+")")
 }
 
 // validated adds "its order rests on such a validation".
@@ -353,7 +355,7 @@ func (s *Store) EvidenceOfKinds(ctx context.Context, seq int64, kinds []bulkhead
 	kinds = slices.Clone(kinds)
 	c := &conditions{args: []any{seq}}
 	// A leaf is a version octet and the kind in two octets (doc/evidence-format.md).
-	either(c, "substr(leaf, 2, 2) = ?", kinds, func(k bulkhead.EvidenceKind) any { return []byte{byte(k >> 8), byte(k)} })
+	either(c, "substr(leaf, 2, 2)", kinds, func(k bulkhead.EvidenceKind) any { return []byte{byte(k >> 8), byte(k)} })
 	c.add("1 = 1 ORDER BY seq LIMIT ?", atMost(limit))
 	rows, err := list(ctx, s.reader, func(r scanner) (row bulkhead.EvidenceRow, err error) {
 		err = r.Scan(&row.Seq, bytesCol{&row.Leaf}, hashCol{&row.Chain})

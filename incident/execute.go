@@ -1,0 +1,425 @@
+package incident
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"bulkhead"
+	"bulkhead/incident/plan"
+)
+
+// Run works on campaigns and looks at clocks every interval (0 means 15 s) until ctx ends.
+func (s *Service) Run(ctx context.Context, interval time.Duration) error {
+	if interval <= 0 {
+		interval = 15 * time.Second
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if err := s.Tick(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.WarnContext(ctx, "the incident desk could not do its round", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Tick does one round: clocks, what the record and the endpoints show, and every job that is due. It may be killed
+// anywhere and run again, by this process or another.
+func (s *Service) Tick(ctx context.Context) error {
+	if err := s.Watch(ctx); err != nil {
+		return err
+	}
+	running, err := s.cfg.Store.Campaigns(ctx, 1000, bulkhead.CampaignRunning)
+	if err != nil {
+		return err
+	}
+	for _, c := range running {
+		if err := s.observe(ctx, c); err != nil {
+			return fmt.Errorf("campaign %s: %w", c.ID, err)
+		}
+	}
+	if len(running) == 0 {
+		return nil
+	}
+	return s.work(ctx)
+}
+
+// work does every job that is due.
+func (s *Service) work(ctx context.Context) error {
+	for {
+		now := s.now()
+		j, found, err := s.cfg.Store.ClaimJob(ctx, s.holder, now, now.Add(s.cfg.Lease))
+		if err != nil || !found {
+			return err
+		}
+		err = s.do(ctx, j)
+		if err == nil || errors.Is(err, errOvertaken) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		s.cfg.Log.WarnContext(ctx, "campaign work failed; it is tried again", slog.String("campaign", j.Campaign), slog.String("kind", string(j.Kind)), slog.String("error", err.Error()))
+		if err := s.postpone(ctx, j, err); err != nil && !errors.Is(err, errOvertaken) {
+			return err
+		}
+	}
+}
+
+// postpone gives a failed job back, to be tried again a little later each time.
+func (s *Service) postpone(ctx context.Context, j bulkhead.CampaignJob, why error) error {
+	now := s.now()
+	wait := min(time.Duration(j.Tries)*5*time.Second, 5*time.Minute)
+	j.DueAt, j.LeaseUntil, j.Problem = now.Add(wait), now, bulkhead.AsFault(why).Detail
+	if stored, err := s.cfg.Store.CampaignJobs(ctx, j.Campaign, 10_000); err == nil { // the change may have been kept after j was read
+		for _, x := range stored {
+			if x.ID == j.ID {
+				j.Change = x.Change
+			}
+		}
+	}
+	return overtaken(s.cfg.Store.KeepJob(ctx, j))
+}
+
+func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
+	c, err := s.cfg.Store.Campaign(ctx, j.Campaign)
+	if err != nil {
+		return err
+	}
+	items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+	if err != nil {
+		return err
+	}
+	if j.Kind == bulkhead.JobNotify {
+		return s.notify(ctx, c, j, items)
+	}
+	return s.revoke(ctx, c, j, items)
+}
+
+// ownFirst reports whether customers may be told: the house's own estate is replaced to the last one (Comodo did so in
+// 2014 and could say so).
+func (s *Service) ownFirst(ctx context.Context, c bulkhead.Campaign) (string, error) {
+	t, err := s.cfg.Store.TallyCampaign(ctx, c.ID, s.now())
+	if err != nil || t.OwnReplaced >= t.OwnTotal {
+		return "", err
+	}
+	return fmt.Sprintf("own estate first: %d of %d are replaced", t.OwnReplaced, t.OwnTotal), nil
+}
+
+// notify tells the holders of a chunk, with tickets where the campaign gives them. Tickets come to the same code and
+// notices to the same key each time, so that a repetition tells nobody twice.
+func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) error {
+	now := s.now()
+	wait, err := s.ownFirst(ctx, c)
+	if err != nil {
+		return err
+	}
+	j.Done, j.LeaseUntil, j.Problem = true, now, ""
+	later := func(at time.Time, why string) {
+		if j.Done || at.Before(j.DueAt) {
+			j.DueAt = at
+		}
+		j.Done, j.Problem = false, why
+	}
+	var tell []bulkhead.CampaignItem
+	for _, it := range items {
+		switch {
+		case it.State != bulkhead.ItemPlanned:
+		case it.NotifyAt.After(now):
+			later(it.NotifyAt, j.Problem)
+		case wait != "" && !it.Own && it.Wave != int(plan.Replaced):
+			later(now.Add(time.Minute), wait)
+		default:
+			tell = append(tell, it)
+		}
+	}
+	codes, err := s.ticketsFor(ctx, c, tell)
+	if err != nil {
+		return err
+	}
+	if err := s.tell(ctx, c, tell, codes); err != nil {
+		return err
+	}
+	return overtaken(s.move(ctx, c, "role:incident", tell, bulkhead.ItemNotified, s.how(), &j))
+}
+
+// how says in evidence by what means a holder knows.
+func (s *Service) how() string {
+	if s.cfg.Notifier == nil {
+		return "by renewal information and the account's own list; nothing was sent"
+	}
+	return "told, and by renewal information and the account's own list"
+}
+
+// tell hands one notice for each account to the notifier.
+func (s *Service) tell(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem, codes map[bulkhead.CertificateRef]string) error {
+	if s.cfg.Notifier == nil || len(items) == 0 {
+		return nil
+	}
+	i, err := s.cfg.Store.Incident(ctx, c.Incident)
+	if err != nil {
+		return err
+	}
+	byAccount := map[string]*Notice{}
+	var order []string
+	for _, it := range items {
+		if it.Wave == int(plan.Replaced) || it.AccountID == "" {
+			continue
+		}
+		n := byAccount[it.AccountID]
+		if n == nil {
+			n = &Notice{Incident: i, Campaign: c, Account: it.AccountID, Codes: map[bulkhead.CertificateRef]string{}}
+			byAccount[it.AccountID], order = n, append(order, it.AccountID)
+		}
+		n.Items = append(n.Items, it)
+		if code, ok := codes[it.CertificateRef]; ok {
+			n.Codes[it.CertificateRef] = code
+		}
+	}
+	for _, a := range order {
+		n := byAccount[a]
+		// The first certificate tells this notice from the account's others; it is the same each time.
+		n.Key = fmt.Sprintf("%s/%d/%s/%s", c.ID, c.Generation, a, n.Items[0].CertificateRef)
+		if err := s.cfg.Notifier.Notify(ctx, *n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recheck is how soon a revocation that waits for its replacement is looked at again.
+const recheck = 5 * time.Minute
+
+// revoke revokes what a chunk has ready, or all of it once the deadline clock says so. What this job did before is found
+// by the change that it keeps, and by the record of the certificates.
+func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) error {
+	if j.Change != "" {
+		done, err := s.settle(ctx, c, &j)
+		if err != nil || !done {
+			return err
+		}
+	}
+	sorted, err := s.sort(ctx, c, items)
+	if err != nil {
+		return err
+	}
+	if err := s.record(ctx, c, j, sorted); err != nil {
+		return err
+	}
+	now := s.now()
+	if len(sorted.ready) > 0 {
+		change, err := s.change(ctx, c, &j, sorted.ready)
+		if err != nil {
+			return err
+		}
+		if err := s.cfg.Revoker.ActivateForCampaign(ctx, c, change); err != nil {
+			return s.refused(ctx, &j, change, err)
+		}
+		if err := s.mark(ctx, c, &j, change.ID, sorted.ready); err != nil {
+			return err
+		}
+	}
+	j.LeaseUntil, j.Done, j.Problem, j.Change = now, len(sorted.waiting) == 0, "", ""
+	if !j.Done {
+		j.DueAt = now.Add(recheck)
+		if c.ForceAt.After(now) && c.ForceAt.Before(j.DueAt) {
+			j.DueAt = c.ForceAt
+		}
+	}
+	return overtaken(s.cfg.Store.KeepJob(ctx, j))
+}
+
+// sorted is a chunk by what is to be done with it.
+type sorted struct {
+	ready   []bulkhead.CampaignItem
+	waiting []bulkhead.CampaignItem
+	moves   []bulkhead.ItemMove // what the record shows already
+	moved   []bulkhead.CampaignItem
+}
+
+// sort holds a chunk against the record, the holds of the incident, and the clock.
+func (s *Service) sort(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem) (out sorted, err error) {
+	now := s.now()
+	states, err := s.statuses(ctx, items)
+	if err != nil {
+		return out, err
+	}
+	held, err := s.held(ctx, c.Incident)
+	if err != nil {
+		return out, err
+	}
+	forced := !now.Before(c.ForceAt)
+	for _, it := range items {
+		st, known := states[it.CertificateRef]
+		switch {
+		case it.State.Done():
+		case st.State == bulkhead.Revoked:
+			out.see(it, bulkhead.ItemRevoked, now, "revoked at "+utc(st.RevokedAt)+" ("+st.Reason.String()+")")
+		case !known || it.NotAfter.Before(now):
+			out.see(it, bulkhead.ItemExpired, now, "ended at "+utc(it.NotAfter))
+		case held[it.IntentSeq] && it.State != bulkhead.ItemHeld:
+			out.see(it, bulkhead.ItemHeld, now, "on legal hold")
+		case it.State == bulkhead.ItemHeld:
+			out.waiting = append(out.waiting, it)
+		case c.Needs.CanMove(it.State, bulkhead.ItemRevoked, forced) && (forced || !it.RevokeAt.After(now)):
+			out.ready = append(out.ready, it)
+		default:
+			out.waiting = append(out.waiting, it)
+		}
+	}
+	return out, nil
+}
+
+func (x *sorted) see(it bulkhead.CampaignItem, to bulkhead.ItemState, at time.Time, detail string) {
+	x.moves = append(x.moves, bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: to, At: at, Detail: detail, Leaf: len(x.moves)})
+	x.moved = append(x.moved, it)
+	if to == bulkhead.ItemHeld {
+		x.waiting = append(x.waiting, it)
+	}
+}
+
+// record keeps what the record showed already, item by item: each has its own story.
+func (s *Service) record(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, x sorted) error {
+	if len(x.moves) == 0 {
+		return nil
+	}
+	evs := make([]bulkhead.Evidence, len(x.moves))
+	for i, m := range x.moves {
+		evs[i] = s.itemsLeaf(c, "role:incident", x.moved[i:i+1], string(m.To)+": "+m.Detail)
+	}
+	return overtaken(s.cfg.Store.MoveItems(ctx, c.ID, x.moves, &j, evs...))
+}
+
+func (s *Service) statuses(ctx context.Context, items []bulkhead.CampaignItem) (map[bulkhead.CertificateRef]bulkhead.Status, error) {
+	byIssuer := map[bulkhead.AuthorityID][]bulkhead.Serial{}
+	for _, it := range items {
+		byIssuer[it.Issuer] = append(byIssuer[it.Issuer], it.Serial)
+	}
+	out := make(map[bulkhead.CertificateRef]bulkhead.Status, len(items))
+	for issuer, serials := range byIssuer {
+		rows, err := s.cfg.Store.Statuses(ctx, issuer, serials)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			out[r.CertificateRef] = r
+		}
+	}
+	return out, nil
+}
+
+// held is the certificates of an incident on legal hold, by IntentSeq. The record is asked each time: a hold placed a
+// second ago counts.
+func (s *Service) held(ctx context.Context, incident string) (map[int64]bool, error) {
+	out := map[int64]bool{}
+	var after int64
+	for {
+		rows, err := s.cfg.Store.IncidentItems(ctx, incident, "", true, after, page)
+		if err != nil || len(rows) == 0 {
+			return out, err
+		}
+		for _, r := range rows {
+			after = r.Certificate.IntentSeq
+			out[after] = true
+		}
+	}
+}
+
+// change plans the ordinary change for what is ready, and keeps its id with the job before it is activated: from then on a
+// process that is killed is followed by one that finds it.
+func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignItem) (bulkhead.Change, error) {
+	items := make([]bulkhead.ChangeItem, len(ready))
+	for i, it := range ready {
+		items[i] = bulkhead.ChangeItem{CertificateRef: it.CertificateRef, Reason: c.Reason}
+	}
+	change, err := s.cfg.Revoker.PlanRevocation(ctx, "role:incident", fmt.Sprintf("campaign %s of incident %s, plan %s", c.ID, c.Incident, c.PlanHash), items)
+	if err != nil {
+		return change, err
+	}
+	j.Change, j.Problem = change.ID, ""
+	if err := s.cfg.Store.KeepJob(ctx, *j); err != nil {
+		if bulkhead.KindOf(err) == bulkhead.KindConflict {
+			_ = s.cfg.Revoker.Withdraw(context.WithoutCancel(ctx), "role:incident", change.ID, "the campaign was paused or has another plan") // it stays planned otherwise, which is harmless
+		}
+		return change, overtaken(err)
+	}
+	return change, nil
+}
+
+// refused forgets a change that can never be activated, so that the next try plans what is left anew.
+func (s *Service) refused(ctx context.Context, j *bulkhead.CampaignJob, change bulkhead.Change, why error) error {
+	if bulkhead.KindOf(why) != bulkhead.KindGate {
+		return why
+	}
+	j.Change, j.Problem = "", bulkhead.AsFault(why).Detail
+	if err := s.cfg.Store.KeepJob(ctx, *j); err != nil {
+		return overtaken(err)
+	}
+	s.cfg.Log.WarnContext(ctx, "a change of the campaign was refused", slog.String("change", change.ID), slog.String("why", j.Problem))
+	return why
+}
+
+// settle brings the change that this job kept to its end; done is false when the job was given back. Its items are then
+// found revoked in the record.
+func (s *Service) settle(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) (done bool, err error) {
+	change, err := s.cfg.Revoker.Change(ctx, j.Change)
+	if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		return false, err
+	}
+	if err == nil && change.State != bulkhead.ChangeRefused {
+		if err := s.cfg.Revoker.ActivateForCampaign(ctx, c, change); err != nil {
+			return false, s.refused(ctx, j, change, err)
+		}
+		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+		if err != nil {
+			return false, err
+		}
+		if err := s.markRevoked(ctx, c, j, change.ID, items); err != nil {
+			return false, err
+		}
+	}
+	j.Change = ""
+	items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+	if err != nil {
+		return false, err
+	}
+	return false, s.revoke(ctx, c, *j, items)
+}
+
+// markRevoked marks those items that the record shows as revoked.
+func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem) error {
+	states, err := s.statuses(ctx, items)
+	if err != nil {
+		return err
+	}
+	var revoked []bulkhead.CampaignItem
+	for _, it := range items {
+		if !it.State.Done() && states[it.CertificateRef].State == bulkhead.Revoked {
+			revoked = append(revoked, it)
+		}
+	}
+	return s.mark(ctx, c, j, change, revoked)
+}
+
+// mark moves items to revoked by a change that is public.
+func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem) error {
+	if len(items) == 0 {
+		return nil
+	}
+	detail := "by change " + change
+	if forcedNow := !s.now().Before(c.ForceAt); forcedNow {
+		detail += ", on the deadline clock"
+	}
+	moves := make([]bulkhead.ItemMove, len(items))
+	for i, it := range items {
+		moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemRevoked, At: s.now(), Detail: detail, Change: change}
+	}
+	return overtaken(s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.itemsLeaf(c, "role:incident", items, "old-revoked: "+detail)))
+}
