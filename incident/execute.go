@@ -48,7 +48,15 @@ func (s *Service) Tick(ctx context.Context) error {
 	if len(running) == 0 {
 		return nil
 	}
-	return s.work(ctx)
+	if err := s.work(ctx); err != nil {
+		return err
+	}
+	for _, c := range running {
+		if err := s.risk(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // work does every job that is due.

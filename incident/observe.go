@@ -12,9 +12,9 @@ import (
 	"bulkhead/incident/plan"
 )
 
-// observe brings items to where the record and the endpoints show them, and raises D13 when the campaign lags.
+// observe brings items to where the record and the endpoints show them.
 func (s *Service) observe(ctx context.Context, c bulkhead.Campaign) error {
-	for _, step := range []func(context.Context, bulkhead.Campaign) error{s.findReplacements, s.findSameKeys, s.look, s.early, s.risk} {
+	for _, step := range []func(context.Context, bulkhead.Campaign) error{s.findReplacements, s.findSameKeys, s.look, s.early} {
 		if err := step(ctx, c); err != nil && bulkhead.KindOf(err) != bulkhead.KindConflict { // somebody else moved the item: next round
 			return err
 		}

@@ -24,13 +24,12 @@ type Entry struct {
 	What     string
 }
 
-// The kinds that a timeline is built from. Issuance stops and resumes are 52 to 59; revocations one by one are not here,
-// the changes that carried them are.
+// The kinds that a timeline is built from. Revocations one by one are not here: the changes that carried them are.
 var (
 	deskKinds  = []bulkhead.EvidenceKind{bulkhead.EvIncidentOpened, bulkhead.EvIncidentNote, bulkhead.EvIncidentScope, bulkhead.EvIncidentHold, bulkhead.EvIncidentRelease, bulkhead.EvIncidentDelayed, bulkhead.EvIncidentClosed}
 	workKinds  = []bulkhead.EvidenceKind{bulkhead.EvCampaignPlanned, bulkhead.EvCampaignStarted, bulkhead.EvCampaignPaused, bulkhead.EvCampaignResumed, bulkhead.EvCampaignClosed, bulkhead.EvCampaignKeys}
 	houseKinds = []bulkhead.EvidenceKind{bulkhead.EvKeyBlocked, bulkhead.EvChangeApproved, bulkhead.EvChangePublished, bulkhead.EvChangeRefused, bulkhead.EvAlarm, bulkhead.EvAuthority,
-		52, 53, 54, 55, 56, 57, 58, 59}
+		bulkhead.EvStop, bulkhead.EvResume, bulkhead.EvCompromise, bulkhead.EvPartner}
 )
 
 // before is how long ahead of awareness the house's own events are shown: a stop often comes before the incident is opened.
@@ -123,7 +122,7 @@ func entry(i bulkhead.Incident, campaigns map[string]bool, ev bulkhead.Evidence,
 	if ev.At.Before(from) || ev.At.After(until) {
 		return e, false
 	}
-	if ev.Kind >= 52 && ev.Kind <= 59 {
+	if ev.Kind == bulkhead.EvStop || ev.Kind == bulkhead.EvResume {
 		e.Element = "issuance-stopped-or-resumed"
 	}
 	if ev.Ref != "" && ev.Kind < bulkhead.EvAuthority {

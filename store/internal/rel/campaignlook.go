@@ -63,10 +63,10 @@ func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhe
 }
 
 // SameKeyReissues returns items of a campaign that have a good certificate with their own key which came after them: the
-// replacement that replaced nothing. Those found already are left out.
+// replacement that replaced nothing. Those found already, and those with another replacement, are left out.
 func (s *Store) SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error) {
 	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
-		AND i.state IN ('notified', 'patched', 'rekeyed', 'reissued', 'installed') AND i.detail NOT LIKE 'same key:%'
+		AND i.state IN ('notified', 'patched') AND i.replacement_issuer = '' AND i.detail NOT LIKE 'same key:%'
 		AND EXISTS (SELECT 1 FROM certificates c WHERE c.key_hash = i.key_hash AND c.intent_seq > i.intent_seq AND c.kind = 'leaf' AND c.state = 'issued' AND c.account_id = i.account_id)
 		ORDER BY i.ordinal LIMIT $2`, id, atMost(limit))
 	return rows, s.fault("SameKeyReissues", err)
