@@ -263,3 +263,35 @@ type Ticket struct {
 	RedeemedAt time.Time
 	Used       CertificateRef // what was issued
 }
+
+// CampaignRequest says how an incident's certificates are to be replaced.
+type CampaignRequest struct {
+	Incident string
+	FinishBy time.Time // zero: the deadline. Later opens a record of the delay
+	Needs    *CampaignNeeds
+	Tickets  *bool
+	Capacity *CampaignCapacity
+}
+
+// CampaignCapacity is what the house can do in an hour; 0 is no limit.
+type CampaignCapacity struct {
+	Signatures  int `json:"signatures"` // replacements
+	Validations int `json:"validations"`
+	Notices     int `json:"notices"` // to accounts
+}
+
+// TicketRequest names the certificate that a ticket is to replace, as a customer does: by order number and name.
+type TicketRequest struct {
+	OrderID string
+	Name    string
+	Life    time.Duration // 0: that of the configuration
+}
+
+// Redemption is one request for a reissue: one order, one name, one new request.
+type Redemption struct {
+	Code    string
+	OrderID string
+	Name    string
+	CSR     []byte // DER
+	Method  Method // "": as before
+}

@@ -129,3 +129,60 @@ type IncidentTally struct {
 	LiveByProfile                                 map[string]int64
 	LiveByKind                                    map[CertificateKind]int64
 }
+
+// IncidentIntake is what is known when an incident is opened.
+type IncidentIntake struct {
+	Title     string
+	Source    IncidentSource // "" means operator
+	SourceRef string         // detector/key of an alarm, or who reported
+	Playbook  string         // "" for none; it gives cause and reason where they are not named
+	Cause     string         // as pki/policy calls it
+	Reason    *Reason        // with which certificates are revoked; nil: the playbook's, else unspecified
+	AwareAt   time.Time      // the clock starts here; zero means now
+	Corrects  string         // a closed incident that this one takes up again
+	Duties    []Duty         // instead of those of the configuration, role by role
+	Scope     Scope          // may be empty at first
+}
+
+// TimelineEntry is one line of a timeline: UTC to the second, with the index of the leaf that proves it.
+type TimelineEntry struct {
+	At       time.Time
+	LogIndex int64
+	Kind     EvidenceKind
+	Actor    string
+	Ref      string
+	Element  string // one of the twelve that a report expects, "" for none
+	What     string
+}
+
+// Exposure is one certificate of an account in an open incident, as its holder may see it.
+type Exposure struct {
+	Incident    Incident
+	Certificate Certificate
+	Deadline    time.Time // zero where nobody must revoke it
+	Held        bool
+	Item        *CampaignItem // in a campaign that was started
+	Advice      []string
+}
+
+// Playbook is what to do on one kind of day, as data: the commands in their order, and what the campaign asks for.
+type Playbook struct {
+	Name    string         `yaml:"name" json:"name"`
+	Day     string         `yaml:"day" json:"day"` // the day that taught it
+	When    string         `yaml:"when" json:"when"`
+	Cause   string         `yaml:"cause" json:"cause"`
+	Reason  string         `yaml:"reason" json:"reason"`
+	Needs   CampaignNeeds  `yaml:"-" json:"needs"`
+	Tickets bool           `yaml:"tickets" json:"tickets"`
+	Steps   []PlaybookStep `yaml:"steps" json:"steps"`
+
+	Asks []string `yaml:"asks" json:"-"` // patch, new_key, installed
+}
+
+// PlaybookStep is one thing to do.
+type PlaybookStep struct {
+	Who     string `yaml:"who" json:"who"`
+	Do      string `yaml:"do" json:"do"`
+	Type    string `yaml:"type,omitempty" json:"type,omitempty"` // the command
+	Element string `yaml:"element,omitempty" json:"element,omitempty"`
+}

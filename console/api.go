@@ -20,6 +20,7 @@ const maxBody = 1 << 20
 
 // Config wires the API to the compartments. All ports are required.
 type Config struct {
+	Desk        Desk
 	Inventory   Inventory
 	Orders      Orders
 	Changes     Changes
@@ -56,6 +57,9 @@ func New(cfg Config) (*API, error) {
 	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
 		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
+	}
+	if cfg.Desk == nil {
+		return nil, fmt.Errorf("console: the desk is required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -212,12 +212,15 @@ func (s *schemas) component(t reflect.Type) object {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if key == "-" {
+			continue
+		}
 		schema := s.of(f.Type)
 		if about := f.Tag.Get("about"); about != "" {
 			schema["description"] = about
 		}
 		properties[key] = schema
-		if options != "omitempty" {
+		if options != "omitempty" && options != "omitzero" {
 			required = append(required, key)
 		}
 	}

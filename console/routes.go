@@ -25,6 +25,7 @@ func (a *API) routes() {
 	a.changeRoutes()
 	a.admissionRoutes()
 	a.retentionRoutes()
+	a.incidentRoutes()
 	a.stopRoutes()
 	a.compromiseRoutes()
 	a.credentialRoutes()
@@ -121,6 +122,10 @@ func (a *API) issue(ctx context.Context, w who, _ *http.Request, in IssueRequest
 	if err != nil {
 		return IssueResponse{}, err
 	}
+	return a.issued(got), nil
+}
+
+func (a *API) issued(got bulkhead.IssuedCertificate) IssueResponse {
 	out := IssueResponse{Certificate: view(got.Certificate, a.cfg.Now()), PEM: certPEM(got.DER)}
 	for i, c := range got.Chain {
 		if i == len(got.Chain)-1 {
@@ -129,7 +134,7 @@ func (a *API) issue(ctx context.Context, w who, _ *http.Request, in IssueRequest
 			out.ChainPEM += certPEM(c)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // CertificateView is a certificate as people and programs read it.

@@ -211,7 +211,7 @@ func (s *Service) unblocked(ctx context.Context, spki []byte) error {
 		return err
 	}
 	if len(blocked) > 0 {
-		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "this key is blocked: it was reported as compromised").WithHint("make a new key")
+		return bulkhead.NewFault(bulkhead.KindBadPublicKey, "this key is blocked: it was reported as compromised").WithHint("make a new key").WithCause(errBlockedKey)
 	}
 	return nil
 }

@@ -207,6 +207,11 @@ func (s *Service) RenewalInfo(ctx context.Context, certID string) (bulkhead.Rene
 		info.Start, info.End = now.Add(-time.Hour), now
 		return info, nil
 	}
+	if s.cfg.Campaigns != nil {
+		if window, member, err := s.cfg.Campaigns.RenewalWindow(ctx, ref); err != nil || member {
+			return window, err
+		}
+	}
 	life := c.NotAfter.Sub(c.NotBefore)
 	middle := c.NotBefore.Add(life * 2 / 3)
 	if p, ok := s.profiles[c.Profile]; ok && p.RenewAt > 0 && p.RenewAt < 1 {

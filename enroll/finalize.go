@@ -31,6 +31,7 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 		return o, err
 	}
 	if err := s.admitKey(ctx, r); err != nil {
+		s.blockedKeySeen(ctx, acct.ID, o.ID, r, err)
 		if bulkhead.KindOf(err) == bulkhead.KindBadPublicKey {
 			s.record(ctx, s.refusal(acct.ID, o.ID, err))
 		}

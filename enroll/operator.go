@@ -115,7 +115,9 @@ func (s *Service) admitUpload(ctx context.Context, acct bulkhead.Account, up Upl
 	if err := matchCSR(r, acct, r.Names); err != nil {
 		return r, err
 	}
-	return r, s.admitKey(ctx, r)
+	err = s.admitKey(ctx, r)
+	s.blockedKeySeen(ctx, acct.ID, "", r, err)
+	return r, err
 }
 
 func (s *Service) ownOnly(ids []bulkhead.Identifier) error {

@@ -124,8 +124,8 @@ func (l RateLimits) charge(to []bulkhead.RateCharge, limit LimitName, account, n
 
 // exempt reports whether an order is free of the limits of orders and certificates. A renewal can be claimed once per
 // certificate, so its freedom is bounded by what was issued.
-func (s *Service) exempt(acct bulkhead.Account, replaces bulkhead.CertificateRef, ids []bulkhead.Identifier) bool {
-	return acct.Operator || replaces != (bulkhead.CertificateRef{}) || s.cfg.Rates.Exempt != nil && s.cfg.Rates.Exempt(acct, replaces, ids)
+func (s *Service) exempt(ctx context.Context, acct bulkhead.Account, replaces bulkhead.CertificateRef, ids []bulkhead.Identifier) bool {
+	return acct.Operator || replaces != (bulkhead.CertificateRef{}) || s.cfg.Rates.Exempt != nil && s.cfg.Rates.Exempt(acct, replaces, ids) || s.member(ctx, acct, replaces, ids)
 }
 
 // admitNewAccount takes a unit for the network of the asker.
@@ -157,7 +157,7 @@ func (s *Service) admitOrder(ctx context.Context, acct bulkhead.Account, o bulkh
 	for _, id := range unproved {
 		later = s.failureCharge(later, acct.ID, id)
 	}
-	free := s.exempt(acct, o.Replaces, o.Identifiers)
+	free := s.exempt(ctx, acct, o.Replaces, o.Identifiers)
 	if !free {
 		later = append(later, s.certificateCharges(acct.ID, o.Identifiers)...)
 	}
@@ -175,7 +175,7 @@ func (s *Service) admitOrder(ctx context.Context, acct bulkhead.Account, o bulkh
 
 // admitCertificate takes a unit for the names of a certificate.
 func (s *Service) admitCertificate(ctx context.Context, acct bulkhead.Account, o bulkhead.Order) error {
-	if s.exempt(acct, o.Replaces, o.Identifiers) {
+	if s.exempt(ctx, acct, o.Replaces, o.Identifiers) {
 		return nil
 	}
 	return s.take(ctx, s.certificateCharges(acct.ID, o.Identifiers))

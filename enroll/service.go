@@ -106,6 +106,9 @@ type Config struct {
 	// Seen hears what the customers of registration partners order and are refused; it must not wait. nil hears nothing.
 	Seen func(PartnerSeen)
 
+	// Campaigns are mass replacements; nil when there are none.
+	Campaigns Campaigns
+
 	Policy Policy
 	Limits Limits
 	Rates  RateLimits

@@ -14,13 +14,7 @@ import (
 )
 
 // PlanRequest says how an incident's certificates are to be replaced.
-type PlanRequest struct {
-	Incident string
-	FinishBy time.Time // zero: the deadline. Later opens a record of the delay
-	Needs    *bulkhead.CampaignNeeds
-	Tickets  *bool
-	Capacity *plan.Capacity
-}
+type PlanRequest = bulkhead.CampaignRequest
 
 // page is how many rows one look at the record reads.
 const page = 5000

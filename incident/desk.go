@@ -12,18 +12,7 @@ import (
 )
 
 // Intake is what is known when an incident is opened.
-type Intake struct {
-	Title     string
-	Source    bulkhead.IncidentSource // "" means operator
-	SourceRef string                  // detector/key of an alarm, or who reported
-	Playbook  string                  // "" for none; it gives cause and reason where they are not named
-	Cause     string                  // as pki/policy calls it
-	Reason    *bulkhead.Reason        // with which certificates are revoked; nil: the playbook's, else unspecified
-	AwareAt   time.Time               // the clock starts here; zero means now
-	Corrects  string                  // a closed incident that this one takes up again
-	Duties    []bulkhead.Duty         // instead of those of the configuration, role by role
-	Scope     bulkhead.Scope          // may be empty at first
-}
+type Intake = bulkhead.IncidentIntake
 
 // draft checks an intake and fills an incident.
 func (s *Service) draft(actor string, in Intake) (bulkhead.Incident, error) {
@@ -53,7 +42,9 @@ func (s *Service) draft(actor string, in Intake) (bulkhead.Incident, error) {
 		if i.Cause == "" {
 			i.Cause = b.Cause
 		}
-		i.Reason = b.reason
+		if i.Reason, err = bulkhead.ParseReason(b.Reason); err != nil {
+			return i, err
+		}
 	}
 	if in.Reason != nil {
 		i.Reason = *in.Reason

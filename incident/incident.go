@@ -77,6 +77,7 @@ type Store interface {
 	ReleaseTicket(ctx context.Context, id string, request bulkhead.Hash) error
 	RedeemTicket(ctx context.Context, id string, request bulkhead.Hash, used bulkhead.CertificateRef, at time.Time, ev ...bulkhead.Evidence) error
 
+	Account(ctx context.Context, id string) (bulkhead.Account, error)
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
 	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)

@@ -14,28 +14,8 @@ import (
 //go:embed playbooks/*.yaml
 var playbooks embed.FS
 
-// Playbook is what to do on one kind of day, as data: the commands in their order, and what the campaign asks for.
-type Playbook struct {
-	Name    string                 `yaml:"name" json:"name"`
-	Day     string                 `yaml:"day" json:"day"` // the day that taught it
-	When    string                 `yaml:"when" json:"when"`
-	Cause   string                 `yaml:"cause" json:"cause"`
-	Reason  string                 `yaml:"reason" json:"reason"`
-	Needs   bulkhead.CampaignNeeds `yaml:"-" json:"needs"`
-	Tickets bool                   `yaml:"tickets" json:"tickets"`
-	Steps   []PlaybookStep         `yaml:"steps" json:"steps"`
-
-	Asks   []string `yaml:"asks" json:"-"` // patch, new_key, installed
-	reason bulkhead.Reason
-}
-
-// PlaybookStep is one thing to do.
-type PlaybookStep struct {
-	Who     string `yaml:"who" json:"who"`
-	Do      string `yaml:"do" json:"do"`
-	Type    string `yaml:"type,omitempty" json:"type,omitempty"` // the command
-	Element string `yaml:"element,omitempty" json:"element,omitempty"`
-}
+// Playbook is what to do on one kind of day.
+type Playbook = bulkhead.Playbook
 
 // HousePlaybooks reads the playbooks that come with the program.
 func HousePlaybooks() ([]Playbook, error) {
@@ -84,8 +64,7 @@ func ParsePlaybook(text []byte) (Playbook, error) {
 			return b, bulkhead.Faultf(bulkhead.KindMalformed, "playbook %s asks for %q; patch, new_key and installed can be asked for", b.Name, a)
 		}
 	}
-	var err error
-	b.reason, err = bulkhead.ParseReason(b.Reason)
+	_, err := bulkhead.ParseReason(b.Reason)
 	return b, err
 }
 

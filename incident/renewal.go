@@ -68,15 +68,8 @@ func (s *Service) IsMember(ctx context.Context, account string, replaces bulkhea
 	return false, nil
 }
 
-// Exposure is one certificate of an account in an open incident, as its holder may see it.
-type Exposure struct {
-	Incident    bulkhead.Incident
-	Certificate bulkhead.Certificate
-	Deadline    time.Time // zero where nobody must revoke it
-	Held        bool
-	Item        *bulkhead.CampaignItem // in a campaign that was started
-	Advice      []string
-}
+// Exposure is one certificate of an account in an open incident.
+type Exposure = bulkhead.Exposure
 
 // Exposures lists an account's certificates in open incidents, with what is due, after an IntentSeq; no other account's.
 func (s *Service) Exposures(ctx context.Context, account string, limit int) ([]Exposure, error) {

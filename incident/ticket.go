@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"bulkhead"
 )
@@ -83,12 +82,8 @@ func (s *Service) ticketsFor(ctx context.Context, c bulkhead.Campaign, items []b
 	return codes, err
 }
 
-// TicketRequest names the certificate that a ticket is to replace, as a customer does: by order number and name.
-type TicketRequest struct {
-	OrderID string
-	Name    string
-	Life    time.Duration // 0: that of the configuration
-}
+// TicketRequest names the certificate that a ticket is to replace.
+type TicketRequest = bulkhead.TicketRequest
 
 // IssueTicket gives one free reissue, outside a campaign or for a certificate that is in one. The code is in this answer;
 // asking again for a certificate of a campaign gives the same one.
@@ -165,14 +160,8 @@ func (s *Service) Codes(tickets []bulkhead.Ticket) map[string]string {
 	return out
 }
 
-// Redemption is one request for a reissue: one order, one name, one new request.
-type Redemption struct {
-	Code    string
-	OrderID string
-	Name    string
-	CSR     []byte          // DER
-	Method  bulkhead.Method // "": as before
-}
+// Redemption is one request for a reissue.
+type Redemption = bulkhead.Redemption
 
 // check holds a code against the request; the answer to a wrong one says nothing about whose it is.
 func (s *Service) check(ctx context.Context, account string, r Redemption) (bulkhead.Ticket, error) {
@@ -215,6 +204,10 @@ func (s *Service) MayRedeem(ctx context.Context, account string, r Redemption) (
 // Redeem replaces one certificate against a code: by the account that holds it, once. The same request repeated gets the
 // same certificate; a request that came to nothing leaves the code good.
 func (s *Service) Redeem(ctx context.Context, account string, r Redemption) (bulkhead.IssuedCertificate, error) {
+	return s.redeem(ctx, "account:"+account, account, r)
+}
+
+func (s *Service) redeem(ctx context.Context, actor, account string, r Redemption) (bulkhead.IssuedCertificate, error) {
 	var none bulkhead.IssuedCertificate
 	if s.cfg.Reissuer == nil {
 		return none, bulkhead.NewFault(bulkhead.KindUnavailable, "this house takes no reissue by code")
@@ -241,7 +234,46 @@ func (s *Service) Redeem(ctx context.Context, account string, r Redemption) (bul
 		}
 		return none, err
 	}
-	ev := s.leaf(bulkhead.EvTicketRedeemed, t.ID, "account:"+account, "order "+t.OrderID+", "+t.Name)
+	ev := s.leaf(bulkhead.EvTicketRedeemed, t.ID, actor, "account "+account+", order "+t.OrderID+", "+t.Name)
 	ev.Authority, ev.Serial = got.Certificate.Issuer, got.Certificate.Serial
 	return got, s.cfg.Store.RedeemTicket(ctx, t.ID, request(r), got.Certificate.CertificateRef, s.now(), ev)
+}
+
+// registered finds the account of a code, and refuses whoever is not one of its registered contacts.
+func (s *Service) registered(ctx context.Context, from string, r Redemption) (string, error) {
+	no := bulkhead.NewFault(bulkhead.KindForbidden, "this address is not a registered contact of the account that the code is for").WithHint("ask from the registered address, or with the account's own token")
+	t, err := s.cfg.Store.TicketByCode(ctx, codeHash(r.Code))
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return "", no
+	}
+	if err != nil {
+		return "", err
+	}
+	a, err := s.cfg.Store.Account(ctx, t.AccountID)
+	if err != nil {
+		return "", err
+	}
+	from = strings.TrimSpace(from)
+	if from == "" || !slices.ContainsFunc(a.Contacts, func(c string) bool { return strings.EqualFold(strings.TrimPrefix(c, "mailto:"), from) }) {
+		return "", no
+	}
+	return a.ID, nil
+}
+
+// RedeemFor is Redeem by an operator for an account whose registered contact asked by mail.
+func (s *Service) RedeemFor(ctx context.Context, actor, from string, r Redemption) (bulkhead.IssuedCertificate, error) {
+	account, err := s.registered(ctx, from, r)
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return s.redeem(ctx, actor, account, r)
+}
+
+// MayRedeemFor says whether RedeemFor would be refused.
+func (s *Service) MayRedeemFor(ctx context.Context, from string, r Redemption) (bulkhead.Ticket, error) {
+	account, err := s.registered(ctx, from, r)
+	if err != nil {
+		return bulkhead.Ticket{}, err
+	}
+	return s.check(ctx, account, r)
 }

@@ -13,16 +13,8 @@ import (
 	"bulkhead/pki/tlog"
 )
 
-// Entry is one line of a timeline: UTC to the second, with the index of the leaf that proves it.
-type Entry struct {
-	At       time.Time
-	LogIndex int64
-	Kind     bulkhead.EvidenceKind
-	Actor    string
-	Ref      string
-	Element  string // one of Elements, "" for none
-	What     string
-}
+// Entry is one line of a timeline.
+type Entry = bulkhead.TimelineEntry
 
 // The kinds that a timeline is built from. Revocations one by one are not here: the changes that carried them are.
 var (

@@ -109,6 +109,8 @@ type Config struct {
 	// Retention is how long after their end certificates and what belongs to them stay before bulkhead prune may delete
 	// them: 730d at least (BR 5.4.3, 5.5.2). Evidence is never deleted.
 	Retention Duration `yaml:"retention"`
+	// Incident is the desk for the bad day: who is on call, what is replaced first, how much fits into an hour.
+	Incident Incident `yaml:"incident"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
 	CT  CT  `yaml:"ct,omitempty"`
@@ -233,6 +235,7 @@ func DefaultConfig() Config {
 		Status:        Status{AnswerValidity: Duration(24 * time.Hour), CRLValidity: Duration(7 * 24 * time.Hour), OnePerson: 10, MaxCertIDs: edge.DefaultMaxCertIDs},
 		Caches:        Caches{Timeout: Duration(10 * time.Second)},
 		ExpiryNotices: defaultExpiryNotices(),
+		Incident:      defaultIncident(),
 		Retention:     Duration(retention.Least),
 		Log:           Log{Level: "info", Format: "text"},
 	}
@@ -310,7 +313,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.checkRetention())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention())
 }
 
 func (c Config) checkStatus() error {

@@ -26,6 +26,7 @@ import (
 	"bulkhead/enroll/acme"
 	"bulkhead/enroll/dcv"
 	"bulkhead/evidence"
+	"bulkhead/incident"
 	"bulkhead/keys"
 	"bulkhead/notice"
 	"bulkhead/pki/keycheck"
@@ -53,6 +54,7 @@ type Store interface {
 	watch.PartnerStore
 	notice.Store
 	retention.Store
+	incident.Store
 	console.Inventory
 	console.Replies
 	// Succeed puts an authority and retires its predecessor, both or neither.
@@ -60,6 +62,9 @@ type Store interface {
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
+	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
+	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
+	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -94,6 +99,7 @@ type House struct {
 	edge         *edge.Edge
 	live         *liveSwitch // nil unless status.live
 	enroll       *enroll.Service
+	desk         *incident.Service
 	enrolment    enroll.Config
 	corroborator *dcv.Corroborator // nil without perspectives
 	profiles     []*profile.Profile
@@ -162,6 +168,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openLive,
 		h.openEdge,
 		h.openEnroll,
+		h.openDesk,
 		h.openNotices,
 		h.openRetention,
 		h.openAPI,
@@ -404,6 +411,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
 		Policy: enroll.Policy{OwnNames: own, HighValue: h.cfg.HighValueNames}, Seen: h.partnerSeen, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
+	h.enrolment.Campaigns = campaigns{h}
 	if h.enroll, err = enroll.New(h.enrolment); err != nil {
 		return err
 	}
@@ -510,6 +518,7 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	if h.roles.has(signerrpc.Status) {
 		w["status"] = func(ctx context.Context) error { return h.runStatus(ctx, started) }
 		w["compromise"] = func(ctx context.Context) error { return h.runCompromises(ctx, started) }
+		w["desk"] = func(ctx context.Context) error { return h.runDesk(ctx, started) }
 	} else {
 		close(started)
 	}

@@ -16,6 +16,7 @@ import (
 func (h *House) executors() map[string]quorum.Executor {
 	return map[string]quorum.Executor{
 		actionActivate:       h.activateApproved,
+		actionCampaign:       h.startApproved,
 		console.ActionResume: h.resumeApproved,
 		console.ActionResumeAccount: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
 			p, err := payload[console.AccountPayload](r)

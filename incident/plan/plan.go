@@ -36,12 +36,8 @@ type Item struct {
 	Deadline   time.Time
 }
 
-// Capacity is what the house can do in an hour; 0 is no limit.
-type Capacity struct {
-	Signatures  int `json:"signatures"` // replacements
-	Validations int `json:"validations"`
-	Notices     int `json:"notices"` // to accounts
-}
+// Capacity is what the house can do in an hour.
+type Capacity = bulkhead.CampaignCapacity
 
 // Snapshot is the world that a plan is made for.
 type Snapshot struct {

@@ -46,9 +46,16 @@ var rights = map[string]map[string]string{
 		"second_approvals":     "INSERT, UPDATE",
 		"partner_use":          "INSERT, UPDATE, DELETE",
 	},
+	// It works on campaigns, too: it plans their changes and carries them through on the approvals that their plans have.
 	"status": {
-		"changes":         "UPDATE",
-		"change_items":    "UPDATE",
+		"changes":         "INSERT, UPDATE",
+		"change_items":    "INSERT, UPDATE",
+		"incidents":       "INSERT",
+		"campaigns":       "UPDATE",
+		"campaign_items":  "UPDATE",
+		"campaign_steps":  "INSERT",
+		"campaign_jobs":   "UPDATE",
+		"tickets":         "INSERT",
 		"change_evidence": "INSERT",
 		"certificates":    "UPDATE (state, revoked_at, reason)",
 		"restorations":    "INSERT",

@@ -49,6 +49,7 @@ type campaignStore interface {
 	AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev ...bulkhead.Evidence) error
 	IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error)
 	SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error)
+	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 
 	CreateTickets(ctx context.Context, tickets []bulkhead.Ticket, ev ...bulkhead.Evidence) (fresh int64, err error)
 	TicketByCode(ctx context.Context, code bulkhead.Hash) (bulkhead.Ticket, error)
@@ -311,6 +312,14 @@ func campaignReplan(t *testing.T, s Store, c bulkhead.Campaign, items []bulkhead
 	equal(t, len(value(s.SameKeyReissues(ctx, "k1", 10))(t)), 0)
 	if rows := value(s.IssuedAfter(ctx, 0, 100))(t); len(rows) != 5 || rows[4].Serial != serial(30) {
 		t.Fatalf("%d certificates since", len(rows))
+	}
+	revoke(t, s, "inside", bulkhead.Superseded, at(6), 0, 1)
+	if _, outside, err := s.ChangeOutside(ctx, "inside", "k1"); err != nil || outside {
+		t.Fatal("a change within the campaign is outside", err)
+	}
+	revoke(t, s, "outside", bulkhead.Superseded, at(6), 2, 30)
+	if stray, outside, err := s.ChangeOutside(ctx, "outside", "k1"); err != nil || !outside || stray != ref(30) {
+		t.Fatal("a stray certificate is not found", stray, err)
 	}
 	next.State, next.ClosedAt = bulkhead.CampaignClosed, at(9)
 	ok(t, s.MoveCampaign(ctx, next, bulkhead.CampaignRunning, event("closed")))

@@ -88,3 +88,16 @@ func scanHash(r scanner) (k bulkhead.Hash, err error) {
 	err = r.Scan(hashCol{&k})
 	return k, err
 }
+
+// ChangeOutside returns a certificate that a change touches and a campaign does not have; false when there is none.
+func (s *Store) ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (ref bulkhead.CertificateRef, err error) {
+		err = r.Scan(&ref.Issuer, serialCol{&ref.Serial})
+		return ref, err
+	}, `SELECT x.issuer, x.serial FROM change_items x WHERE x.change_seq = (SELECT seq FROM changes WHERE id = $1) AND NOT EXISTS
+		(SELECT 1 FROM campaign_items i WHERE i.issuer = x.issuer AND i.serial = x.serial AND i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $2)) LIMIT 1`, change, campaign)
+	if err != nil || len(rows) == 0 {
+		return bulkhead.CertificateRef{}, false, s.fault("ChangeOutside", err)
+	}
+	return rows[0], true, nil
+}
