@@ -38,7 +38,7 @@ func (a *API) incidentRoutes() {
 	route(a, "POST /api/v1/incidents", operation[OpenIncidentRequest, IncidentView]{id: "openIncident", summary: "open an incident: its clock runs from when the house became aware", do: a.openIncident, plan: a.planOpenIncident})
 	route(a, "GET /api/v1/incidents/{id}", operation[none, IncidentView]{id: "showIncident", summary: "one incident with its deadlines, counts and numbers", do: a.incident})
 	route(a, "GET /api/v1/incidents/{id}/timeline", operation[none, TimelineView]{id: "incidentTimeline", summary: "the story from the evidence: UTC, each line with its leaf", do: a.timeline})
-	route(a, "POST /api/v1/incidents/{id}/scope", operation[ScopeRequest, ScopeCountView]{id: "scopeIncident", summary: "set the query for what is concerned, or count it again", do: a.scopeIncident, plan: a.planScope})
+	route(a, "POST /api/v1/incidents/{id}/scope", operation[IncidentScopeRequest, ScopeCountView]{id: "scopeIncident", summary: "set the query for what is concerned, or count it again", do: a.scopeIncident, plan: a.planScope})
 	route(a, "POST /api/v1/incidents/{id}/notes", operation[NoteRequest, IncidentView]{id: "noteIncident", summary: "add to the timeline what only people know", do: a.noteIncident, plan: a.planNote})
 	route(a, "POST /api/v1/incidents/{id}/holds", operation[HoldRequest, IncidentView]{id: "holdItem", summary: "put a certificate on legal hold, or end the hold", do: a.holdItem, plan: a.planHold})
 	route(a, "POST /api/v1/incidents/{id}/closing", operation[WhyRequest, IncidentView]{id: "closeIncident", summary: "close an incident whose certificates are revoked or expired", do: a.closeIncident, plan: a.planCloseIncident})
@@ -202,18 +202,18 @@ func (a *API) planOpenIncident(ctx context.Context, w who, _ *http.Request, in O
 	return p.butNot("how many certificates the scope selects"), nil
 }
 
-// ScopeRequest is the query for what an incident touches; an empty scope counts again what there is.
-type ScopeRequest struct {
+// IncidentScopeRequest is the query for what an incident touches; an empty scope counts again what there is.
+type IncidentScopeRequest struct {
 	Scope bulkhead.Scope `json:"scope,omitzero"`
 	Why   string         `json:"why,omitempty"`
 }
 
-func (a *API) scopeIncident(ctx context.Context, w who, r *http.Request, in ScopeRequest) (ScopeCountView, error) {
+func (a *API) scopeIncident(ctx context.Context, w who, r *http.Request, in IncidentScopeRequest) (ScopeCountView, error) {
 	c, err := a.cfg.Desk.Scope(ctx, w.actor(), r.PathValue("id"), in.Scope, in.Why)
 	return countView(c), err
 }
 
-func (a *API) planScope(ctx context.Context, _ who, r *http.Request, in ScopeRequest) (Plan, error) {
+func (a *API) planScope(ctx context.Context, _ who, r *http.Request, in IncidentScopeRequest) (Plan, error) {
 	i, err := a.cfg.Desk.Incident(ctx, r.PathValue("id"))
 	if err != nil {
 		return Plan{}, err

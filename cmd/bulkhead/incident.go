@@ -221,7 +221,7 @@ func (a *app) incidentTimeline() *cobra.Command {
 
 func (a *app) incidentScope() *cobra.Command {
 	var s scopeFlags
-	var in console.ScopeRequest
+	var in console.IncidentScopeRequest
 	var dry bool
 	c := &cobra.Command{Use: "scope ID", Short: "set what is concerned and count it; without a selection, count again", Args: exactly(1, "the id of an incident"), RunE: func(c *cobra.Command, args []string) error {
 		var err error
