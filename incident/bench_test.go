@@ -26,7 +26,9 @@ func size(b *testing.B, n int) int {
 // rows. BULKHEAD_CAMPAIGN=1000000 is the full count.
 func BenchmarkScopeAndPlan(b *testing.B) {
 	n := size(b, 100_000)
-	h := newHouse(b, func(c *incident.Config) { c.Chunk, c.Capacity = 1000, plan.Capacity{Signatures: n / 5, Validations: n / 5, Notices: n / 5} })
+	h := newHouse(b, func(c *incident.Config) {
+		c.Chunk, c.Capacity = 1000, plan.Capacity{Signatures: n / 5, Validations: n / 5, Notices: n / 5}
+	})
 	h.many(n, n/20)
 	start := time.Now()
 	seen, f := 0, bulkhead.CertificateFilter{Limit: 1000}

@@ -175,7 +175,9 @@ func TestMine(t *testing.T) {
 type brought map[string][]string
 
 // PartnerAccounts implements incident.Partners.
-func (b brought) PartnerAccounts(_ context.Context, partner string) ([]string, error) { return b[partner], nil }
+func (b brought) PartnerAccounts(_ context.Context, partner string) ([]string, error) {
+	return b[partner], nil
+}
 
 // TestChainAdvice is the rule of 2014 at its minute (S3-7).
 func TestChainAdvice(t *testing.T) {

@@ -24,15 +24,15 @@ func (a *app) incident() *cobra.Command {
 	return c
 }
 
-// scopeFlags are the selections of a scope.
-type scopeFlags struct {
+// incidentScope are the selections of a scope.
+type incidentScope struct {
 	scope                      bulkhead.Scope
 	issuers, keys, serials     []string
 	method, vname              string
 	since, until, from, before string
 }
 
-func (s *scopeFlags) add(c *cobra.Command) {
+func (s *incidentScope) add(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&s.scope.All, "all", false, "every certificate, when nothing else selects")
 	f.StringArrayVar(&s.issuers, "issuer", nil, "of this authority; may be repeated, as all of these")
@@ -51,7 +51,7 @@ func (s *scopeFlags) add(c *cobra.Command) {
 }
 
 // read turns the flags into a scope; several kinds must all hold, values of one kind are alternatives.
-func (s *scopeFlags) read() (bulkhead.Scope, error) {
+func (s *incidentScope) read() (bulkhead.Scope, error) {
 	out := s.scope
 	for _, i := range s.issuers {
 		out.Issuers = append(out.Issuers, bulkhead.AuthorityID(i))
@@ -97,7 +97,7 @@ func (s *scopeFlags) read() (bulkhead.Scope, error) {
 
 func (a *app) incidentOpen() *cobra.Command {
 	var in console.OpenIncidentRequest
-	var s scopeFlags
+	var s incidentScope
 	var aware, source string
 	var dry bool
 	c := &cobra.Command{Use: "open", Short: "open an incident; the clock runs from --aware", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
@@ -220,7 +220,7 @@ func (a *app) incidentTimeline() *cobra.Command {
 }
 
 func (a *app) incidentScope() *cobra.Command {
-	var s scopeFlags
+	var s incidentScope
 	var in console.IncidentScopeRequest
 	var dry bool
 	c := &cobra.Command{Use: "scope ID", Short: "set what is concerned and count it; without a selection, count again", Args: exactly(1, "the id of an incident"), RunE: func(c *cobra.Command, args []string) error {
