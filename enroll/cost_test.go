@@ -35,3 +35,13 @@ func TestCost(t *testing.T) {
 	h.until(acct, o.ID, bulkhead.OrderValid)
 	step("finalize", 4) // to processing with CAA, intent, outcome, to valid
 }
+
+// TestSlowCAA: a first look that ran out of its short time is no denial, whatever it looks like; the issuance looks again.
+func TestSlowCAA(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	for _, kind := range []bulkhead.Kind{bulkhead.KindCAA, bulkhead.KindUnavailable} {
+		h.script.slowCAA(kind)
+		h.issued(acct, newKey(t), "slow-"+string(kind)+".site.test")
+	}
+}

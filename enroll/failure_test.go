@@ -30,7 +30,7 @@ func TestFailureTable(t *testing.T) {
 				request := csr(t, newKey(t), host)
 				h.script.caa = nil
 				if w.op == "PutCAAChecks" {
-					h.script.slowCAA()
+					h.script.slowCAA(bulkhead.KindUnavailable)
 				}
 				fired := h.lose(w.op, w.skip, kept)
 				got, ierr := h.svc.OperatorOrder(t.Context(), "operator:anna", acct, enroll.Upload{CSR: request})

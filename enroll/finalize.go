@@ -200,13 +200,14 @@ type caaLook struct {
 // caaWait bounds the look at CAA that Finalize makes before the order is durable in processing.
 const caaWait = 300 * time.Millisecond
 
-// lookAtOnce looks at CAA so that what was seen is stored with the move to processing. When that takes too long, or we
-// could not look, the look is the zero one and is made again by the issuance, with more time.
+// lookAtOnce looks at CAA so that what was seen is stored with the move to processing. When that takes too long, we could
+// not look, or something does not permit, which a short wait may look like, the look is the zero one and is made again by
+// the issuance, with more time.
 func (s *Service) lookAtOnce(ctx context.Context, o bulkhead.Order) caaLook {
 	ctx, cancel := context.WithTimeout(ctx, caaWait)
 	defer cancel()
 	l, err := s.lookAll(ctx, o)
-	if err != nil || ctx.Err() != nil {
+	if err != nil || ctx.Err() != nil || len(l.subs) > 0 {
 		return caaLook{}
 	}
 	l.kept = true

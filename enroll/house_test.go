@@ -82,11 +82,11 @@ func (s *script) CheckCAA(_ context.Context, id bulkhead.Identifier, _ bool, _ s
 	return bulkhead.CAACheck{Identifier: id, At: now, ValidUntil: now.Add(time.Hour), Result: bulkhead.CAAPermitted, Detail: "no CAA records"}, nil
 }
 
-// slowCAA makes the next look at CAA fail for a reason that passes, so that the issuance makes its own.
-func (s *script) slowCAA() {
+// slowCAA makes the next look at CAA fail, so that the issuance makes its own.
+func (s *script) slowCAA(kind bulkhead.Kind) {
 	var once sync.Once
 	s.caa = func(id bulkhead.Identifier) (c bulkhead.CAACheck, err error) {
-		once.Do(func() { err = bulkhead.NewFault(bulkhead.KindUnavailable, "the resolver is slow") })
+		once.Do(func() { err = bulkhead.NewFault(kind, "the resolver is slow") })
 		now := time.Now()
 		return bulkhead.CAACheck{Identifier: id, At: now, ValidUntil: now.Add(time.Hour), Result: bulkhead.CAAPermitted, Detail: "no CAA records"}, err
 	}

@@ -73,7 +73,7 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 		h.respond(acct, o)
 		h.until(acct, o.ID, bulkhead.OrderReady)
 		if op == "PutCAAChecks" {
-			h.script.slowCAA()
+			h.script.slowCAA(bulkhead.KindUnavailable)
 		}
 		fired = h.lose(op, 0, kept)
 		finalize()
