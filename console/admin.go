@@ -246,6 +246,12 @@ type ChangeView struct {
 	Head        uint64               `json:"head"`
 	CreatedAt   time.Time            `json:"created_at"`
 	ActivatedAt *time.Time           `json:"activated_at,omitempty"`
+	Undoes      string               `json:"undoes,omitempty"`   // the change that this one takes back
+	Incident    string               `json:"incident,omitempty"` // with undoes
+	Rule        string               `json:"rule,omitempty"`     // with undoes: the rule that is broken
+	Problem     string               `json:"problem,omitempty"`  // why it does not go on
+	DiesAt      *time.Time           `json:"last_wrong_answer_dies,omitempty"`
+	Timeline    []Told               `json:"timeline,omitempty"`
 }
 
 func changeView(c bulkhead.Change) ChangeView {
@@ -256,6 +262,10 @@ func changeView(c bulkhead.Change) ChangeView {
 	if !c.ActivatedAt.IsZero() {
 		t := c.ActivatedAt.UTC()
 		v.ActivatedAt = &t
+	}
+	if v.Undoes, v.Incident, v.Rule, v.Problem = c.Undoes, c.Incident, c.Rule, c.Problem; !c.Dies.IsZero() {
+		t := c.Dies.UTC()
+		v.DiesAt = &t
 	}
 	return v
 }
@@ -277,7 +287,12 @@ func (a *API) changes(ctx context.Context, _ who, _ *http.Request, _ none) (Chan
 
 func (a *API) change(ctx context.Context, _ who, r *http.Request, _ none) (ChangeView, error) {
 	c, err := a.cfg.Changes.Change(ctx, r.PathValue("id"))
-	return changeView(c), err
+	if err != nil {
+		return ChangeView{}, err
+	}
+	v := changeView(c)
+	v.Timeline, err = a.timeline(ctx, c)
+	return v, err
 }
 
 // askActivation opens the request for approvals of a previewed change.

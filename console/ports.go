@@ -91,6 +91,11 @@ type Changes interface {
 	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
 	// ActivateByOne carries a previewed change through where one person may; KindGate otherwise.
 	ActivateByOne(ctx context.Context, actor, id string, preview bulkhead.Hash) error
+	// Rollback takes a change back. Before anything of it is public it is ended, and returned refused; after that a new
+	// change is returned, previewed, which takes an incident, the rule that is broken and the approval of two people.
+	Rollback(ctx context.Context, actor, id, why, incident, rule string) (bulkhead.Change, error)
+	// Story is what evidence tells of a change, in order.
+	Story(ctx context.Context, id string) ([]bulkhead.Evidence, error)
 	// Withdraw ends a change that nobody approved yet.
 	Withdraw(ctx context.Context, actor, id, why string) error
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey) error

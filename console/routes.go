@@ -71,6 +71,8 @@ func (a *API) changeRoutes() {
 	route(a, "POST /api/v1/changes", operation[PlanChangeRequest, ChangeView]{id: "planChange", summary: "plan and preview the revocation of many certificates; nothing goes public", do: a.planChange, plan: a.rehearsePlanChange})
 	route(a, "POST /api/v1/changes/{id}/activation", operation[ActivateRequest, ChangeView]{id: "activateChange", summary: "make a previewed change public, where one person may; quotes the preview", do: a.activateChange, plan: a.rehearseActivate})
 	route(a, "POST /api/v1/changes/{id}/withdrawal", operation[WithdrawRequest, ChangeView]{id: "withdrawChange", summary: "end a change that nobody approved yet", do: a.withdrawChange, plan: a.rehearseWithdraw})
+	route(a, "POST /api/v1/changes/{id}/rollback", operation[RollbackRequest, RollbackResponse]{id: "rollbackChange", do: a.rollbackChange, plan: a.rehearseRollback,
+		summary: "take a change back: at once before it is public, after that with an incident, the rule broken and a quorum"})
 	route(a, "POST /api/v1/changes/{id}/approval", operation[none, ApprovalView]{id: "askActivation", summary: "ask for the approvals that a larger change takes", do: a.askActivation, plan: a.planActivation})
 	route(a, "GET /api/v1/alarms", operation[none, AlarmList]{id: "listAlarms", summary: "what the detectors raised", do: a.alarms})
 	route(a, "GET /api/v1/doctor", operation[none, Findings]{id: "doctor", summary: "look at the house and say what to do", do: a.doctor})

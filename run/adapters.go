@@ -23,7 +23,18 @@ import (
 // actionActivate is the quorum action that carries through a change above the one-person threshold.
 const actionActivate = "change.activate"
 
-// activation is its payload: the change and the preview that people saw.
+// actionRollback is the one that takes back what is public: people sign which rule is broken, and where that is explained.
+const actionRollback = "change.rollback"
+
+// takingBack is its payload.
+type takingBack struct {
+	activation
+	Undoes   string `json:"undoes"`
+	Incident string `json:"incident"`
+	Rule     string `json:"rule"`
+}
+
+// activation is the payload of both: the change and the preview that people saw.
 type activation struct {
 	Change  string        `json:"change"`
 	Preview bulkhead.Hash `json:"preview"`
@@ -71,6 +82,9 @@ func (o operators) ProposeRemoveOperator(ctx context.Context, actor, reason, nam
 func (o operators) ProposeActivation(ctx context.Context, actor, reason string, c bulkhead.Change) (bulkhead.ApprovalRequest, error) {
 	if c.State != bulkhead.ChangePreviewed {
 		return bulkhead.ApprovalRequest{}, bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s, only a previewed change can be approved", c.ID, c.State)
+	}
+	if c.TakesBack() {
+		return o.Propose(ctx, actionRollback, takingBack{activation{c.ID, c.PreviewHash}, c.Undoes, c.Incident, c.Rule}, actor, reason)
 	}
 	return o.Propose(ctx, actionActivate, activation{c.ID, c.PreviewHash}, actor, reason)
 }

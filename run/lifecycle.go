@@ -210,8 +210,20 @@ func (x tiers) Verify(ctx context.Context, id string) (status.TierReport, error)
 	return out, nil
 }
 
+// incidents reads the record of an incident; both engines do.
+type incidents interface {
+	Incident(ctx context.Context, id string) (bulkhead.Incident, error)
+}
+
 // lifecycle completes the status service's configuration with what looks at a change from outside.
 func (h *House) lifecycle(c *status.Config) {
+	c.Incident = func(ctx context.Context, ref string) error {
+		_, err := h.store.(incidents).Incident(ctx, ref)
+		if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+			return bulkhead.Faultf(bulkhead.KindNotFound, "there is no incident %s on record", ref).WithHint("bulkhead incident open")
+		}
+		return err
+	}
 	if c.Elsewhere {
 		return // who plans and approves does not look
 	}

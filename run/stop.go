@@ -17,6 +17,7 @@ func (h *House) executors() map[string]quorum.Executor {
 	return map[string]quorum.Executor{
 		actionActivate:       h.activateApproved,
 		actionCampaign:       h.startApproved,
+		actionRollback:       h.activateApproved,
 		console.ActionResume: h.resumeApproved,
 		console.ActionResumeAccount: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
 			p, err := payload[console.AccountPayload](r)

@@ -172,8 +172,8 @@ func (l *looked) objection(c bulkhead.Change) error {
 	return nil
 }
 
-// expectations are some of the change's own certificates under each authority, and one bystander of every authority: a
-// live certificate that the change does not name.
+// expectations are some of the change's own certificates under each authority, and bystanders of every authority: live
+// certificates that the change does not name.
 func (s *Service) expectations(ctx context.Context, c bulkhead.Change, h *pack.Head, after func(bulkhead.AffectedStatus) bulkhead.CertificateState) ([]expectation, error) {
 	authorities, err := s.cfg.Store.Authorities(ctx)
 	if err != nil {
@@ -203,9 +203,11 @@ func (s *Service) expectations(ctx context.Context, c bulkhead.Change, h *pack.H
 			}
 			out = append(out, expectation{ref: it.CertificateRef, want: after(bulkhead.AffectedStatus{Status: rows[it.Serial], Item: it}), target: true})
 		}
-		if ref, ok, err := s.bystander(ctx, c.ID, a.ID, ih.ThroughSeq); err != nil {
+		refs, err := s.bystanders(ctx, c.ID, a.ID, ih.ThroughSeq)
+		if err != nil {
 			return nil, err
-		} else if ok {
+		}
+		for _, ref := range refs {
 			out = append(out, expectation{ref: ref, want: bulkhead.Issued})
 		}
 	}
@@ -242,31 +244,44 @@ func (s *Service) anySerial() bulkhead.Serial {
 	return serial
 }
 
-// bystander finds a live certificate of an authority that has an answer and that the change does not name.
-func (s *Service) bystander(ctx context.Context, id string, issuer bulkhead.AuthorityID, through int64) (bulkhead.CertificateRef, bool, error) {
+// bystanders finds live certificates of an authority that have answers and that the change does not name: one from a place
+// that nobody can foresee, and the first of all.
+func (s *Service) bystanders(ctx context.Context, id string, issuer bulkhead.AuthorityID, through int64) ([]bulkhead.CertificateRef, error) {
+	var out []bulkhead.CertificateRef
 	for _, after := range []bulkhead.Serial{s.anySerial(), {}} {
-		for range corpusPages {
-			page, err := s.cfg.Store.StatusPage(ctx, issuer, after, s.now().Add(corpusMargin), 100)
+		ref, ok, err := s.bystander(ctx, id, issuer, after, through)
+		if err != nil {
+			return nil, err
+		}
+		if ok && !slices.Contains(out, ref) {
+			out = append(out, ref)
+		}
+	}
+	return out, nil
+}
+
+func (s *Service) bystander(ctx context.Context, id string, issuer bulkhead.AuthorityID, after bulkhead.Serial, through int64) (bulkhead.CertificateRef, bool, error) {
+	for range corpusPages {
+		page, err := s.cfg.Store.StatusPage(ctx, issuer, after, s.now().Add(corpusMargin), 100)
+		if err != nil {
+			return bulkhead.CertificateRef{}, false, err
+		}
+		for _, row := range page {
+			if row.State != bulkhead.Issued || row.Seq > through {
+				continue
+			}
+			named, err := s.isItem(ctx, id, row.CertificateRef)
 			if err != nil {
 				return bulkhead.CertificateRef{}, false, err
 			}
-			for _, row := range page {
-				if row.State != bulkhead.Issued || row.Seq > through {
-					continue
-				}
-				named, err := s.isItem(ctx, id, row.CertificateRef)
-				if err != nil {
-					return bulkhead.CertificateRef{}, false, err
-				}
-				if !named {
-					return row.CertificateRef, true, nil
-				}
+			if !named {
+				return row.CertificateRef, true, nil
 			}
-			if len(page) == 0 {
-				break
-			}
-			after = page[len(page)-1].Serial
 		}
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].Serial
 	}
 	return bulkhead.CertificateRef{}, false, nil
 }
@@ -383,8 +398,9 @@ func (x *exhibitor) exhibit(ctx context.Context, ref bulkhead.CertificateRef) (E
 			return e, err
 		}
 	}
-	if _, err := x509.ParseCertificate(der); err != nil {
-		return e, nil // a row without a certificate that can be read has no chain to be judged by
+	cert, err := x509.ParseCertificate(der)
+	if err != nil || len(cert.CRLDistributionPoints) == 0 {
+		return e, nil // nobody asks a CRL about a certificate that names none: a delegate, or a row without a certificate
 	}
 	e.Certificate = der
 	if list := crlOf(ih, row.Shard); list != nil {

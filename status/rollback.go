@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/tlog"
 )
 
-// Override is what taking back a published revocation needs.
-type Override struct {
+// override is what taking back a published revocation needs.
+type override struct {
 	Incident string // the record that explains it
 	Rule     string // the rule that is broken, by name: see rulesOfRevocation
 }
@@ -27,7 +28,7 @@ var incidentRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
 // After that a new change is returned, previewed, that restores what the first one changed: it takes an incident, the
 // rule that is broken, and the approval of two people. KindGate without them; KindConflict when there is nothing to take
 // back; KindGate for keys that are blocked, which stay revoked (promise P10).
-func (s *Service) Rollback(ctx context.Context, actor, id, why string, o Override) (bulkhead.Change, error) {
+func (s *Service) Rollback(ctx context.Context, actor, id, why, incident, rule string) (bulkhead.Change, error) {
 	if strings.TrimSpace(why) == "" {
 		return bulkhead.Change{}, bulkhead.NewFault(bulkhead.KindMalformed, "a rollback needs a reason for the record").WithHint("--why \"why this is taken back\"")
 	}
@@ -48,8 +49,14 @@ func (s *Service) Rollback(ctx context.Context, actor, id, why string, o Overrid
 	if c.TakesBack() {
 		return c, bulkhead.Faultf(bulkhead.KindConflict, "change %s takes back change %s and is public", id, c.Undoes).WithHint("revoke again: bulkhead cert revoke")
 	}
-	if o, err = s.checkOverride(ctx, c, o); err != nil {
+	o, err := s.checkOverride(ctx, c, override{incident, rule})
+	if err != nil {
 		return c, err
+	}
+	if by, err := s.takenBack(ctx, id); err != nil {
+		return c, err
+	} else if by != "" {
+		return c, bulkhead.Faultf(bulkhead.KindConflict, "change %s was taken back already, by change %s", id, by).WithHint("bulkhead change show " + by)
 	}
 	items, left, err := s.takeable(ctx, c)
 	if err != nil {
@@ -61,8 +68,19 @@ func (s *Service) Rollback(ctx context.Context, actor, id, why string, o Overrid
 	return s.planBack(ctx, bulkhead.Change{Actor: actor, Why: why, Undoes: c.ID, Incident: o.Incident, Rule: o.Rule}, items)
 }
 
+// takenBack finds the public change that took another back on people's word; "" when there is none.
+func (s *Service) takenBack(ctx context.Context, id string) (string, error) {
+	done, err := s.cfg.Store.Changes(ctx, batchSize, bulkhead.ChangeActivated, bulkhead.ChangePublished, bulkhead.ChangeSettled)
+	for _, c := range done {
+		if c.Undoes == id && c.Rule != "" {
+			return c.ID, err
+		}
+	}
+	return "", err
+}
+
 // checkOverride wants an incident and a rule.
-func (s *Service) checkOverride(ctx context.Context, c bulkhead.Change, o Override) (Override, error) {
+func (s *Service) checkOverride(ctx context.Context, c bulkhead.Change, o override) (override, error) {
 	if o.Incident == "" || o.Rule == "" {
 		return o, bulkhead.Faultf(bulkhead.KindGate, "change %s is public since %s: a revocation that the world has seen is not taken back (BR 4.10.1: an entry stays until the certificate has ended; BR 4.9.13: no suspension)",
 			c.ID, c.ActivatedAt.UTC().Format(time.RFC3339)).
@@ -215,4 +233,21 @@ func (s *Service) stillSo(ctx context.Context, c bulkhead.Change) error {
 		}
 	}
 	return nil
+}
+
+// Story is what evidence tells of a change, in order: every move, look, purge and problem.
+func (s *Service) Story(ctx context.Context, id string) ([]bulkhead.Evidence, error) {
+	rows, err := s.cfg.Store.ChangeEvidence(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]bulkhead.Evidence, 0, len(rows))
+	for _, r := range rows {
+		e, err := tlog.Parse(r.Leaf)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) change() *cobra.Command {
-	c := &cobra.Command{Use: "change", Short: "changes of status: list, show, preview, activate, approve, withdraw"}
+	c := &cobra.Command{Use: "change", Short: "changes of status: list, show, preview, activate, approve, withdraw, rollback"}
 	var dry bool
 	approve := &cobra.Command{Use: "approve ID", Short: "ask for the approvals that a larger change takes", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
 		return a.propose(c, http.MethodPost, "/api/v1/changes/"+url.PathEscape(args[0])+"/approval", nil, dry)
@@ -29,10 +29,10 @@ func (a *app) change() *cobra.Command {
 		}},
 		&cobra.Command{Use: "show ID", Short: "show a change with its preview", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
 			return get(a, c, "/api/v1/changes/"+url.PathEscape(args[0]), func(v console.ChangeView) string {
-				return fmt.Sprintf("change   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s", v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, previewWords(v))
+				return fmt.Sprintf("%schange   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s%s", problemWords(v), v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, previewWords(v), storyWords(v))
 			})
 		}},
-		approve, a.changePreview(), a.changeActivate(), a.changeWithdraw(),
+		approve, a.changePreview(), a.changeActivate(), a.changeWithdraw(), a.changeRollback(),
 	)
 	return c
 }

@@ -122,7 +122,7 @@ func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
 		return nil, err
 	}
 	t.head, t.ahead = &h, true
-	return seqs, nil
+	return seqs, t.tell(ctx, leaves, seqs)
 }
 
 // moveHead writes the row of the evidence head, once for all that was appended.
