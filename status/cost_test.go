@@ -79,7 +79,7 @@ func (c *counted) CountProducts(ctx context.Context, issuer bulkhead.AuthorityID
 func TestPreviewCost(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	c := &counted{Store: h.store}
+	c := &counted{Store: h.store.(*sqlite.Store)}
 	s, err := status.New(status.Config{Store: c, Signer: h.door, Objects: h.objects, HeadVerifier: h.verifier, Now: h.now})
 	ok(t, err)
 	cost := func(ref bulkhead.CertificateRef) string {

@@ -24,6 +24,7 @@ import (
 	"bulkhead/signer"
 	"bulkhead/status"
 	"bulkhead/store/sqlite"
+	"bulkhead/store/storetest"
 )
 
 const (
@@ -39,7 +40,8 @@ const (
 // objects, with a clock, commits, object writes and a signer's door that tests can touch.
 type house struct {
 	t        testing.TB
-	store    *sqlite.Store
+	store    storetest.Store
+	headURI  string
 	ring     keys.Ring // of the online authorities
 	rootRing keys.Ring
 	linter   *lint.Linter
@@ -86,19 +88,27 @@ func newHouse(t testing.TB, change ...func(*status.Policy)) *house {
 func bareHouse(t testing.TB, change ...func(*status.Policy)) *house {
 	t.Helper()
 	h := &house{t: t}
-	for _, f := range change {
-		f(&h.policy)
-	}
-	dir := t.TempDir()
-	var err error
-	h.store, err = sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "bulkhead.db"), CommitHook: func(op string, commit func() error) error {
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "bulkhead.db"), CommitHook: func(op string, commit func() error) error {
 		if f := h.hook.Load(); f != nil {
 			return (*f)(op, commit)
 		}
 		return commit()
 	}})
 	ok(t, err)
+	h.furnish(store, change...)
+	return h
+}
+
+// furnish makes a house on a record.
+func (h *house) furnish(store storetest.Store, change ...func(*status.Policy)) {
+	t, dir := h.t, h.t.TempDir()
+	t.Helper()
+	h.store = store
 	t.Cleanup(func() { h.store.Close() })
+	for _, f := range change {
+		f(&h.policy)
+	}
+	var err error
 	h.ring, h.rootRing = openRing(t, dir, "online"), openRing(t, dir, "root")
 	h.linter, err = lint.New(lint.Config{PrivateNames: true})
 	ok(t, err)
@@ -107,6 +117,7 @@ func bareHouse(t testing.TB, change ...func(*status.Policy)) *house {
 	h.objects = publishtest.NewFaulty(h.dir)
 	head, headKey, err := h.ring.Generate(t.Context(), "head", keys.Ed25519)
 	ok(t, err)
+	h.headURI = head
 	h.verifier, err = signer.HeadVerifier(headName, headKey.Public().(ed25519.PublicKey))
 	ok(t, err)
 	h.signer, err = signer.New(signer.Config{Store: h.store, Keys: h.ring, Profiles: profile.Builtin(), URLs: profile.URLs{Base: statusURL}, Linter: h.linter,
@@ -115,7 +126,6 @@ func bareHouse(t testing.TB, change ...func(*status.Policy)) *house {
 	t.Cleanup(func() { h.signer.Close() })
 	h.door = &door{Signer: h.signer}
 	h.status = h.restart()
-	return h
 }
 
 func openRing(t testing.TB, dir, name string) keys.Ring {

@@ -68,6 +68,8 @@ type Store interface {
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
 	// PutHead stores a head whose sequence is one above the newest, with the CRLs it names; KindConflict otherwise.
 	PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error
+	// WithNewestHead calls f with the newest head while no other process is inside it.
+	WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error
 	// NextCRLNumber hands out a number above every number handed out before for the authority and shard.
 	NextCRLNumber(ctx context.Context, issuer bulkhead.AuthorityID, shard int) (int64, error)
 	// CRLs returns the newest CRL record of every shard.

@@ -216,9 +216,15 @@ func (s *Service) load(ctx context.Context) error {
 	return s.expose(ctx, rec)
 }
 
-// expose makes a head of the record the public one.
+// expose makes the newest head of the record the public one: rec, or the one that another process has made of it by now.
+// Processes take turns, so that a slow one never covers a newer head with an older.
 func (s *Service) expose(ctx context.Context, rec bulkhead.HeadRecord) error {
-	return s.cfg.Objects.SetHead(ctx, rec.Body)
+	return s.cfg.Store.WithNewestHead(ctx, func(newest bulkhead.HeadRecord) error {
+		if newest.Sequence < rec.Sequence {
+			return bulkhead.Faultf(bulkhead.KindConflict, "head %d is the newest of the record, which had head %d", newest.Sequence, rec.Sequence)
+		}
+		return s.cfg.Objects.SetHead(ctx, newest.Body)
+	})
 }
 
 // clone copies the head so that a step that fails leaves the old one untouched.

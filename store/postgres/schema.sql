@@ -341,6 +341,11 @@ CREATE TABLE external_keys (
   CONSTRAINT external_keys_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE head_turn (
+  id bigint NOT NULL,
+  CONSTRAINT head_turn_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE heads (
   sequence bigint NOT NULL,
   body bytea NOT NULL,

@@ -362,6 +362,10 @@ CREATE TABLE external_keys (
   revoked_at INTEGER NOT NULL
 , partner TEXT NOT NULL DEFAULT '') STRICT;
 
+CREATE TABLE head_turn (
+  id INTEGER PRIMARY KEY
+) STRICT;
+
 CREATE TABLE heads (
   sequence INTEGER PRIMARY KEY,
   body     BLOB NOT NULL,

@@ -93,6 +93,10 @@ type Store interface {
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
 	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
 	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
+	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
+	BlockedItems(ctx context.Context, change string) (int, error)
+	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
+	WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error
 	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
 	PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error
@@ -215,6 +219,9 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Changes", testChanges},
 		{"Activate", testActivate},
 		{"ActivateRefusals", testActivateRefusals},
+		{"TakeBack", testTakeBack},
+		{"ChangeEvidence", testChangeEvidence},
+		{"NewestHead", testNewestHead},
 		{"Heads", testHeads},
 		{"Quorum", testQuorum},
 		{"Alarms", testAlarms},

@@ -34,6 +34,33 @@ func (s *Store) PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bu
 	})
 }
 
+// WithNewestHead calls f with the newest head while no other process is inside WithNewestHead: what f makes of it in public
+// is never overtaken by what another makes of an older one. Where a database belongs to one process that process sees to
+// it itself.
+func (s *Store) WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error {
+	if s.dialect.ForUpdate == "" {
+		h, err := s.Head(ctx)
+		if err != nil {
+			return err
+		}
+		return f(h)
+	}
+	raw, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fault("WithNewestHead", err)
+	}
+	defer raw.Rollback() // it writes nothing
+	var one int64
+	if err := raw.QueryRowContext(ctx, `SELECT id FROM head_turn WHERE id = 1`+s.dialect.ForUpdate).Scan(&one); err != nil {
+		return s.fault("WithNewestHead", err)
+	}
+	h, err := s.Head(ctx)
+	if err != nil {
+		return err
+	}
+	return f(h)
+}
+
 // keepHeads is how many head bodies the store keeps.
 const keepHeads = 1000
 

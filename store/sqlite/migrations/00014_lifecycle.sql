@@ -28,3 +28,9 @@ CREATE TABLE change_evidence (
   seq       INTEGER NOT NULL REFERENCES evidence (seq),
   PRIMARY KEY (change_id, seq)
 ) STRICT, WITHOUT ROWID;
+
+-- One row: whose turn it is to make the newest head the public one.
+CREATE TABLE head_turn (
+  id INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO head_turn (id) VALUES (1);
