@@ -39,12 +39,12 @@ func (s *Service) activate(ctx context.Context, id string) error {
 	default:
 		return bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s and not approved", id, c.State).WithHint("bulkhead change approve " + id)
 	}
-	if err := s.holds(ctx, c); err != nil {
+	st, err := s.holds(ctx, c)
+	if err != nil {
 		return s.refuse(ctx, c, err)
 	}
 	next := clone(s.head)
-	st, err := s.stage(ctx, c, next)
-	if err != nil {
+	if err := s.stage(ctx, st, next); err != nil {
 		return err
 	}
 	rec, err := s.sign(ctx, next)
@@ -57,12 +57,37 @@ func (s *Service) activate(ctx context.Context, id string) error {
 	return s.commit(ctx, st, next, rec)
 }
 
-// holds fails with KindGate when the world has moved since the preview.
-func (s *Service) holds(ctx context.Context, c bulkhead.Change) error {
-	if c.TakesBack() {
-		return s.stillSo(ctx, c)
+// holds reads what a change is about; it fails with KindGate when the world has moved since the preview.
+func (s *Service) holds(ctx context.Context, c bulkhead.Change) (*staging, error) {
+	st, err := s.read(ctx, c)
+	if err != nil {
+		return nil, err
 	}
-	return s.stillTrue(ctx, c)
+	if c.TakesBack() {
+		return st, s.stillSo(st)
+	}
+	if err := s.stillTrue(ctx, c); err != nil {
+		return nil, err
+	}
+	return st, st.stillStand()
+}
+
+// stillStand fails with KindGate for an item that is no longer as it was when shown.
+func (st *staging) stillStand() error {
+	for _, u := range st.issuers {
+		for _, row := range u.rows {
+			if row.State == bulkhead.Issued || row.State == bulkhead.Revoked && row.Item.Reason == bulkhead.KeyCompromise && row.Reason != bulkhead.KeyCompromise {
+				continue
+			}
+			was := "is " + string(row.State)
+			if row.State == bulkhead.Revoked {
+				was = "was revoked at " + row.RevokedAt.UTC().Format(time.RFC3339)
+			}
+			return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: certificate %s %s", st.change.ID, row.Serial, was).
+				WithHint("plan what is left again: bulkhead cert revoke")
+		}
+	}
+	return nil
 }
 
 // commit moves the change over the point of no return, and makes it public.
@@ -204,25 +229,21 @@ func (s *Service) read(ctx context.Context, c bulkhead.Change) (*staging, error)
 }
 
 // stage signs and publishes the objects of a change, reads them back, and names them in next.
-func (s *Service) stage(ctx context.Context, c bulkhead.Change, next *pack.Head) (*staging, error) {
-	st, err := s.read(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error {
 	for _, u := range st.issuers {
 		ih := issuerHead(next, u.authority.ID)
 		if err := s.stageAnswers(ctx, st, u, ih); err != nil {
-			return nil, err
+			return err
 		}
 		for _, shard := range u.shards {
 			rec, err := s.newCRL(ctx, u.authority, ih, shard, st)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			st.crls = append(st.crls, rec)
 		}
 		ih.Epoch++
-		ih.Change = c.ID
+		ih.Change = st.change.ID
 	}
-	return st, nil
+	return nil
 }

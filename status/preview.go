@@ -214,9 +214,9 @@ func (s *Service) eachRun(ctx context.Context, change string, f func(issuer bulk
 	return flush()
 }
 
-// stillTrue fails with KindGate for a preview that the world has overtaken: an item that is no longer as it was when
-// shown; an authority, a certificate of one, or an anchor set that is not what the paths were computed from. New
-// certificates of subscribers and refreshed answers move nothing.
+// stillTrue fails with KindGate for a preview that the world has overtaken: an authority, a certificate of one, or an
+// anchor set that is not what the paths were computed from. New certificates of subscribers and refreshed answers move
+// nothing; the items themselves are held against their rows by stillStand.
 func (s *Service) stillTrue(ctx context.Context, c bulkhead.Change) error {
 	var p Preview
 	if err := json.Unmarshal(c.Preview, &p); err != nil || bulkhead.Digest(c.Preview) != c.PreviewHash {
@@ -229,41 +229,6 @@ func (s *Service) stillTrue(ctx context.Context, c bulkhead.Change) error {
 	if w.digest != p.World {
 		return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: an authority, a certificate of one, or an anchor set is not what the paths were computed from", c.ID).
 			WithHint("plan the change again: bulkhead change preview")
-	}
-	return s.eachRun(ctx, c.ID, func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error {
-		return s.stillStand(ctx, c.ID, issuer, items)
-	})
-}
-
-// stillStand holds a run of items against their rows.
-func (s *Service) stillStand(ctx context.Context, change string, issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error {
-	serials := make([]bulkhead.Serial, len(items))
-	for i, it := range items {
-		serials[i] = it.Serial
-	}
-	found, err := s.cfg.Store.CertificatesBySerial(ctx, issuer, serials)
-	if err != nil {
-		return err
-	}
-	rows := make(map[bulkhead.Serial]bulkhead.Certificate, len(found))
-	for _, r := range found {
-		rows[r.Serial] = r
-	}
-	now := s.now()
-	for _, it := range items {
-		row, ok := rows[it.Serial]
-		err := neverIssued(it.CertificateRef)
-		if ok {
-			err = checkRow(row, &it, now)
-		}
-		switch bulkhead.KindOf(err) {
-		case bulkhead.KindAlreadyRevoked, bulkhead.KindNotFound, bulkhead.KindBadRevocationReason:
-			return bulkhead.Faultf(bulkhead.KindGate, "the world moved since the preview of change %s: %s", change, bulkhead.AsFault(err).Detail).
-				WithHint("plan what is left again: bulkhead cert revoke").WithCause(err)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -211,22 +211,17 @@ func (s *Service) previewBack(ctx context.Context, c bulkhead.Change, items []bu
 }
 
 // stillSo is stillTrue for a change that takes back: every row says what the item takes back, or what it restores.
-func (s *Service) stillSo(ctx context.Context, c bulkhead.Change) error {
+func (s *Service) stillSo(st *staging) error {
+	c := st.change
 	if bulkhead.Digest(c.Preview) != c.PreviewHash {
 		return bulkhead.Faultf(bulkhead.KindGate, "the stored preview of change %s does not have the hash that was approved", c.ID).WithHint("take the first change back again: bulkhead change rollback " + c.Undoes)
 	}
-	authorities, err := s.cfg.Store.Authorities(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range authorities {
-		for row, err := range s.cfg.Store.Affected(ctx, c.ID, a.ID) {
-			if err != nil {
-				return err
-			}
-			after := row.After(c)
-			if right := after.State == bulkhead.Issued && row.Item.WasRevokedAt.IsZero() ||
-				after.State == bulkhead.Revoked && after.Reason == row.Item.WasReason && after.RevokedAt.Equal(row.Item.WasRevokedAt); !right || row.State == bulkhead.Revoked && !row.State.CanRestore(after.State) {
+	for _, u := range st.issuers {
+		for _, row := range u.rows {
+			after, it := st.after(row), row.Item
+			right := after.State == bulkhead.Issued && it.WasRevokedAt.IsZero() ||
+				after.State == bulkhead.Revoked && after.Reason == it.WasReason && after.RevokedAt.Equal(it.WasRevokedAt)
+			if !right || row.State == bulkhead.Revoked && !row.State.CanRestore(after.State) {
 				return bulkhead.Faultf(bulkhead.KindGate, "the world moved since change %s was planned: %s is %s (%s)", c.ID, row.Serial, row.State, said(row.Reason, row.RevokedAt)).
 					WithHint("take the first change back again: bulkhead change rollback " + c.Undoes)
 			}
