@@ -291,7 +291,7 @@ func (a *API) change(ctx context.Context, _ who, r *http.Request, _ none) (Chang
 		return ChangeView{}, err
 	}
 	v := changeView(c)
-	v.Timeline, err = a.timeline(ctx, c)
+	v.Timeline, err = a.storyOf(ctx, c)
 	return v, err
 }
 

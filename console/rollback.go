@@ -16,8 +16,8 @@ type Told struct {
 	What string    `json:"what"`
 }
 
-// timeline is the story of a change in words, from its evidence.
-func (a *API) timeline(ctx context.Context, c bulkhead.Change) ([]Told, error) {
+// storyOf is the story of a change in words, from its evidence.
+func (a *API) storyOf(ctx context.Context, c bulkhead.Change) ([]Told, error) {
 	story, err := a.cfg.Changes.Story(ctx, c.ID)
 	if err != nil {
 		return nil, err
