@@ -50,6 +50,7 @@ var rules = []rule{
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
 	{"watch/forged", []string{".", "pki/ocsp"}, "it makes forgeries under throw-away keys and asks our own check"},
 	{"notice", []string{"."}, "it tells people names, serials and dates, and is trusted with nothing else"},
+	{"incident/report", []string{"."}, "a report is a function of what it is handed"},
 	{"retention", []string{"."}, "what may go is decided by dates alone"},
 	{"scan/probe", []string{".", "pki/*"}, "one look at one endpoint: it dials what it is handed, and knows no record and no clock of its own"},
 	{"edge", []string{".", "pki/ocsp", "pki/pack", "publish"}, "nothing to the right of publish holds a key or a database handle"},

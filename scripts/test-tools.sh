@@ -15,6 +15,9 @@ need varnishd varnish
 need nginx nginx
 need sslscan sslscan
 need testssl testssl.sh
+need chromium chromium
+need pdftotext poppler-utils
+ls /usr/share/fonts/opentype/ipafont-gothic/ipagp.ttf >/dev/null 2>&1 || ls /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc >/dev/null 2>&1 || missing+=(fonts-ipafont-gothic)
 ls /usr/lib/nginx/modules/ngx_http_cache_purge_module.so >/dev/null 2>&1 || missing+=(libnginx-mod-http-cache-purge)
 ls /usr/lib/nginx/modules/ngx_mail_module.so >/dev/null 2>&1 || missing+=(libnginx-mod-mail)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing+=(postgresql)
