@@ -90,6 +90,17 @@ func (it ChangeItem) Restored(st Status) Status {
 	return st
 }
 
+// CertificateChange is a change that named a certificate.
+type CertificateChange struct {
+	ChangeItem
+	Change      string
+	State       ChangeState
+	Actor       string
+	Why         string
+	Epoch       uint64
+	ActivatedAt time.Time // zero before activation
+}
+
 // HeadRecord is one published (or about to be published) top head of the status service.
 type HeadRecord struct {
 	Sequence uint64 // strictly increasing

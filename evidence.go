@@ -42,6 +42,8 @@ const (
 	EvAlarm              EvidenceKind = 60 // Detail: detector and message
 	EvStart              EvidenceKind = 61
 	EvPruned             EvidenceKind = 62 // Actor: who; Count: certificates; Detail: before which day, and the other counts
+	EvAlarmAcknowledged  EvidenceKind = 63 // Actor: who; Ref: detector and key; Detail: why
+	EvAlarmUndelivered   EvidenceKind = 64 // Ref: detector and key; Count: attempts; Detail: receiver and last error
 
 	EvIncidentOpened  EvidenceKind = 90  // Ref: incident id; Detail: title, source, when we became aware
 	EvIncidentNote    EvidenceKind = 91  // Ref: incident id; Detail: "[element] text"

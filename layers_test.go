@@ -48,6 +48,8 @@ var rules = []rule{
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
+	{"watch/outside", []string{".", "pki/*"}, "it reads the record through ports, fetches what strangers fetch, and changes nothing"},
+	{"watch/deliver", []string{"."}, "alarms go out as text; it knows nothing of certificates"},
 	{"watch/forged", []string{".", "pki/ocsp"}, "it makes forgeries under throw-away keys and asks our own check"},
 	{"notice", []string{"."}, "it tells people names, serials and dates, and is trusted with nothing else"},
 	{"incident/report", []string{"."}, "a report is a function of what it is handed"},

@@ -333,14 +333,18 @@ func (a *API) blockKey(ctx context.Context, w who, _ *http.Request, in BlockKeyR
 
 // AlarmView is an alarm as people read it.
 type AlarmView struct {
-	Detector string            `json:"detector"`
-	Key      string            `json:"key"`
-	Severity bulkhead.Severity `json:"severity"`
-	Message  string            `json:"message"`
-	Runbook  string            `json:"runbook"`
-	FirstAt  time.Time         `json:"first_at"`
-	LastAt   time.Time         `json:"last_at"`
-	Count    int64             `json:"count"`
+	ID        int64             `json:"id"`
+	Detector  string            `json:"detector"`
+	Key       string            `json:"key"`
+	Severity  bulkhead.Severity `json:"severity"`
+	Message   string            `json:"message"`
+	Runbook   string            `json:"runbook"`
+	FirstAt   time.Time         `json:"first_at"`
+	LastAt    time.Time         `json:"last_at"`
+	Count     int64             `json:"count"`
+	AckedAt   *time.Time        `json:"acked_at,omitempty"`
+	AckedBy   string            `json:"acked_by,omitempty"`
+	AckReason string            `json:"ack_reason,omitempty"`
 }
 
 // AlarmList is all of them, or the newest hundred.
@@ -352,7 +356,7 @@ func (a *API) alarms(ctx context.Context, _ who, _ *http.Request, _ none) (Alarm
 	rows, err := a.cfg.Inventory.Alarms(ctx, 100)
 	out := []AlarmView{}
 	for _, x := range rows {
-		out = append(out, AlarmView{x.Detector, x.Key, x.Severity, x.Message, x.Runbook, x.FirstAt.UTC(), x.LastAt.UTC(), x.Count})
+		out = append(out, alarmView(x))
 	}
 	return AlarmList{out}, err
 }

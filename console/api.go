@@ -20,6 +20,9 @@ const maxBody = 1 << 20
 
 // Config wires the API to the compartments. All ports are required.
 type Config struct {
+	Alarms    Alarms
+	Explainer Explainer
+
 	Desk        Desk
 	Inventory   Inventory
 	Orders      Orders
@@ -60,6 +63,9 @@ func New(cfg Config) (*API, error) {
 	}
 	if cfg.Desk == nil {
 		return nil, fmt.Errorf("console: the desk is required")
+	}
+	if cfg.Alarms == nil || cfg.Explainer == nil {
+		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -17,6 +17,7 @@ type Version struct {
 }
 
 func (a *API) routes() {
+	a.outsideRoutes()
 	route(a, "GET /api/v1/version", operation[none, Version]{id: "version", summary: "the release that answers", access: partnersToo,
 		do: func(context.Context, who, *http.Request, none) (Version, error) { return Version{a.cfg.Version}, nil }})
 	a.certificateRoutes()

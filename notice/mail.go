@@ -108,11 +108,16 @@ func (m *Mail) Recipients(e bulkhead.Expiring) []string {
 
 // Send implements Sender.
 func (m *Mail) Send(ctx context.Context, to string, x Message) error {
+	subject, body := Text(m.cfg.Language, x)
+	return m.SendText(ctx, to, subject, body)
+}
+
+// SendText sends a plain text to one address; it returns once the relay has accepted it.
+func (m *Mail) SendText(ctx context.Context, to, subject, body string) error {
 	msg := gomail.NewMsg()
 	if err := errors.Join(msg.From(m.cfg.From), msg.To(to)); err != nil {
 		return fmt.Errorf("mail: %w", err)
 	}
-	subject, body := Text(m.cfg.Language, x)
 	msg.Subject(subject)
 	msg.SetDate()
 	msg.SetMessageID()

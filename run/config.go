@@ -106,6 +106,8 @@ type Config struct {
 	// ExpiryNotices tell people that a certificate ends soon and was not replaced; off until a receiver is set. A threshold
 	// counts for certificates that live at least three times as long.
 	ExpiryNotices ExpiryNotices `yaml:"expiry_notices"`
+	// Watch is how the house looks at itself from outside, and whom its alarms go to.
+	Watch Watch `yaml:"watch"`
 	// Retention is how long after their end certificates and what belongs to them stay before bulkhead prune may delete
 	// them: 730d at least (BR 5.4.3, 5.5.2). Evidence is never deleted.
 	Retention Duration `yaml:"retention"`
@@ -236,6 +238,7 @@ func DefaultConfig() Config {
 		Caches:        Caches{Timeout: Duration(10 * time.Second)},
 		ExpiryNotices: defaultExpiryNotices(),
 		Incident:      defaultIncident(),
+		Watch:         defaultWatch(),
 		Retention:     Duration(retention.Least),
 		Log:           Log{Level: "info", Format: "text"},
 	}
@@ -313,7 +316,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.checkWatch())
 }
 
 func (c Config) checkStatus() error {

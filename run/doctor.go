@@ -63,6 +63,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 		add("weak-keys", levelOK, "", "%d lists of known weak keys are loaded", len(h.cfg.WeakKeyLists))
 	}
 	h.diagnosePerspectives(ctx, add)
+	h.diagnoseWatch(ctx, add)
 	if h.cfg.PrivateTargets {
 		add("validation", levelFinding, "set private_targets: false before serving names of strangers", "validation may dial loopback and private addresses (the embedded default)")
 	}

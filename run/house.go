@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,10 +42,12 @@ import (
 	"bulkhead/store/postgres"
 	"bulkhead/store/sqlite"
 	"bulkhead/watch"
+	"bulkhead/watch/outside"
 )
 
 // Store is everything that the compartments ask of the record, in one value.
 type Store interface {
+	watchRecord
 	signer.Store
 	enroll.Store
 	status.Store
@@ -94,7 +97,9 @@ type House struct {
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
 	watch        *watch.Watch
-	notices      *notice.Service // nil while nobody is to be told
+	outside      watcher
+	prober       atomic.Pointer[outside.Prober] // nil before Run
+	notices      *notice.Service                // nil while nobody is to be told
 	retention    *retention.Service
 	edge         *edge.Edge
 	live         *liveSwitch // nil unless status.live
@@ -171,13 +176,14 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openDesk,
 		h.openNotices,
 		h.openRetention,
+		h.openWatch,
 		h.openAPI,
 	} {
 		if err := step(ctx, s); err != nil {
 			return h, err
 		}
 	}
-	h.metrics.MustRegister(&houseMetrics{h: h})
+	h.metrics.MustRegister(&houseMetrics{h: h}, &watchMetrics{h: h})
 	return h, nil
 }
 
@@ -406,7 +412,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: h.store, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
+	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
@@ -539,6 +545,7 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	}
 	if h.roles.has(signerrpc.Watch) {
 		w["watch"], w["notice"] = h.watch.Run, h.runNotices
+		w["outside"] = func(ctx context.Context) error { return h.runOutside(ctx, started, front.statusL) }
 	}
 	if h.roles.has(signerrpc.Signer) {
 		w["signer"], w["live"] = h.sweep, h.runLive

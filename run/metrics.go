@@ -32,13 +32,14 @@ var (
 	descLag       = prometheus.NewDesc("bulkhead_evidence_lag_seconds", "Age of the oldest committed fact that no checkpoint covers.", nil, nil)
 	descLeaves    = prometheus.NewDesc("bulkhead_evidence_checkpoint_leaves", "Leaves under the newest checkpoint.", nil, nil)
 	descCRLEnd    = prometheus.NewDesc("bulkhead_crl_expiration_timestamp_seconds", "nextUpdate of the newest CRL of a shard.", []string{"authority", "shard"}, nil)
+	descCRLThis   = prometheus.NewDesc("bulkhead_crl_this_update_timestamp_seconds", "thisUpdate of the newest CRL of a shard.", []string{"authority", "shard"}, nil)
 	descCRLNumber = prometheus.NewDesc("bulkhead_crl_number", "CRLNumber of the newest CRL of a shard.", []string{"authority", "shard"}, nil)
 	descStore     = prometheus.NewDesc("bulkhead_store_up", "1 when the store answers.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m *houseMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descRows, descLag, descLeaves, descCRLEnd, descCRLNumber, descStore} {
+	for _, d := range []*prometheus.Desc{descBuild, descRows, descLag, descLeaves, descCRLEnd, descCRLThis, descCRLNumber, descStore} {
 		ch <- d
 	}
 }
@@ -73,6 +74,7 @@ func (m *houseMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, c := range m.crls {
 		gauge(descCRLEnd, float64(c.NextUpdate.Unix()), string(c.Authority), strconv.Itoa(c.Shard))
+		gauge(descCRLThis, float64(c.ThisUpdate.Unix()), string(c.Authority), strconv.Itoa(c.Shard))
 		gauge(descCRLNumber, float64(c.Number), string(c.Authority), strconv.Itoa(c.Shard))
 	}
 }

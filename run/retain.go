@@ -99,14 +99,7 @@ func (h *House) openNotices(context.Context, seed) error {
 	c := h.cfg.ExpiryNotices
 	var senders []notice.Sender
 	if c.To.Mail.SMTP != "" {
-		var password []byte
-		if c.To.Mail.PasswordFile != "" {
-			var err error
-			if password, err = ReadSecret(inDir(h.dir, c.To.Mail.PasswordFile)); err != nil {
-				return err
-			}
-		}
-		m, err := c.mail(string(password))
+		m, err := h.relay()
 		if err != nil {
 			return err
 		}

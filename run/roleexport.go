@@ -33,7 +33,7 @@ var roleFiles = map[signerrpc.Role][]string{
 	signerrpc.Status:   {headPub},
 	signerrpc.Edge:     {headPub},
 	signerrpc.Evidence: {},
-	signerrpc.Watch:    {},
+	signerrpc.Watch:    {headPub},
 }
 
 // moved are what a role takes with it: two processes with one log would be two logs.

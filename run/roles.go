@@ -112,7 +112,7 @@ func (c Config) checkObjects() error {
 
 // openObjects opens what is published. Only an edge may read from an origin.
 func (h *House) openObjects(ctx context.Context, _ seed) error {
-	if !h.roles.has(signerrpc.Status, signerrpc.Edge, signerrpc.Enroll, signerrpc.Console) {
+	if !h.roles.has(signerrpc.Status, signerrpc.Edge, signerrpc.Enroll, signerrpc.Console, signerrpc.Watch) {
 		return nil
 	}
 	kind, rest := h.cfg.objectsKind()

@@ -13,6 +13,7 @@ need gnutls-cli gnutls-bin
 need strace strace
 need varnishd varnish
 need nginx nginx
+need promtool prometheus
 need sslscan sslscan
 need testssl testssl.sh
 need chromium chromium

@@ -9,6 +9,7 @@ package watch
 
 import (
 	"context"
+	"time"
 
 	"bulkhead"
 )
@@ -22,4 +23,7 @@ type Store interface {
 	// which. Evidence is appended only for a fresh one.
 	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)
 	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+	Alarm(ctx context.Context, id int64) (bulkhead.Alarm, error)
+	// AckAlarm records who took an alarm. KindNotFound when there is none, KindConflict when it was taken already.
+	AckAlarm(ctx context.Context, id int64, at time.Time, by, reason string, ev bulkhead.Evidence) error
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"bulkhead"
@@ -30,6 +31,8 @@ type SightingKind string
 const (
 	// UnassignedAsked is a status request for a serial of our issuer for which the edge has no answer.
 	UnassignedAsked SightingKind = "unassigned-asked"
+	// BlockedKeyShown is a request that shows a key which is blocked; Detail is the SHA-256 of its SPKI.
+	BlockedKeyShown SightingKind = "blocked-key-shown"
 )
 
 // Detector judges one sighting. It returns nil when all is well, an alarm when it is not, an error when it could not
@@ -71,6 +74,9 @@ func New(cfg Config) (*Watch, error) {
 	}
 	return &Watch{cfg: cfg, queue: make(chan Sighting, queueLength), drops: make(chan struct{}, 1)}, nil
 }
+
+// Add takes one more detector, before Run.
+func (w *Watch) Add(d Detector) { w.cfg.Detectors = append(w.cfg.Detectors, d) }
 
 // See hands over a sighting without waiting; safe on any path, however hot.
 func (w *Watch) See(s Sighting) {
@@ -118,8 +124,13 @@ func (w *Watch) judge(ctx context.Context, s Sighting) {
 	}
 }
 
+// quiet is after how long without a sighting an acknowledged alarm that comes back is news.
+const quiet = time.Hour
+
+// Raise records an alarm; the same detector and key is one alarm.
 func (w *Watch) Raise(ctx context.Context, a bulkhead.Alarm) {
-	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:watch", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
+	a.Quiet = quiet
+	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:watch", Ref: ref(a), Detail: string(a.Severity) + ": " + a.Message}
 	fresh, err := w.cfg.Store.RaiseAlarm(ctx, a, ev)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -136,6 +147,45 @@ func (w *Watch) Raise(ctx context.Context, a bulkhead.Alarm) {
 // Alarms returns what was raised, newest first.
 func (w *Watch) Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error) {
 	return w.cfg.Store.Alarms(ctx, limit)
+}
+
+// maxReason bounds an acknowledgement.
+const maxReason = 1000
+
+// Plan checks an acknowledgement and changes nothing. It returns the alarm.
+func (w *Watch) Plan(ctx context.Context, id int64, reason string) (bulkhead.Alarm, error) {
+	if strings.TrimSpace(reason) == "" || len(reason) > maxReason {
+		return bulkhead.Alarm{}, bulkhead.Faultf(bulkhead.KindUsage, "an acknowledgement needs a reason of at most %d octets", maxReason).WithHint("--reason TEXT: what was found, or who is on it")
+	}
+	a, err := w.cfg.Store.Alarm(ctx, id)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return a, bulkhead.Faultf(bulkhead.KindNotFound, "there is no alarm %d", id).WithHint("bulkhead alarms")
+	}
+	if err == nil && !a.Open() {
+		return a, bulkhead.Faultf(bulkhead.KindConflict, "alarm %d was acknowledged by %s: %s", id, a.AckedBy, a.AckReason).WithHint("bulkhead alarms --all")
+	}
+	return a, err
+}
+
+// Acknowledge records that somebody takes an alarm: it is not delivered any more, and the same trouble is quiet while it goes
+// on. It does not end the trouble.
+func (w *Watch) Acknowledge(ctx context.Context, actor string, id int64, reason string) (bulkhead.Alarm, error) {
+	a, err := w.Plan(ctx, id, reason)
+	if err != nil {
+		return a, err
+	}
+	now := w.cfg.Now().UTC()
+	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarmAcknowledged, At: now, Actor: actor, Ref: ref(a), Detail: reason}
+	if err := w.cfg.Store.AckAlarm(ctx, id, now, actor, reason, ev); err != nil {
+		return a, err
+	}
+	return w.cfg.Store.Alarm(ctx, id)
+}
+
+// ref names an alarm in evidence, within what a leaf takes.
+func ref(a bulkhead.Alarm) string {
+	r := a.Detector + "/" + a.Key
+	return strings.ToValidUTF8(r[:min(len(r), 255)], "")
 }
 
 // UnassignedSerial is D1: somebody asks for the status of a serial under our issuer that we never assigned. In 2011 it

@@ -198,18 +198,3 @@ func (a *app) account() *cobra.Command {
 	c.AddCommand(a.accountVerbs()...)
 	return c
 }
-
-func (a *app) alarms() *cobra.Command {
-	return &cobra.Command{Use: "alarms", Short: "what the detectors raised", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
-		return get(a, c, "/api/v1/alarms", func(v map[string][]console.AlarmView) string {
-			var rows []string
-			for _, x := range v["alarms"] {
-				rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%s", x.LastAt.Format("2006-01-02 15:04:05"), x.Detector, x.Severity, x.Count, x.Message))
-			}
-			if len(rows) == 0 {
-				return "no alarms"
-			}
-			return table("LAST\tDETECTOR\tSEVERITY\tCOUNT\tMESSAGE", rows)
-		})
-	}}
-}

@@ -95,6 +95,7 @@ func (a *app) root() *cobra.Command {
 		a.change(),
 		a.caches(),
 		a.demo(),
+		a.explain(),
 		a.hierarchy(),
 		a.profile(),
 		a.operator(),

@@ -70,6 +70,8 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvCachesPurged:       "caches-purged",
 		bulkhead.EvCachesVerified:     "caches-verified",
 		bulkhead.EvChangeProblem:      "change-problem",
+		bulkhead.EvAlarmAcknowledged:  "alarm-acknowledged",
+		bulkhead.EvAlarmUndelivered:   "alarm-undelivered",
 	}
 	if name, ok := names[k]; ok {
 		return name

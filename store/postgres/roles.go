@@ -99,7 +99,7 @@ var rights = map[string]map[string]string{
 		"tickets":              "INSERT, UPDATE",
 	},
 	"evidence": {},
-	"watch":    {"notices": "INSERT"},
+	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE"},
 }
 
 // ownersOnly are tables that no role writes: what they record is done with the owner's connection string.
@@ -110,6 +110,8 @@ var shared = map[string]string{
 	"evidence":      "INSERT",
 	"evidence_head": "UPDATE",
 	"alarms":        "INSERT, UPDATE",
+	// An alarm that comes back after it was acknowledged is delivered anew, whoever raises it.
+	"alarm_deliveries": "DELETE",
 }
 
 // RoleSQL gives the statements, for the owner of the database, that make the groups and their rights. They can be run

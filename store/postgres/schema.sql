@@ -18,6 +18,18 @@ CREATE TABLE accounts (
   CONSTRAINT accounts_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE alarm_deliveries (
+  alarm bigint NOT NULL,
+  receiver text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  attempts bigint NOT NULL,
+  next_at bigint NOT NULL,
+  at bigint NOT NULL,
+  error text COLLATE "C" NOT NULL,
+  CONSTRAINT alarm_deliveries_pkey PRIMARY KEY (alarm, receiver),
+  CONSTRAINT alarm_deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'done'::text, 'failed'::text])))
+);
+
 CREATE TABLE alarms (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   detector text COLLATE "C" NOT NULL,
@@ -28,6 +40,9 @@ CREATE TABLE alarms (
   first_at bigint NOT NULL,
   last_at bigint NOT NULL,
   count bigint NOT NULL,
+  acked_at bigint NOT NULL,
+  acked_by text COLLATE "C" NOT NULL,
+  ack_reason text COLLATE "C" NOT NULL,
   CONSTRAINT alarms_detector_key_key UNIQUE (detector, key),
   CONSTRAINT alarms_pkey PRIMARY KEY (seq)
 );
@@ -608,6 +623,8 @@ CREATE TABLE validations (
   CONSTRAINT validations_pkey PRIMARY KEY (seq)
 );
 
+ALTER TABLE alarm_deliveries ADD CONSTRAINT alarm_deliveries_alarm_fkey FOREIGN KEY (alarm) REFERENCES alarms(seq);
+
 ALTER TABLE approvals ADD CONSTRAINT approvals_request_id_fkey FOREIGN KEY (request_id) REFERENCES requests(id);
 
 ALTER TABLE campaign_attempts ADD CONSTRAINT campaign_attempts_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
@@ -697,6 +714,8 @@ CREATE INDEX certificates_product ON public.certificates USING btree (issuer, pr
 CREATE UNIQUE INDEX certificates_ref ON public.certificates USING btree (issuer, serial);
 
 CREATE INDEX certificates_revoked ON public.certificates USING btree (issuer, shard, serial) WHERE (state = 'revoked'::text);
+
+CREATE INDEX change_items_certificate ON public.change_items USING btree (issuer, serial);
 
 CREATE INDEX changes_state ON public.changes USING btree (state, seq);
 

@@ -19,6 +19,17 @@ CREATE UNIQUE INDEX accounts_thumbprint ON accounts (thumbprint) WHERE thumbprin
 
 CREATE UNIQUE INDEX accounts_token ON accounts (token_hash) WHERE length(token_hash) > 0;
 
+CREATE TABLE alarm_deliveries (
+  alarm    INTEGER NOT NULL REFERENCES alarms (seq),
+  receiver TEXT NOT NULL,
+  state    TEXT NOT NULL CHECK (state IN ('pending', 'done', 'failed')),
+  attempts INTEGER NOT NULL,
+  next_at  INTEGER NOT NULL,
+  at       INTEGER NOT NULL,
+  error    TEXT NOT NULL,
+  PRIMARY KEY (alarm, receiver)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE alarms (
   seq      INTEGER PRIMARY KEY,
   detector TEXT NOT NULL,
@@ -28,7 +39,7 @@ CREATE TABLE alarms (
   runbook  TEXT NOT NULL,
   first_at INTEGER NOT NULL,
   last_at  INTEGER NOT NULL,
-  count    INTEGER NOT NULL,
+  count    INTEGER NOT NULL, acked_at INTEGER NOT NULL DEFAULT 0, acked_by TEXT NOT NULL DEFAULT '', ack_reason TEXT NOT NULL DEFAULT '',
   UNIQUE (detector, key)
 ) STRICT;
 
@@ -279,6 +290,8 @@ CREATE TABLE change_items (
   revoked_at INTEGER NOT NULL CHECK (revoked_at > 0), was_reason INTEGER NOT NULL DEFAULT 0, was_revoked_at INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (change_seq, issuer, serial)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX change_items_certificate ON change_items (issuer, serial);
 
 CREATE TABLE changes (
   seq          INTEGER PRIMARY KEY,

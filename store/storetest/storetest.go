@@ -119,6 +119,12 @@ type Store interface {
 
 	RaiseAlarm(ctx context.Context, a bulkhead.Alarm, ev bulkhead.Evidence) (fresh bool, err error)
 	Alarms(ctx context.Context, limit int) ([]bulkhead.Alarm, error)
+	Alarm(ctx context.Context, id int64) (bulkhead.Alarm, error)
+	AckAlarm(ctx context.Context, id int64, at time.Time, by, reason string, ev bulkhead.Evidence) error
+	DueDeliveries(ctx context.Context, receiver string, severities []bulkhead.Severity, now time.Time, limit int) ([]bulkhead.AlarmDelivery, error)
+	FailedDeliveries(ctx context.Context, limit int) ([]bulkhead.AlarmDelivery, error)
+	PutDelivery(ctx context.Context, d bulkhead.AlarmDelivery, ev ...bulkhead.Evidence) error
+	CertificateChanges(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.CertificateChange, error)
 
 	ClaimReply(ctx context.Context, r bulkhead.Reply, now time.Time) (bulkhead.Reply, error)
 	FinishReply(ctx context.Context, keyHash bulkhead.Hash, holder string, status int, body []byte) error
@@ -234,6 +240,9 @@ func Run(t *testing.T, fresh Fresh) {
 		{"KilledCredentials", testKilledCredentials},
 		{"Partners", testPartners},
 		{"PartnerVolume", testPartnerVolume},
+		{"AlarmsTaken", testAlarmsTaken},
+		{"AlarmDeliveries", testAlarmDeliveries},
+		{"CertificateChanges", testCertificateChanges},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

@@ -1,0 +1,287 @@
+package outside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/pack"
+	"bulkhead/pki/tlog"
+)
+
+// ReconcilerConfig is what a reconciler needs. Record, Public and Raise are required.
+type ReconcilerConfig struct {
+	Record Record
+	Public Public
+	Raise  Raise
+	Every  time.Duration // between ticks; 0 means 10 s
+	Agree  time.Duration // within which a revocation stands everywhere; 0 means DefaultAgree
+	Rows   int           // certificates compared in a tick; 0 means 1,000
+	Leaves int           // evidence rows read in a tick; 0 means 20,000
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Reconciler compares record, evidence and what is published, a part in each tick: new evidence first, then the next rows of
+// the inventory, then objects that it has not seen. A planted row is found within one round of the inventory, whatever is
+// new within two ticks.
+type Reconciler struct {
+	cfg    ReconcilerConfig
+	ledger *ledger
+
+	mu      sync.Mutex                               // one tick at a time; guards below
+	begun   bool                                     // the tail has its starting point
+	tail    int64                                    // evidence read through this sequence
+	pending map[bulkhead.CertificateRef]*revocation  // in evidence, not yet seen everywhere
+	suspect map[bulkhead.CertificateRef]int64        // outcomes without a row, to be looked at once more
+	sweep   map[bulkhead.AuthorityID]bulkhead.Serial // inventory compared through this serial
+	walked  map[bulkhead.Hash]bool                   // packs whose revoked entries were compared
+	numbers map[string]int64                         // CRL numbers by issuer and shard
+	state   Reconciled
+}
+
+// Reconciled is how far the reconciler is.
+type Reconciled struct {
+	At       time.Time `json:"at"`       // of the last whole tick
+	Evidence int64     `json:"evidence"` // read through this sequence
+	Behind   int64     `json:"behind"`   // rows of evidence still to be read
+	Pending  int       `json:"pending"`  // revocations that are not yet seen everywhere
+	Rows     int64     `json:"rows"`     // certificates compared since the start
+	Rounds   int64     `json:"rounds"`   // times that the whole inventory was compared
+}
+
+// revocation is one that evidence has.
+type revocation struct {
+	at     time.Time
+	change string
+}
+
+// maxPending bounds revocations that wait; at the bound no more evidence is read until some are seen.
+const maxPending = 20_000
+
+// NewReconciler checks the configuration.
+func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
+	if cfg.Record == nil || cfg.Public == nil || cfg.Raise == nil {
+		return nil, errors.New("outside: record, public and raise are required")
+	}
+	if cfg.Every == 0 {
+		cfg.Every = 10 * time.Second
+	}
+	if cfg.Agree == 0 {
+		cfg.Agree = DefaultAgree
+	}
+	if cfg.Rows == 0 {
+		cfg.Rows = 1000
+	}
+	if cfg.Leaves == 0 {
+		cfg.Leaves = 20_000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Reconciler{cfg: cfg, ledger: newLedger(), pending: map[bulkhead.CertificateRef]*revocation{}, suspect: map[bulkhead.CertificateRef]int64{},
+		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}, numbers: map[string]int64{}}, nil
+}
+
+// Run ticks until ctx ends.
+func (r *Reconciler) Run(ctx context.Context) error {
+	t := time.NewTicker(r.cfg.Every)
+	defer t.Stop()
+	for {
+		r.Tick(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// State says how far it is.
+func (r *Reconciler) State() Reconciled {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+// Tick makes one part of the comparison. What it could not look at is an alarm.
+func (r *Reconciler) Tick(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{{"evidence", r.readEvidence}, {"published state", r.compare}} {
+		if err := step.do(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			r.cfg.Log.ErrorContext(ctx, "the reconciler could not look", slog.String("at", step.name), slog.String("error", err.Error()))
+			r.raise(ctx, "reconciler", "blind,"+step.name, bulkhead.Warning, "watch.md", "the reconciler could not look at the %s: %s", step.name, bulkhead.AsFault(err).Detail)
+			return
+		}
+	}
+	r.state.At, r.state.Evidence, r.state.Pending = r.cfg.Now(), r.tail, len(r.pending)
+}
+
+func (r *Reconciler) raise(ctx context.Context, detector, key string, severity bulkhead.Severity, runbook, format string, args ...any) {
+	if ctx.Err() == nil {
+		r.cfg.Raise(ctx, alarm(r.cfg.Now(), detector, key, severity, runbook, fmt.Sprintf(format, args...)))
+	}
+}
+
+// compare looks at what is published: CRLs, holes, pending revocations, a part of the inventory, new packs.
+func (r *Reconciler) compare(ctx context.Context) error {
+	view, err := r.cfg.Public.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	authorities, err := r.cfg.Record.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	now := r.cfg.Now()
+	r.heads(ctx, view, authorities, now)
+	lists := newLists(view)
+	if err := r.settle(ctx, view, lists, now); err != nil {
+		return err
+	}
+	if err := r.inventory(ctx, view, lists, authorities, now); err != nil {
+		return err
+	}
+	return r.packs(ctx, view)
+}
+
+// heads is S2-18 and the coarse half of D14: every authority that owes answers is in the head, and every CRL is within the
+// first half of its life.
+func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhead.Authority, now time.Time) {
+	for _, a := range authorities {
+		if !a.Answers() || len(a.Certificate) == 0 {
+			continue
+		}
+		is := view.Issuers[a.ID]
+		if is == nil {
+			if now.Sub(a.CreatedAt) > AvailableWithin {
+				r.raise(ctx, "D14", "authority,"+string(a.ID), bulkhead.Critical, "d14-coverage.md", "authority %s owes CRLs and answers, and the published head does not name it", a.ID)
+			}
+			continue
+		}
+		for _, c := range is.Head.CRLs {
+			r.continuity(ctx, a.ID, c, now)
+		}
+	}
+}
+
+// grace is how far into the second half of its life a CRL may be before that is an alarm: it is renewed at half-life.
+func grace(life time.Duration) time.Duration { return min(time.Hour, life/20) }
+
+// continuity is S2-18.
+func (r *Reconciler) continuity(ctx context.Context, id bulkhead.AuthorityID, c pack.CRLRef, now time.Time) {
+	name := fmt.Sprintf("%s,%d", id, c.Shard)
+	if last, ok := r.numbers[name]; ok && c.Number < last {
+		r.raise(ctx, "crl", "number,"+name, bulkhead.Critical, "crl-continuity.md", "the CRL of %s shard %d went from number %d back to %d", id, c.Shard, last, c.Number)
+	}
+	r.numbers[name] = max(r.numbers[name], c.Number)
+	life, left := c.NextUpdate.Sub(c.ThisUpdate), c.NextUpdate.Sub(now)
+	if left >= life/2-grace(life) {
+		return
+	}
+	severity := bulkhead.Warning
+	if left < life/4 {
+		severity = bulkhead.Critical
+	}
+	r.raise(ctx, "crl", string(severity)+","+name, severity, "crl-continuity.md", "CRL %d of %s shard %d has %s left, less than half of its life, and there is no newer one (ends %s)", c.Number, id, c.Shard, max(left, 0).Round(time.Second), stamp(c.NextUpdate))
+}
+
+// start finds where the tail begins: far enough back to know every signature that may still be served.
+func (r *Reconciler) start(ctx context.Context) error {
+	if r.begun {
+		return nil
+	}
+	since := r.cfg.Now().Add(-remember)
+	seq, err := firstSince(ctx, r.cfg.Record, since)
+	if err != nil {
+		return err
+	}
+	r.begun, r.tail = true, seq
+	if seq > 0 {
+		r.ledger.since = since
+	}
+	return nil
+}
+
+// leavesPage is how many leaves are read at once.
+const leavesPage = 1000
+
+// readEvidence goes on with the tail.
+func (r *Reconciler) readEvidence(ctx context.Context) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	head, _, err := r.cfg.Record.EvidenceHead(ctx)
+	if err != nil {
+		return err
+	}
+	for n := 0; n < r.cfg.Leaves && len(r.pending) < maxPending; n += leavesPage {
+		rows, err := r.cfg.Record.EvidenceAfter(ctx, r.tail, leavesPage)
+		if err != nil {
+			return err
+		}
+		if err := r.leaves(ctx, rows); err != nil {
+			return err
+		}
+		if len(rows) < leavesPage {
+			r.ledger.mu.Lock()
+			r.ledger.ready = true
+			r.ledger.mu.Unlock()
+			break
+		}
+	}
+	r.state.Behind = max(0, head-r.tail)
+	return r.suspects(ctx)
+}
+
+// leaves takes one page of evidence.
+func (r *Reconciler) leaves(ctx context.Context, rows []bulkhead.EvidenceRow) error {
+	outcomes := map[bulkhead.AuthorityID][]outcome{}
+	through := r.tail
+	for _, row := range rows {
+		e, err := tlog.Parse(row.Leaf)
+		if err != nil {
+			return err
+		}
+		through = row.Seq
+		r.ledger.note(row.Seq, e)
+		ref := bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}
+		switch e.Kind {
+		case bulkhead.EvCertificateOutcome:
+			outcomes[e.Authority] = append(outcomes[e.Authority], outcome{row.Seq, e})
+		case bulkhead.EvRevocation:
+			if r.pending[ref] == nil {
+				r.pending[ref] = &revocation{at: e.At, change: e.Ref}
+			}
+		case bulkhead.EvRestoration:
+			delete(r.pending, ref) // taken back by a change that says why
+		}
+	}
+	for id, list := range outcomes {
+		if err := r.outcomes(ctx, id, list); err != nil {
+			return err
+		}
+	}
+	r.tail = through
+	return nil
+}
+
+type outcome struct {
+	seq int64
+	e   bulkhead.Evidence
+}
