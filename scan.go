@@ -58,6 +58,7 @@ const (
 
 	ReasonRefused        LookReason = "connection_refused"
 	ReasonNoRoute        LookReason = "no_route"
+	ReasonNameUnresolved LookReason = "name_not_resolved" // no address to look at
 	ReasonConnectTimeout LookReason = "connect_timeout"
 	ReasonDialDenied     LookReason = "dial_denied" // the caller's guard, or the dial failed in another way
 
@@ -85,7 +86,8 @@ var LookReasons = map[LookReason]Verdict{
 	ReasonDiscarded: Patched, ReasonAlerted: Patched, ReasonClosed: Patched, ReasonClipped: Patched,
 	ReasonNotNegotiated: NotSupported, ReasonTLS13Only: NotSupported,
 	ReasonRefused: Unreachable, ReasonNoRoute: Unreachable, ReasonConnectTimeout: Unreachable, ReasonDialDenied: Unreachable,
-	ReasonNoHello: Inconclusive, ReasonHelloRefused: Inconclusive, ReasonNameRequired: Inconclusive, ReasonNotTLS: Inconclusive,
+	ReasonNameUnresolved: Unreachable,
+	ReasonNoHello:        Inconclusive, ReasonHelloRefused: Inconclusive, ReasonNameRequired: Inconclusive, ReasonNotTLS: Inconclusive,
 	ReasonMalformedTLS: Inconclusive, ReasonTruncated: Inconclusive, ReasonStalled: Inconclusive, ReasonTooMuch: Inconclusive,
 	ReasonHeartbeatSilence: Inconclusive, ReasonHeartbeatLate: Inconclusive, ReasonAnswerTruncated: Inconclusive,
 	ReasonVersionsUnseen: Inconclusive, ReasonSTARTTLSRefused: Inconclusive, ReasonSTARTTLSFailed: Inconclusive,

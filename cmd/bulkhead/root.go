@@ -109,6 +109,7 @@ func (a *app) root() *cobra.Command {
 		a.prune(),
 		a.issuance(),
 		a.compromise(),
+		a.scan(),
 		a.partner(),
 		a.role(),
 		a.runRoles(),
