@@ -87,7 +87,8 @@ var rules = []rule{
 		"incident/plan",
 		"console",
 	}, "roles compose compartments"},
-	{"cmd/bulkhead", []string{".", "run/*", "quorum", "console", "signer/signerrpc", "scan", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
+	{"drill", []string{".", "run/*", "pki/*"}, "rehearsals drive real roles and play the world outside; nothing imports them but the program"},
+	{"cmd/bulkhead", []string{".", "drill", "run/*", "quorum", "console", "signer/signerrpc", "scan", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
 	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-signer", []string{".", "run/*", "signer/signerrpc"}, "one role, shut in before it opens a key"},
@@ -109,7 +110,7 @@ var external = []struct {
 	{"github.com/landlock-lsm/go-landlock", []string{"run"}, "one place where a process is shut in"},
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
-	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
+	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "drill", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
 	{"os/exec", []string{"status/verifiers", "run", "publish/publishtest", "store/storetest"}, "programs of others that judge are run in one place, bounded, without a shell; run starts its own program, tests their servers"},
 }
 

@@ -95,6 +95,7 @@ type CacheView struct {
 	objects  *publish.Dir
 	verifier note.Verifier
 	store    Store
+	now      func() time.Time // nil means time.Now
 	closers  []func() error
 }
 
@@ -165,7 +166,7 @@ func (v *CacheView) head(ctx context.Context) (*pack.Head, error) {
 		if v.verifier, err = readVerifier(filepath.Join(v.dir, headPub)); err != nil {
 			return nil, err
 		}
-		if v.objects, err = publish.NewDir(filepath.Join(v.dir, objectsDir)); err != nil {
+		if v.objects, err = objectFiles(v.dir, v.cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -262,7 +263,11 @@ func (v *CacheView) caches(log *slog.Logger) (*caches.Caches, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := caches.New(caches.Config{Tiers: tiers, Base: v.cfg.StatusURL, Timeout: time.Duration(v.cfg.Caches.Timeout), Now: time.Now, Log: log})
+	now := v.now
+	if now == nil {
+		now = time.Now
+	}
+	c, err := caches.New(caches.Config{Tiers: tiers, Base: v.cfg.StatusURL, Timeout: time.Duration(v.cfg.Caches.Timeout), Now: now, Log: log})
 	if err == nil {
 		v.closers = append(v.closers, func() error { c.Close(); return nil })
 	}

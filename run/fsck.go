@@ -13,7 +13,6 @@ import (
 	"bulkhead/evidence"
 	"bulkhead/pki/sct"
 	"bulkhead/pki/tlog"
-	"bulkhead/publish"
 	"bulkhead/status"
 )
 
@@ -171,12 +170,12 @@ func (f *fsck) leaf(ctx context.Context, seq int64) (bulkhead.Evidence, error) {
 	return tlog.Parse(rows[0].Leaf)
 }
 
-func (f *fsck) status(ctx context.Context, dir string, _ Config) error {
+func (f *fsck) status(ctx context.Context, dir string, cfg Config) error {
 	v, err := readVerifier(filepath.Join(dir, headPub))
 	if err != nil {
 		return err
 	}
-	objects, err := publish.NewDir(filepath.Join(dir, objectsDir))
+	objects, _, err := openPublished(ctx, dir, cfg)
 	if err != nil {
 		return err
 	}

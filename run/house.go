@@ -83,6 +83,8 @@ type House struct {
 	address string // base URL of the HTTPS listener; set before any role runs
 
 	delegateValidity time.Duration // see Options
+	historic         bool          // opened for a rehearsal of a historic day
+	fault            func(change string, a *bulkhead.ShadowAnswer)
 
 	roles        roleSet
 	store        Store // nil in an edge alone
@@ -147,8 +149,11 @@ func Open(ctx context.Context, dir string, cfg Config, log *slog.Logger, version
 func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	o.defaults()
 	dir, cfg := o.Dir, o.Config
-	h := &House{dir: dir, cfg: cfg, roles: rolesOf(o.Roles), log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry(), rekey: make(chan struct{}, 1)}
+	h := &House{dir: dir, cfg: cfg, roles: rolesOf(o.Roles), historic: o.Rehearsal, log: o.Log, version: o.Version, now: o.Now, delegateValidity: o.DelegateValidity, metrics: prometheus.NewRegistry(), rekey: make(chan struct{}, 1)}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if o.Rehearsal {
+		h.fault = o.Planted
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
@@ -344,6 +349,9 @@ func (h *House) openStatus(context.Context, seed) error {
 	c := status.Config{Store: h.store, Signer: h.door, Objects: h.objects, Elsewhere: !h.roles.has(signerrpc.Status), HeadVerifier: h.heads, AnchorSets: sets,
 		Policy: status.Policy{AnswerValidity: time.Duration(h.cfg.Status.AnswerValidity), CRLValidity: time.Duration(h.cfg.Status.CRLValidity), OnePerson: h.cfg.Status.OnePerson},
 		Now:    h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "status"))}
+	if h.fault != nil {
+		c.Signer = planted{h.door, h.fault}
+	}
 	h.lifecycle(&c)
 	h.status, err = status.New(c)
 	return err

@@ -95,14 +95,17 @@ func (i *identity) renew(ctx context.Context, r renewer) error {
 	return nil
 }
 
-func newRequest() (*ecdsa.PrivateKey, []byte, error) {
+func newRequest() (*ecdsa.PrivateKey, []byte, error) { return requestFor() }
+
+// requestFor makes a key and a request for DNS names.
+func requestFor(names ...string) (*ecdsa.PrivateKey, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("key of a role: %w", err)
+		return nil, nil, fmt.Errorf("key: %w", err)
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: names}, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("certificate of a role: %w", err)
+		return nil, nil, fmt.Errorf("certificate request: %w", err)
 	}
 	return key, csr, nil
 }

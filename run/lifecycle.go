@@ -116,7 +116,7 @@ type tiers struct{ h *House }
 
 // view looks at the house's own published state; closing it closes neither store nor objects.
 func (x tiers) view() (*CacheView, error) {
-	v := &CacheView{dir: x.h.dir, cfg: x.h.cfg, verifier: x.h.heads, store: x.h.store}
+	v := &CacheView{dir: x.h.dir, cfg: x.h.cfg, verifier: x.h.heads, store: x.h.store, now: x.h.now}
 	dir, ok := x.h.objects.(*publish.Dir)
 	if !ok {
 		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "caches are purged and verified beside the published files, and here they are in a bucket").WithHint("bulkhead caches purge --change ID beside an edge")

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/edge"
 	"bulkhead/enroll"
@@ -28,6 +29,10 @@ type Options struct {
 	Now func() time.Time
 	// Roles of this process; none means all.
 	Roles []signerrpc.Role
+	// Rehearsal lets the house be driven as a historic day wants it (see Rehearsal). Never set where certificates count.
+	Rehearsal bool
+	// Planted is a fault in what the house says it would say, for rehearsals; nil plants none.
+	Planted func(change string, a *bulkhead.ShadowAnswer)
 	// DelegateValidity of OCSP delegates; 0 means the signer's default.
 	DelegateValidity time.Duration
 }

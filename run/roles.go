@@ -115,27 +115,45 @@ func (h *House) openObjects(ctx context.Context, _ seed) error {
 	if !h.roles.has(signerrpc.Status, signerrpc.Edge, signerrpc.Enroll, signerrpc.Console, signerrpc.Watch) {
 		return nil
 	}
-	kind, rest := h.cfg.objectsKind()
-	switch kind {
-	case "dir":
-		d, err := publish.NewDir(inDir(h.dir, rest))
-		h.objects, h.published = d, d
-		return err
-	case "s3":
-		c, err := readBucket(inDir(h.dir, rest))
-		if err != nil {
-			return err
-		}
-		b, err := s3.Open(ctx, c)
-		h.objects, h.published = b, b
-		return err
-	}
-	o, err := origin.Open(h.cfg.Objects)
-	h.published = o
-	if err == nil && h.roles.has(signerrpc.Status) {
+	var err error
+	if h.objects, h.published, err = openPublished(ctx, h.dir, h.cfg); err == nil && h.objects == nil && h.roles.has(signerrpc.Status) {
 		err = wrong("objects", "%s can be read from and not published to; the status role takes dir:FOLDER or s3:FILE", h.cfg.Objects)
 	}
 	return err
+}
+
+// openPublished opens what the configuration names; the store is nil where there is only an origin to read from.
+func openPublished(ctx context.Context, dir string, c Config) (publish.Store, publish.Reader, error) {
+	kind, rest := c.objectsKind()
+	switch kind {
+	case "dir":
+		d, err := publish.NewDir(inDir(dir, rest))
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d, nil
+	case "s3":
+		at, err := readBucket(inDir(dir, rest))
+		if err != nil {
+			return nil, nil, err
+		}
+		b, err := s3.Open(ctx, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		return b, b, nil
+	}
+	o, err := origin.Open(c.Objects)
+	return nil, o, err
+}
+
+// objectFiles opens the published objects as files, for what reads them beside the house.
+func objectFiles(dir string, c Config) (*publish.Dir, error) {
+	kind, rest := c.objectsKind()
+	if kind != "dir" {
+		return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "what is published lies at %s, and this looks at files", c.Objects).WithHint("run it beside a house whose objects are in a folder")
+	}
+	return publish.NewDir(inDir(dir, rest))
 }
 
 // bucketFile is the file that "s3:FILE" names.

@@ -112,6 +112,7 @@ func (a *app) root() *cobra.Command {
 		a.scan(),
 		a.partner(),
 		a.role(),
+		a.drill(),
 		a.runRoles(),
 		a.alarms(),
 		a.doctor(),

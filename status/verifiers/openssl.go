@@ -93,8 +93,13 @@ func opensslCRL(ctx context.Context, d *desk, issuer string, e status.Exhibit) s
 	}
 }
 
-// lastLine is the last thing that a program said, for people.
+// lastLine is the last thing that a program said, for people; a line that gives a numbered error says more.
 func lastLine(said string) string {
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "error ") && strings.Contains(line, " depth ") {
+			return line
+		}
+	}
 	lines := strings.Split(strings.TrimSpace(said), "\n")
 	text := strings.ToValidUTF8(strings.TrimSpace(lines[len(lines)-1]), "?")
 	if text == "" {
