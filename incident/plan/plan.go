@@ -451,8 +451,8 @@ func encode(ref bulkhead.CertificateRef, a Assignment) []byte {
 	return out
 }
 
-// jobs cuts the assignments into chunks of work: revocations by their date; notices from the first of a chunk that is due,
-// and again for the next.
+// jobs cuts the assignments into chunks of work. A chunk is due with the first of its items, and again for those that are
+// due later: a chunk for each slice would sign heads and CRLs for a handful of certificates.
 func jobs(all []Assignment, chunk int64) []Job {
 	var out []Job
 	for _, kind := range []bulkhead.JobKind{bulkhead.JobNotify, bulkhead.JobRevoke} {
@@ -466,7 +466,7 @@ func jobs(all []Assignment, chunk int64) []Job {
 			if kind == bulkhead.JobRevoke {
 				due = a.RevokeAt
 			}
-			if open == nil || open.Last-open.First+1 >= chunk || kind == bulkhead.JobRevoke && !open.DueAt.Equal(due) {
+			if open == nil || open.Last-open.First+1 >= chunk {
 				out = append(out, Job{Kind: kind, First: a.Ordinal, DueAt: due})
 				open = &out[len(out)-1]
 			}
