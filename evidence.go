@@ -60,6 +60,10 @@ const (
 	EvCampaignItems   EvidenceKind = 105 // Ref: campaign id; Count; Digest: over the items; Authority, Serial when it is one; Detail: step and what was seen
 	EvCampaignKeys    EvidenceKind = 106 // Ref: campaign id; Count: keys blocked with it; Digest: over the keys, sorted
 	EvCampaignAttempt EvidenceKind = 107 // Ref: campaign id; KeyHash: the key that came back; Actor: whose request
+	EvIncidentField   EvidenceKind = 140 // Ref: incident id; Digest: of the text; Detail: the field
+	EvNoticesPlanned  EvidenceKind = 142 // Ref: incident id; Count: messages; Digest: of what is told; Detail: step and day
+	EvNoticesSent     EvidenceKind = 143 // Ref: incident id; Count: messages; Detail: step
+	EvNoticesBounced  EvidenceKind = 144 // Ref: incident id; Count: messages; Detail: step and why
 	EvTicketIssued    EvidenceKind = 110 // Ref: campaign id, or ticket id outside one; Count; Digest: over the hashes of the codes
 	EvTicketRedeemed  EvidenceKind = 111 // Ref: ticket id; Authority, Serial: what was issued
 	EvChangeCanary    EvidenceKind = 70  // Ref: change id; Count: certificates looked at; Detail: what each verifier said of the staged copy

@@ -91,6 +91,9 @@ var rights = map[string]map[string]string{
 		"incidents":            "INSERT, UPDATE",
 		"incident_items":       "INSERT, UPDATE, DELETE",
 		"incident_counts":      "INSERT",
+		"incident_fields":      "INSERT",
+		"notice_steps":         "INSERT",
+		"incident_notices":     "INSERT, UPDATE",
 		"campaigns":            "INSERT, UPDATE",
 		"campaign_items":       "INSERT, UPDATE, DELETE",
 		"campaign_jobs":        "INSERT, UPDATE, DELETE",
@@ -99,7 +102,7 @@ var rights = map[string]map[string]string{
 		"tickets":              "INSERT, UPDATE",
 	},
 	"evidence": {},
-	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE"},
+	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE"},
 }
 
 // ownersOnly are tables that no role writes: what they record is done with the owner's connection string.

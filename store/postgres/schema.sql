@@ -381,6 +381,17 @@ CREATE TABLE incident_counts (
   CONSTRAINT incident_counts_pkey PRIMARY KEY (incident_seq, number)
 );
 
+CREATE TABLE incident_fields (
+  incident text COLLATE "C" NOT NULL,
+  field text COLLATE "C" NOT NULL,
+  number bigint NOT NULL,
+  text text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  leaf_seq bigint NOT NULL,
+  CONSTRAINT incident_fields_pkey PRIMARY KEY (incident, field, number)
+);
+
 CREATE TABLE incident_items (
   incident_seq bigint NOT NULL,
   intent_seq bigint NOT NULL,
@@ -392,6 +403,25 @@ CREATE TABLE incident_items (
   held_by text COLLATE "C" NOT NULL,
   held_at bigint NOT NULL,
   CONSTRAINT incident_items_pkey PRIMARY KEY (incident_seq, intent_seq)
+);
+
+CREATE TABLE incident_notices (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  incident text COLLATE "C" NOT NULL,
+  step text COLLATE "C" NOT NULL,
+  channel text COLLATE "C" NOT NULL,
+  recipient text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL,
+  partner text COLLATE "C" NOT NULL,
+  language text COLLATE "C" NOT NULL,
+  items bigint NOT NULL,
+  message_id text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  tries bigint NOT NULL,
+  moved_at bigint NOT NULL,
+  problem text COLLATE "C" NOT NULL,
+  CONSTRAINT incident_notices_incident_step_channel_recipient_account_id_key UNIQUE (incident, step, channel, recipient, account_id, partner),
+  CONSTRAINT incident_notices_pkey PRIMARY KEY (seq)
 );
 
 CREATE TABLE incidents (
@@ -416,6 +446,19 @@ CREATE TABLE incidents (
   closing text COLLATE "C" NOT NULL,
   CONSTRAINT incidents_id_key UNIQUE (id),
   CONSTRAINT incidents_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE notice_steps (
+  incident text COLLATE "C" NOT NULL,
+  step text COLLATE "C" NOT NULL,
+  day text COLLATE "C" NOT NULL,
+  what text COLLATE "C" NOT NULL,
+  todo text COLLATE "C" NOT NULL,
+  until bigint NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  leaf_seq bigint NOT NULL,
+  CONSTRAINT notice_steps_pkey PRIMARY KEY (incident, step)
 );
 
 CREATE TABLE notices (
@@ -724,6 +767,12 @@ CREATE INDEX compromises_open ON public.compromises USING btree (seq) WHERE (set
 CREATE INDEX incident_items_account ON public.incident_items USING btree (account_id, incident_seq, intent_seq) WHERE (account_id <> ''::text);
 
 CREATE INDEX incident_items_held ON public.incident_items USING btree (incident_seq, intent_seq) WHERE (held_at > 0);
+
+CREATE INDEX incident_notices_bad ON public.incident_notices USING btree (seq) WHERE (state = ANY (ARRAY['bounced'::text, 'no-contact'::text]));
+
+CREATE INDEX incident_notices_message ON public.incident_notices USING btree (message_id);
+
+CREATE INDEX incident_notices_state ON public.incident_notices USING btree (incident, step, state, seq);
 
 CREATE UNIQUE INDEX incidents_delayed ON public.incidents USING btree (parent) WHERE ((kind = 'delayed-revocation'::text) AND (state = 'open'::text));
 

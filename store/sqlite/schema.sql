@@ -398,6 +398,17 @@ CREATE TABLE incident_counts (
   PRIMARY KEY (incident_seq, number)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE incident_fields (
+  incident TEXT NOT NULL,
+  field    TEXT NOT NULL,
+  number   INTEGER NOT NULL,
+  text     TEXT NOT NULL,
+  actor    TEXT NOT NULL,
+  at       INTEGER NOT NULL,
+  leaf_seq INTEGER NOT NULL,
+  PRIMARY KEY (incident, field, number)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE incident_items (
   incident_seq INTEGER NOT NULL REFERENCES incidents (seq),
   intent_seq   INTEGER NOT NULL,
@@ -414,6 +425,30 @@ CREATE TABLE incident_items (
 CREATE INDEX incident_items_account ON incident_items (account_id, incident_seq, intent_seq) WHERE account_id <> '';
 
 CREATE INDEX incident_items_held ON incident_items (incident_seq, intent_seq) WHERE held_at > 0;
+
+CREATE TABLE incident_notices (
+  seq        INTEGER PRIMARY KEY,
+  incident   TEXT NOT NULL,
+  step       TEXT NOT NULL,
+  channel    TEXT NOT NULL,
+  recipient  TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  partner    TEXT NOT NULL,
+  language   TEXT NOT NULL,
+  items      INTEGER NOT NULL,
+  message_id TEXT NOT NULL,
+  state      TEXT NOT NULL,
+  tries      INTEGER NOT NULL,
+  moved_at   INTEGER NOT NULL,
+  problem    TEXT NOT NULL,
+  UNIQUE (incident, step, channel, recipient, account_id, partner)
+) STRICT;
+
+CREATE INDEX incident_notices_bad ON incident_notices (seq) WHERE state IN ('bounced', 'no-contact');
+
+CREATE INDEX incident_notices_message ON incident_notices (message_id);
+
+CREATE INDEX incident_notices_state ON incident_notices (incident, step, state, seq);
 
 CREATE TABLE incidents (
   seq        INTEGER PRIMARY KEY,
@@ -438,6 +473,19 @@ CREATE TABLE incidents (
 ) STRICT;
 
 CREATE UNIQUE INDEX incidents_delayed ON incidents (parent) WHERE kind = 'delayed-revocation' AND state = 'open';
+
+CREATE TABLE notice_steps (
+  incident  TEXT NOT NULL,
+  step      TEXT NOT NULL,
+  day       TEXT NOT NULL,
+  what      TEXT NOT NULL,
+  todo      TEXT NOT NULL,
+  until     INTEGER NOT NULL,
+  actor     TEXT NOT NULL,
+  at        INTEGER NOT NULL,
+  leaf_seq  INTEGER NOT NULL,
+  PRIMARY KEY (incident, step)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE notices (
   issuer    TEXT NOT NULL,

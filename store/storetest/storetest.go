@@ -140,6 +140,7 @@ type Store interface {
 
 	incidentStore
 	campaignStore
+	tellingStore
 	PutStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
 	EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
 	Stops(ctx context.Context) (bulkhead.Stops, error)
@@ -232,6 +233,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Quorum", testQuorum},
 		{"Alarms", testAlarms},
 		{"Incidents", testIncidents},
+		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},
 		{"Campaigns", testCampaigns},
 		{"Tickets", testTickets},
