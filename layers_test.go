@@ -85,6 +85,7 @@ var rules = []rule{
 		"live",
 		"incident",
 		"incident/plan",
+		"incident/report",
 		"console",
 	}, "roles compose compartments"},
 	{"drill", []string{".", "run/*", "pki/*"}, "rehearsals drive real roles and play the world outside; nothing imports them but the program"},

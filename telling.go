@@ -90,3 +90,38 @@ type NoticeAccount struct {
 	Account
 	Items int64 // its certificates in the incident, live ones
 }
+
+// IncidentReport is a report as it stands: the same document in three forms, and what it still lacks.
+type IncidentReport struct {
+	Incident string            `json:"incident"`
+	Kind     string            `json:"kind"`
+	Language string            `json:"language"`
+	At       time.Time         `json:"at"`
+	Markdown string            `json:"markdown"`
+	HTML     string            `json:"html"`
+	Pictures map[string]string `json:"pictures"` // SVG by file name
+	Rows     int64             `json:"rows"`     // of the appendix
+	Missing  []ReportGap       `json:"missing"`  // empty: it may go out
+}
+
+// ReportGap is a mandatory element that a report lacks.
+type ReportGap struct {
+	Field   string `json:"field"`
+	What    string `json:"what"`
+	Command string `json:"command"` // that closes it
+}
+
+// ReportRequest says which report is wanted.
+type ReportRequest struct {
+	Kind      string // preliminary, full, delay or closure; "" is full
+	Language  string // en or ja; "" is en
+	ProofPath string // document of "audit prove", "" for none
+	Proof     Hash   // its SHA-256
+}
+
+// AppendixPage is some rows of the appendix of certificates.
+type AppendixPage struct {
+	Columns []string   `json:"columns"`
+	Rows    [][]string `json:"rows"`
+	Next    int64      `json:"next"` // after of the next page; 0 at the end
+}

@@ -24,6 +24,7 @@ type Config struct {
 	Explainer Explainer
 
 	Desk        Desk
+	Reports     Reports
 	Inventory   Inventory
 	Orders      Orders
 	Changes     Changes
@@ -61,8 +62,8 @@ func New(cfg Config) (*API, error) {
 		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
-	if cfg.Desk == nil {
-		return nil, fmt.Errorf("console: the desk is required")
+	if cfg.Desk == nil || cfg.Reports == nil {
+		return nil, fmt.Errorf("console: the desk and reports are required")
 	}
 	if cfg.Alarms == nil || cfg.Explainer == nil {
 		return nil, fmt.Errorf("console: every port is required")

@@ -27,6 +27,7 @@ func (a *API) routes() {
 	a.admissionRoutes()
 	a.retentionRoutes()
 	a.incidentRoutes()
+	a.reportRoutes()
 	a.stopRoutes()
 	a.compromiseRoutes()
 	a.credentialRoutes()

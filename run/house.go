@@ -58,6 +58,7 @@ type Store interface {
 	notice.Store
 	retention.Store
 	incident.Store
+	ReportStore
 	console.Inventory
 	console.Replies
 	// Succeed puts an authority and retires its predecessor, both or neither.

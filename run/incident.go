@@ -35,6 +35,8 @@ type Incident struct {
 	Explanation string `yaml:"explanation,omitempty"`
 	// TicketLife is how long a code for a free reissue is good.
 	TicketLife Duration `yaml:"ticket_life"`
+	// CCADB is the number of the CA owner in the CCADB, for reports: A and six digits or more.
+	CCADB string `yaml:"ccadb_id,omitempty"`
 	// ChainAdvice is a file with rules of what to do to the chain, by product and time of issue; empty uses the house's.
 	ChainAdvice string `yaml:"chain_advice,omitempty"`
 }
@@ -66,6 +68,9 @@ func (c Incident) check() error {
 	}
 	if time.Duration(c.TicketLife) < time.Hour {
 		return wrong("incident.ticket_life", "%s is shorter than an hour", time.Duration(c.TicketLife))
+	}
+	if c.CCADB != "" && !ccadbID.MatchString(c.CCADB) {
+		return wrong("incident.ccadb_id", "%q is not A and six digits or more", c.CCADB)
 	}
 	for _, d := range c.OnCall {
 		if d.Role == "" || d.Person == "" {

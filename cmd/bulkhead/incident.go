@@ -17,10 +17,10 @@ import (
 const utcFormat = "2006-01-02 15:04:05"
 
 func (a *app) incident() *cobra.Command {
-	c := &cobra.Command{Use: "incident", Short: "the bad day: open, list, show, timeline, scope, note, hold, release, close, playbooks, mine",
+	c := &cobra.Command{Use: "incident", Short: "the bad day: open, list, show, timeline, scope, note, hold, release, close, playbooks, mine, set, report",
 		Long: "An incident says what is wrong, since when the house knows, which certificates it touches and what is due when.\nNothing is revoked by it: that is for a campaign or a change. What to type in which order: doc/incidents.md."}
 	c.AddCommand(a.incidentOpen(), a.incidentList(), a.incidentShow(), a.incidentTimeline(), a.incidentScope(), a.incidentNote(), a.incidentHold(false), a.incidentHold(true), a.incidentClose(),
-		a.incidentPlaybooks(), a.incidentMine())
+		a.incidentPlaybooks(), a.incidentMine(), a.incidentSet(), a.incidentReport())
 	return c
 }
 

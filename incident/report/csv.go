@@ -102,7 +102,7 @@ func NewAppendix(w io.Writer) (*Appendix, error) {
 // Add appends a row.
 func (a *Appendix) Add(row []string) error {
 	a.n++
-	return a.w.Write(safe(row))
+	return a.w.Write(Safe(row))
 }
 
 // Rows is how many there are, without the header.
@@ -114,9 +114,9 @@ func (a *Appendix) Close() error {
 	return a.w.Error()
 }
 
-// safe keeps a spreadsheet from taking a name for a formula: subjects are chosen by strangers. Names as RFC 4514 and
+// Safe keeps a spreadsheet from taking a name for a formula: subjects are chosen by strangers. Names as RFC 4514 and
 // RFC 5890 have them begin with none of these signs.
-func safe(row []string) []string {
+func Safe(row []string) []string {
 	out := make([]string, len(row))
 	for i, v := range row {
 		if v != "" && strings.ContainsRune("=+-@\t\r", rune(v[0])) {

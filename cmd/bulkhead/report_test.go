@@ -1,0 +1,116 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/incident/report"
+)
+
+// TestIncidentReport goes the way of a bad day: an incident over real certificates, the gaps one by one with the commands
+// that the check itself gives, until the report has none; then the appendix is held against the certificates.
+func TestIncidentReport(t *testing.T) {
+	c := houseUp(t)
+	for _, name := range []string{"n0.example.test", "n1.example.test"} {
+		c.run(t, exitDone, "issue", name, "--out", filepath.Join(c.work, name))
+	}
+	i := asJSON[console.IncidentView](t, c, "incident", "open", "--title", "a day like 2016", "--playbook", "mass-revocation", "--name", ".example.test")
+	gaps := func(code int, args ...string) (out []bulkhead.ReportGap) {
+		t.Helper()
+		text, _ := c.run(t, code, append([]string{"incident", "report", i.ID, "--check", "--json"}, args...)...)
+		if err := json.Unmarshal([]byte(text), &out); err != nil {
+			t.Fatal(err, text)
+		}
+		return out
+	}
+	first := gaps(exitRefused)
+	if len(first) < 20 {
+		t.Fatalf("%d gaps: %+v", len(first), first)
+	}
+	text, _ := c.run(t, exitDone, "incident", "report", i.ID)
+	for _, want := range []string{"# Full Incident Report: a day like 2016", "MISSING", "**Total number of certificates:** 2 "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in the report:\n%s", want, text)
+		}
+	}
+	c.run(t, exitUsage, "incident", "set", i.ID, "source", "a rumour")
+	c.run(t, exitUsage, "incident", "set", i.ID, "colour", "red")
+	c.run(t, exitUsage, "incident", "set", i.ID, "source", "Audit", "--confirm")
+	c.run(t, exitDone, "incident", "set", i.ID, "source", "Audit", "--dry-run")
+	if again := gaps(exitRefused); len(again) != len(first) {
+		t.Errorf("a dry run changed something: %d gaps, then %d", len(first), len(again))
+	}
+	c.closeGaps(t, i.ID, first)
+	left := gaps(exitRefused)
+	if len(left) != 1 || left[0].Field != "ccadb-id" {
+		t.Fatalf("left: %+v", left)
+	}
+	out := filepath.Join(c.work, "report")
+	c.run(t, exitDone, "incident", "report", i.ID, "--out", out, "--lang", "ja", "--format", "pdf")
+	if pdf, err := os.ReadFile(filepath.Join(out, "full.pdf")); err != nil || !strings.HasPrefix(string(pdf), "%PDF-") {
+		t.Errorf("no PDF: %v", err)
+	}
+	table, err := os.ReadFile(filepath.Join(out, "certificates.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := report.ReadAppendixBytes(table)
+	if err != nil || len(rows) != 2 {
+		t.Fatal(rows, err)
+	}
+	for n, name := range []string{"n0.example.test", "n1.example.test"} {
+		if err := report.CheckRow(rows[n], nil, certificateOf(t, filepath.Join(c.work, name), name)); err != nil {
+			t.Error(err)
+		}
+	}
+	c.run(t, exitDone, "incident", "report", i.ID, "--out", out)
+	if svg, err := os.ReadFile(filepath.Join(out, "timeline.svg")); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
+		t.Errorf("no drawing: %v", err)
+	}
+}
+
+// closeGaps does what the check says, with a text where a person would have one.
+func (c *cli) closeGaps(t testing.TB, id string, all []bulkhead.ReportGap) {
+	t.Helper()
+	for _, m := range all {
+		switch {
+		case m.Field == "ccadb-id":
+		case strings.HasSuffix(m.Command, "--confirm"):
+			c.run(t, exitDone, "incident", "set", id, m.Field, "--confirm")
+		default:
+			text := map[string]string{"source": "Self Reported", "action.1.kind": "Prevent", "action.1.due": "2027-01-31", "action.1.status": "Ongoing", "action.1.covers": "factor.1, lesson.not-well.1"}[m.Field]
+			if text == "" {
+				text = "N/A: written by a test"
+			}
+			c.run(t, exitDone, "incident", "set", id, m.Field, text)
+		}
+	}
+}
+
+func certificateOf(t testing.TB, dir, name string) []byte {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range found {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := pem.Decode(text); b != nil && b.Type == "CERTIFICATE" {
+			if x, err := x509.ParseCertificate(b.Bytes); err == nil && x.VerifyHostname(name) == nil {
+				return b.Bytes
+			}
+		}
+	}
+	t.Fatalf("no certificate of %s among %v", name, found)
+	return nil
+}
