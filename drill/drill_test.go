@@ -78,3 +78,5 @@ func TestAFailedCheckFailsTheDay(t *testing.T) {
 		t.Errorf("an unknown day: %v", err)
 	}
 }
+
+func TestHeartbleed2014(t *testing.T) { played(t, "heartbleed-2014", Options{Scale: 11}) }

@@ -1,14 +1,17 @@
 package drill
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/ocsp"
 	"bulkhead/run"
 )
 
@@ -53,6 +56,11 @@ acme: true
 // house makes and opens a house. change edits its configuration; fault, when not nil, is planted where the house computes
 // what it would say.
 func (s *Stage) house(name string, products []string, change func(*run.Config), fault func(change string, a *bulkhead.ShadowAnswer)) (*shadow, error) {
+	return s.houseWith(name, products, change, run.Options{Planted: fault})
+}
+
+// houseWith is house with more choices.
+func (s *Stage) houseWith(name string, products []string, change func(*run.Config), o run.Options) (*shadow, error) {
 	h := &shadow{s: s, dir: filepath.Join(s.dir, name)}
 	cfg := run.DefaultConfig()
 	if change != nil {
@@ -70,7 +78,8 @@ func (s *Stage) house(name string, products []string, change func(*run.Config), 
 	if err != nil {
 		return nil, err
 	}
-	h.open, err = run.OpenWith(s.ctx, run.Options{Dir: h.dir, Config: stored, Log: s.o.Log, Version: s.o.Version, Now: s.clock.now, Rehearsal: true, Planted: fault})
+	o.Dir, o.Config, o.Log, o.Version, o.Now, o.Rehearsal = h.dir, stored, s.o.Log, s.o.Version, s.clock.now, true
+	h.open, err = run.OpenWith(s.ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +104,37 @@ func (h *shadow) start() error {
 		return <-done
 	})
 	return nil
+}
+
+// status asks the edge what a certificate is, as a relying party would: by OCSP.
+func (h *shadow) status(ref bulkhead.CertificateRef) (ocsp.SingleResponse, error) {
+	a, err := h.roles.Store.Authority(h.s.ctx, ref.Issuer)
+	if err != nil {
+		return ocsp.SingleResponse{}, err
+	}
+	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
+	if err != nil {
+		return ocsp.SingleResponse{}, err
+	}
+	body, err := ocsp.EncodeRequest([]ocsp.CertID{id.CertID(ocsp.SHA1, ref.Serial)}, nil)
+	if err != nil {
+		return ocsp.SingleResponse{}, err
+	}
+	req, err := http.NewRequestWithContext(h.s.ctx, http.MethodPost, "http://status.test/ocsp/", bytes.NewReader(body))
+	if err != nil {
+		return ocsp.SingleResponse{}, err
+	}
+	req.Header.Set("Content-Type", "application/ocsp-request")
+	rec := &recorder{head: http.Header{}, code: http.StatusOK}
+	h.roles.Edge.Handler().ServeHTTP(rec, req)
+	r, err := ocsp.ParseResponse(rec.body.Bytes())
+	if err != nil {
+		return ocsp.SingleResponse{}, err
+	}
+	if len(r.Singles) != 1 {
+		return ocsp.SingleResponse{}, fmt.Errorf("%d answers in a response for %s", len(r.Singles), ref)
+	}
+	return r.Singles[0], nil
 }
 
 // look lets every role of the house look once.

@@ -86,6 +86,7 @@ type House struct {
 	delegateValidity time.Duration // see Options
 	historic         bool          // opened for a rehearsal of a historic day
 	fault            func(change string, a *bulkhead.ShadowAnswer)
+	looker           incident.Looker // of a rehearsal's desk; nil otherwise
 
 	roles        roleSet
 	store        Store // nil in an edge alone
@@ -154,6 +155,9 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Rehearsal {
 		h.fault = o.Planted
+		if o.Look != nil {
+			h.looker = rehearsedLooker(o.Look)
+		}
 	}
 	defer func() {
 		if err != nil {

@@ -96,6 +96,9 @@ func (h *House) openDesk(context.Context, seed) error {
 	if h.enroll != nil {
 		cfg.Reissuer = h.enroll
 	}
+	if h.looker != nil {
+		cfg.Looker = h.looker
+	}
 	for _, d := range c.OnCall {
 		cfg.Duties = append(cfg.Duties, bulkhead.Duty(d))
 	}

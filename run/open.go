@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -33,6 +34,8 @@ type Options struct {
 	Rehearsal bool
 	// Planted is a fault in what the house says it would say, for rehearsals; nil plants none.
 	Planted func(change string, a *bulkhead.ShadowAnswer)
+	// Look is how the incident desk of a rehearsal looks at the nodes of an item; nil leaves it as it is.
+	Look func(ctx context.Context, item bulkhead.CampaignItem) []bulkhead.Look
 	// DelegateValidity of OCSP delegates; 0 means the signer's default.
 	DelegateValidity time.Duration
 }

@@ -174,11 +174,22 @@ func (r *Rehearsal) Issue(ctx context.Context, authority bulkhead.AuthorityID, p
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	acct, _, err := r.h.enroll.NewTokenAccount(ctx, "operator:drill", true)
+	acct, err := r.OwnAccount(ctx)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	return r.h.enroll.OperatorOrder(ctx, "operator:drill", acct, enroll.Upload{CSR: csr, Profile: profile, Authority: authority})
+	return r.Order(ctx, acct, authority, profile, csr, bulkhead.CertificateRef{})
+}
+
+// OwnAccount makes an account of the house itself.
+func (r *Rehearsal) OwnAccount(ctx context.Context) (bulkhead.Account, error) {
+	acct, _, err := r.h.enroll.NewTokenAccount(ctx, "operator:drill", true)
+	return acct, err
+}
+
+// Order is an order of the house itself, on an operator's word.
+func (r *Rehearsal) Order(ctx context.Context, own bulkhead.Account, authority bulkhead.AuthorityID, profile string, csr []byte, replaces bulkhead.CertificateRef) (bulkhead.IssuedCertificate, error) {
+	return r.h.enroll.OperatorOrder(ctx, "operator:drill", own, enroll.Upload{CSR: csr, Profile: profile, Authority: authority, Replaces: replaces})
 }
 
 // Approve takes a previewed change through the quorum: asked for, and signed by the two operators of the first start.
@@ -187,7 +198,12 @@ func (r *Rehearsal) Approve(ctx context.Context, c bulkhead.Change, reason strin
 	if err != nil {
 		return err
 	}
-	for _, path := range []string{filepath.Join(r.h.dir, operatorKey), filepath.Join(RootDir(r.h.dir), secondOperator)} {
+	return r.sign(ctx, req, 2)
+}
+
+// sign approves a request as the first n operators of the first start.
+func (r *Rehearsal) sign(ctx context.Context, req bulkhead.ApprovalRequest, n int) error {
+	for _, path := range []string{filepath.Join(r.h.dir, operatorKey), filepath.Join(RootDir(r.h.dir), secondOperator)}[:n] {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("operator key: %w", err)

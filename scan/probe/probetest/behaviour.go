@@ -75,6 +75,7 @@ type Behaviour struct {
 	Fragment     int           // handshake bytes per record; 0 puts each message into its own
 	Pack         bool          // the whole flight in as few records as possible
 	SplitAnswer  int           // heartbeat bytes per record, as with a small max_send_fragment
+	Chain        [][]byte      // certificates to serve, leaf first; nil for the server's own
 	ChainBytes   int           // size of the certificate message, filled with what is not needed
 	ClientCert   bool          // demands one
 	NameRequired bool          // unrecognized_name without a server name

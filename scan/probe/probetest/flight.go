@@ -223,7 +223,13 @@ func (t *talk) serverHello(h clientHello, suite uint16) []byte {
 }
 
 func (t *talk) certificate() []byte {
-	list := vector(3, Leaf())
+	var list []byte
+	for _, der := range t.b.Chain {
+		list = append(list, vector(3, der)...)
+	}
+	if len(list) == 0 {
+		list = vector(3, Leaf())
+	}
 	if n := t.b.ChainBytes - len(list); n > 3 {
 		list = append(list, vector(3, make([]byte, n))...)
 	}
