@@ -117,6 +117,8 @@ func (a *app) root() *cobra.Command {
 		a.alarms(),
 		a.doctor(),
 		a.fsck(),
+		a.backup(),
+		a.restore(),
 		a.config(),
 		a.completion(),
 		a.man(),

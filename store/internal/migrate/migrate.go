@@ -73,3 +73,23 @@ func Is(ctx context.Context, dialect goose.Dialect, db *sql.DB, fsys fs.FS) erro
 	}
 	return nil
 }
+
+// To brings an empty database to one schema, which an older release had; KindConflict when it is newer than this program's.
+func To(ctx context.Context, dialect goose.Dialect, db *sql.DB, fsys fs.FS, version int64, options ...goose.ProviderOption) error {
+	p, err := goose.NewProvider(dialect, db, fsys, append(options, goose.WithDisableGlobalRegistry(true))...)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	var newest int64
+	for _, s := range p.ListSources() {
+		newest = max(newest, s.Version)
+	}
+	if version > newest {
+		return bulkhead.Faultf(bulkhead.KindConflict, "the record has schema %d, this program knows %d", version, newest).
+			WithHint("use the release that made it, or a newer one")
+	}
+	if _, err := p.UpTo(ctx, version); err != nil {
+		return fmt.Errorf("migrate to schema %d: %w", version, err)
+	}
+	return nil
+}
