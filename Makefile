@@ -11,6 +11,7 @@ build: ## the programs, into bin/
 
 test: tools ## every test; seeded and time-boxed, installs what it needs on Debian
 	$(GO) test -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -timeout 10m -tags pkcs11 ./keys/... ./cmd/bulkhead-root/...
 
 tools:
 	./scripts/test-tools.sh

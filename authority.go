@@ -32,13 +32,34 @@ const (
 type AuthorityState string
 
 // Authority states. A retired authority issues nothing new and goes on answering for what it issued: rotation never
-// orphans a CRL or an OCSP answer.
+// orphans a CRL or an OCSP answer. So does a revoked one, because some verifiers do not look at authorities' status. It is
+// dead only when its key is destroyed, which waits until nothing is owed that needs the key.
 const (
 	AuthorityPending AuthorityState = "pending" // key made, CSR out, certificate not yet in
 	AuthorityActive  AuthorityState = "active"
 	AuthorityRetired AuthorityState = "retired"
 	AuthorityRevoked AuthorityState = "revoked"
+	// AuthorityDestroyed: the key is gone; CRLs that were signed before go on being published.
+	AuthorityDestroyed AuthorityState = "destroyed"
 )
+
+var authorityMoves = map[AuthorityState][]AuthorityState{
+	AuthorityPending:   {AuthorityActive},
+	AuthorityActive:    {AuthorityRetired, AuthorityRevoked},
+	AuthorityRetired:   {AuthorityRevoked, AuthorityDestroyed}, // to destroyed for a root only: nobody can revoke it
+	AuthorityRevoked:   {AuthorityDestroyed},
+	AuthorityDestroyed: {},
+}
+
+// CanMove reports whether an authority may go from state s to t.
+func (s AuthorityState) CanMove(t AuthorityState) bool {
+	for _, x := range authorityMoves[s] {
+		if x == t {
+			return true
+		}
+	}
+	return false
+}
 
 // Authority is a name and a key (RFC 5280: the pair that a certificate's issuer is). Certificates are edges towards
 // it: the primary one is here, cross-certificates are ordinary rows under the authority that issued them.
@@ -61,8 +82,14 @@ type Authority struct {
 // CanIssue reports whether new certificates may be signed.
 func (a Authority) CanIssue() bool { return a.State == AuthorityActive && a.KeyURI != "" }
 
-// Answers reports whether the authority owes the world CRLs and OCSP answers.
-func (a Authority) Answers() bool { return a.State == AuthorityActive || a.State == AuthorityRetired }
+// Answers reports whether the authority owes the world CRLs and OCSP answers and has a key to sign them.
+func (a Authority) Answers() bool {
+	return a.State == AuthorityActive || a.State == AuthorityRetired || a.State == AuthorityRevoked
+}
+
+// Dead reports whether nobody can sign in the authority's name any more: after a revocation, or for a root its end, and the
+// destruction of the key.
+func (a Authority) Dead() bool { return a.State == AuthorityDestroyed }
 
 // Prepared is an object that a ceremony signed in advance for an authority whose key is offline: its CRLs and the
 // OCSP delegates for its children. Published in order as each becomes due.

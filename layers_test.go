@@ -95,7 +95,7 @@ var rules = []rule{
 	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-signer", []string{".", "run/*", "signer/signerrpc"}, "one role, shut in before it opens a key"},
-	{"cmd/bulkhead-verify", []string{".", "pki/tlog"}, "the auditor's tool shares formats with the writers and nothing else"},
+	{"cmd/bulkhead-verify", []string{".", "pki/tlog", "pki/transcript"}, "the auditor's tool shares formats with the writers and nothing else"},
 }
 
 // external forbids modules outside some folders.

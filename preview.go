@@ -18,9 +18,26 @@ type Preview struct {
 	Unaffected     map[AuthorityID]Spared `json:"unaffected"`    // authorities with no certificate in the change and no path touched
 	Misread        []Misread              `json:"misread"`       // what responders with bad habits would say; not ours
 	Shadow         Shadow                 `json:"shadow"`
+	Subtree        []SubtreeAuthority     `json:"subtree"`    // authorities at or below one that the change revokes
+	Ceremonies     []NeededCeremony       `json:"ceremonies"` // CRLs that only a ceremony can sign
 	Warnings       []string               `json:"warnings"`
 	Blocked        []string               `json:"blocked"` // why the change cannot go on
 	World          Hash                   `json:"world"`   // digest of authorities, their certificates and the anchor sets; the preview is stale when it moves
+}
+
+// SubtreeAuthority is an authority at or below a revoked one.
+type SubtreeAuthority struct {
+	Authority    AuthorityID    `json:"authority"`
+	State        AuthorityState `json:"state"`
+	Certificates int64          `json:"certificates"` // in use, its OCSP delegates left out
+}
+
+// NeededCeremony is a ceremony without which a change cannot go public.
+type NeededCeremony struct {
+	Authority AuthorityID `json:"authority"` // whose CRL has to be signed
+	Ready     bool        `json:"ready"`     // it was held and imported
+	Why       string      `json:"why,omitempty"`
+	Next      string      `json:"next,omitempty"`
 }
 
 // PreviewItem is one certificate of a preview.

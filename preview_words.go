@@ -14,6 +14,16 @@ func (p Preview) Words() string {
 		fmt.Fprintf(&b, "BLOCKED: %s.\n", strings.TrimSuffix(why, "."))
 	}
 	fmt.Fprintf(&b, "Revoking %s touches %s.\n", p.what(), plural(int64(p.AnswersChanged), "answer"))
+	for _, c := range p.Ceremonies {
+		if c.Ready {
+			fmt.Fprintf(&b, "The ceremony that signs the CRL of %s was held.\n", c.Authority)
+		} else {
+			fmt.Fprintf(&b, "It needs a ceremony: the CRL of %s is signed by a key that is offline.\n", c.Authority)
+		}
+	}
+	for _, x := range p.Subtree {
+		fmt.Fprintf(&b, "It takes %s out of service, with %s in use.\n", x.Authority, plural(x.Certificates, "certificate"))
+	}
 	p.lossWords(&b)
 	p.sparedWords(&b)
 	for _, w := range p.Warnings {

@@ -36,6 +36,7 @@ type Config struct {
 	Rehearsal   Rehearsal
 	Admission   Admission
 	Retention   Retention
+	Offline     Offline
 	Issuance    Issuance
 	Compromises Compromises
 	Credentials Credentials

@@ -32,6 +32,7 @@ func (a *API) routes() {
 	a.compromiseRoutes()
 	a.credentialRoutes()
 	a.partnerRoutes()
+	a.offlineRoutes()
 }
 
 func (a *API) certificateRoutes() {

@@ -51,7 +51,24 @@ func (s *Service) CertificateChains(ctx context.Context, acct bulkhead.Account, 
 			}
 		}
 	}
-	return c, alternates, nil
+	offered, err := s.offered(ctx, ref.Issuer, c.Chain)
+	return c, append(alternates, offered...), err
+}
+
+// offered are the chains that an authority served before a switch to its stand-by, as long as they are offered.
+func (s *Service) offered(ctx context.Context, issuer bulkhead.AuthorityID, served [][]byte) ([][][]byte, error) {
+	rows, err := s.cfg.Store.Standbys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out [][][]byte
+	now := s.now()
+	for _, x := range rows {
+		if x.Authority == issuer && now.Before(x.OfferedUntil) && now.Before(x.NotAfter) && (len(served) == 0 || !bytes.Equal(x.Certificate, served[0])) {
+			out = append(out, append([][]byte{x.Certificate}, x.Chain...))
+		}
+	}
+	return out, nil
 }
 
 // durable returns a certificate that was finally issued; others do not exist for the world.

@@ -82,6 +82,8 @@ type Store interface {
 	// MarkReplaced records that old was replaced by new; the first mark stays.
 	MarkReplaced(ctx context.Context, old, new bulkhead.CertificateRef) error
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
+	// Standbys returns all stand-by certificates, those that were served before among them.
+	Standbys(ctx context.Context) ([]bulkhead.Standby, error)
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 

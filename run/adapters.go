@@ -279,7 +279,7 @@ func (x hierarchy) recordChild(ctx context.Context, actor string, a bulkhead.Aut
 	if err != nil {
 		return err
 	}
-	return x.h.plantCertificate(ctx, bulkhead.IssuedCertificate{DER: a.Certificate, Chain: a.Chain, Certificate: bulkhead.Certificate{
+	return x.h.plantCertificate(ctx, actor, bulkhead.IssuedCertificate{DER: a.Certificate, Chain: a.Chain, Certificate: bulkhead.Certificate{
 		CertificateRef: bulkhead.CertificateRef{Issuer: a.Parent, Serial: serial}, Kind: bulkhead.CACertificate, Profile: "issuing", Subject: cert.Subject.String(),
 		KeyHash: bulkhead.Digest(a.SPKI), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}}, bulkhead.Digest([]byte(actor)), now)
 }
@@ -313,7 +313,7 @@ func (h *House) openAPI(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.api, err = console.New(console.Config{Alarms: h.watch, Explainer: h.explainer(), Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
+	h.api, err = console.New(console.Config{Offline: offline{h}, Alarms: h.watch, Explainer: h.explainer(), Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
 		Desk:      desk{h.desk, h},
 		Reports:   reports{h},
 		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})

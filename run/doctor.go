@@ -43,6 +43,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 	h.diagnoseStatus(ctx, add)
 	h.diagnoseVerifiers(add)
 	h.diagnoseAuthorities(ctx, add)
+	h.diagnoseOffline(ctx, add)
 	h.diagnoseIssuance(ctx, add)
 	ops, err := h.quorum.Operators(ctx)
 	n := 0

@@ -34,6 +34,7 @@ const (
 	evidenceKey    = "evidence.key"
 	evidenceDir    = "evidence"
 	objectsDir     = "objects"
+	ceremonyDir    = "ceremony" // signed transcripts, numbered
 	operatorKey    = "operator/operator-1.key"
 	secondOperator = "operator-2.key" // in the root folder
 	headKeyName    = "head"
@@ -138,7 +139,7 @@ type first struct {
 }
 
 func (f *first) make() error {
-	for _, d := range []string{f.root, f.data, filepath.Join(f.data, keysDir), filepath.Join(f.data, profilesDir), filepath.Join(f.data, "trust"), filepath.Join(f.data, "operator"), filepath.Join(f.data, "ceremony"), filepath.Join(f.data, "run")} {
+	for _, d := range []string{f.root, f.data, filepath.Join(f.data, keysDir), filepath.Join(f.data, profilesDir), filepath.Join(f.data, "trust"), filepath.Join(f.data, "operator"), filepath.Join(f.data, ceremonyDir), filepath.Join(f.data, "run")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("making %s: %w", filepath.Base(d), err)
 		}
@@ -241,7 +242,7 @@ func (f *first) hierarchy() error {
 		}
 	}
 	f.seed.Transcript = bulkhead.Digest(res.Transcript)
-	return writeFile(filepath.Join(f.data, "ceremony", "0001.json"), res.Transcript, 0o644)
+	return writeFile(filepath.Join(f.data, ceremonyDir, "0001.json"), res.Transcript, 0o644)
 }
 
 // operators makes the two keys of a quorum: one stays, one leaves with the root.

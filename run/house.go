@@ -64,6 +64,7 @@ type Store interface {
 	// Succeed puts an authority and retires its predecessor, both or neither.
 	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
+	ceremonyStore
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
 	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
@@ -176,6 +177,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openKeys,
 		h.openQuorum,
 		h.plantAll,
+		h.syncTranscripts,
 		h.openProfiles,
 		h.openSigner,
 		h.openStatus,

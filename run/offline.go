@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -106,7 +107,7 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 	if err != nil {
 		return "", nil, err
 	}
-	previous, last, err := newestTranscript(r.DataDir)
+	previous, last, err := newestTranscript(r.DataDir, o.certificate)
 	if err != nil {
 		return "", nil, err
 	}
@@ -123,7 +124,7 @@ func SignSubordinate(ctx context.Context, r SubordinateRequest) (cert string, ch
 	if err != nil {
 		return "", nil, err
 	}
-	if err := writeFile(filepath.Join(r.DataDir, "ceremony", fmt.Sprintf("%04d.json", last+1)), res.Transcript, 0o644); err != nil {
+	if err := writeFile(filepath.Join(r.DataDir, ceremonyDir, fmt.Sprintf("%04d.json", last+1)), res.Transcript, 0o644); err != nil {
 		return "", nil, err
 	}
 	for _, c := range res.Certificates[0].Chain {
@@ -136,19 +137,39 @@ func certPEM(der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// newestTranscript reads the transcript of the last ceremony, by number.
-func newestTranscript(dir string) (body []byte, number int, err error) {
-	all, err := filepath.Glob(filepath.Join(dir, "ceremony", "[0-9][0-9][0-9][0-9].json"))
-	if err != nil || len(all) == 0 {
-		return nil, 0, nil
+// transcriptFiles are the transcripts in the data directory, the oldest first, and the highest number.
+func transcriptFiles(dir string) (files []string, last int, err error) {
+	files, err = filepath.Glob(filepath.Join(dir, ceremonyDir, "[0-9][0-9][0-9][0-9].json"))
+	if err != nil || len(files) == 0 {
+		return nil, 0, err
 	}
-	sort.Strings(all)
-	last := all[len(all)-1]
-	if _, err := fmt.Sscanf(filepath.Base(last), "%04d.json", &number); err != nil {
-		return nil, 0, fmt.Errorf("transcript %s: %w", last, err)
+	sort.Strings(files)
+	if _, err := fmt.Sscanf(filepath.Base(files[len(files)-1]), "%04d.json", &last); err != nil {
+		return nil, 0, fmt.Errorf("transcript %s: %w", files[len(files)-1], err)
 	}
-	body, err = os.ReadFile(last)
-	return body, number, err
+	return files, last, nil
+}
+
+// newestTranscript reads the transcript of the last ceremony under a root; number is the highest of any root's.
+func newestTranscript(dir string, root []byte) (body []byte, number int, err error) {
+	files, number, err := transcriptFiles(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	cert, err := x509.ParseCertificate(root)
+	if err != nil {
+		return nil, 0, fmt.Errorf("root certificate: %w", err)
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		body, err := os.ReadFile(files[i])
+		if err != nil {
+			return nil, 0, fmt.Errorf("transcript: %w", err)
+		}
+		if _, err := ceremony.VerifyTranscript(body, cert); err == nil {
+			return body, number, nil
+		}
+	}
+	return nil, number, nil
 }
 
 // CheckDir checks the configuration and every profile of a data directory and returns how many profiles there are.

@@ -63,7 +63,7 @@ func (h *House) plant(ctx context.Context, s seed) error {
 		}
 	}
 	for _, c := range s.Certificates {
-		if err := h.plantCertificate(ctx, c, s.Transcript, now); err != nil {
+		if err := h.plantCertificate(ctx, "role:first-start", c, s.Transcript, now); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (h *House) plant(ctx context.Context, s seed) error {
 }
 
 // plantCertificate records a certificate that a ceremony signed: its intent and outcome refer to the transcript.
-func (h *House) plantCertificate(ctx context.Context, c bulkhead.IssuedCertificate, transcript bulkhead.Hash, now time.Time) error {
+func (h *House) plantCertificate(ctx context.Context, actor string, c bulkhead.IssuedCertificate, transcript bulkhead.Hash, now time.Time) error {
 	cert, err := x509.ParseCertificate(c.DER)
 	if err != nil {
 		return fmt.Errorf("ceremony certificate: %w", err)
@@ -87,7 +87,7 @@ func (h *House) plantCertificate(ctx context.Context, c bulkhead.IssuedCertifica
 	}
 	row := c.Certificate
 	row.State, row.Fingerprint, row.ReservedAt = bulkhead.Reserved, bulkhead.Hash{}, now
-	leaf := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: now, Actor: "role:first-start", Authority: row.Issuer, Serial: row.Serial, Ref: "ceremony " + transcript.String()[:16],
+	leaf := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: now, Actor: actor, Authority: row.Issuer, Serial: row.Serial, Ref: "ceremony " + transcript.String()[:16],
 		KeyHash: row.KeyHash, Signer: signer, Digest: bulkhead.Digest(cert.RawTBSCertificate), Detail: "signed in a ceremony: " + row.Subject}
 	_, errs, err := h.store.Reserve(ctx, []bulkhead.Reservation{{Certificate: row, Intent: leaf}})
 	if err != nil {

@@ -11,6 +11,9 @@ need lego lego
 need ocsptool gnutls-bin
 need gnutls-cli gnutls-bin
 need strace strace
+need softhsm2-util softhsm2
+need pkcs11-tool opensc
+need gcc gcc
 need varnishd varnish
 need nginx nginx
 need promtool prometheus

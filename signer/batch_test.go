@@ -269,10 +269,10 @@ func TestAnswerRequestsRefused(t *testing.T) {
 	_, err = h.signer.SignAnswers(t.Context(), req)
 	wantKind(t, err, bulkhead.KindUnavailable, "offline")
 	revoked := mustAuthority(t, h, ecdsaCA)
-	revoked.State = bulkhead.AuthorityRevoked
+	revoked.State = bulkhead.AuthorityDestroyed
 	ok(t, h.store.PutAuthority(t.Context(), revoked))
 	_, err = h.answers("", c)
-	wantKind(t, err, bulkhead.KindConflict, "revoked")
+	wantKind(t, err, bulkhead.KindConflict, "destroyed")
 	if n := h.count(bulkhead.EvBatchIntent); n != 0 {
 		t.Errorf("refused requests left %d intents", n)
 	}

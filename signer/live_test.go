@@ -108,8 +108,8 @@ func TestLiveRefusals(t *testing.T) {
 
 	a := mustAuthority(t, h, ecdsaCA)
 	key, _ = liveDelegate(t, h, l)
-	a.State = bulkhead.AuthorityRevoked
+	a.State = bulkhead.AuthorityDestroyed
 	ok(t, h.store.PutAuthority(t.Context(), a))
 	_, err = l.OpenLiveWindow(t.Context(), key, 1, h.now().Add(time.Minute))
-	wantKind(t, err, bulkhead.KindConflict, "revoked")
+	wantKind(t, err, bulkhead.KindConflict, "destroyed")
 }

@@ -236,7 +236,7 @@ func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error
 			return err
 		}
 		for _, shard := range u.shards {
-			rec, err := s.newCRL(ctx, u.authority, ih, shard, st)
+			rec, err := s.changedCRL(ctx, u.authority, ih, shard, st)
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,9 @@ func (s *Service) settle(ctx context.Context, c bulkhead.Change) error {
 			return err
 		}
 	}
+	if err := s.endAuthorities(ctx, c); err != nil {
+		return err
+	}
 	if err := s.isPublic(ctx, c); err != nil {
 		return err
 	}

@@ -84,42 +84,6 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 	return rec, nil
 }
 
-// preparedCRL turns over the CRLs that a ceremony signed in advance for an authority whose key is offline.
-func (s *Service) preparedCRL(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) ([]bulkhead.CRLRecord, error) {
-	all, err := s.cfg.Store.Prepared(ctx, a.ID)
-	if err != nil {
-		return nil, err
-	}
-	var due *bulkhead.Prepared
-	for i, p := range all {
-		if p.Kind == bulkhead.PreparedCRL && !p.NotBefore.After(s.now()) && (due == nil || p.CRLNumber > due.CRLNumber) {
-			due = &all[i]
-		}
-	}
-	if due == nil {
-		return nil, nil
-	}
-	if old := crlOf(ih, 0); old != nil && old.Number >= due.CRLNumber {
-		return nil, nil
-	}
-	name := fmt.Sprintf("crls/%s/0/%d.crl", a.ID, due.CRLNumber)
-	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: name, Type: "application/pkix-crl", Body: bytes.NewReader(due.DER)}); err != nil {
-		return nil, err
-	}
-	parsed, err := s.readCRL(ctx, a, name)
-	if err != nil {
-		return nil, err
-	}
-	if old := crlOf(ih, 0); old != nil && parsed.ThisUpdate.Before(old.ThisUpdate) {
-		return nil, bulkhead.Faultf(bulkhead.KindGate, "prepared CRL %d of %s is dated before CRL %d, which is public", due.CRLNumber, a.ID, old.Number).WithHint("sign its CRLs again at a ceremony")
-	}
-	rec := bulkhead.CRLRecord{Authority: a.ID, Number: due.CRLNumber, ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate,
-		Object: name, Digest: bulkhead.Digest(due.DER), Entries: len(parsed.serials)}
-	setCRL(ih, pack.CRLRef{Number: rec.Number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
-		ObjectRef: pack.ObjectRef{Name: name, Digest: rec.Digest, Size: int64(len(due.DER))}})
-	return []bulkhead.CRLRecord{rec}, nil
-}
-
 type readBack struct {
 	*crl.Parsed
 	serials map[bulkhead.Serial]crl.Entry

@@ -21,6 +21,8 @@ import (
 
 // Store is the durable record as the status service needs it.
 type Store interface {
+	// MoveAuthority stores state and key URI of an authority if its state is still expect; KindConflict otherwise.
+	MoveAuthority(ctx context.Context, a bulkhead.Authority, expect bulkhead.AuthorityState, ev ...bulkhead.Evidence) error
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)

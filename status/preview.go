@@ -75,7 +75,7 @@ type direct struct {
 func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, error) {
 	p := Preview{Change: c.ID, Why: c.Why, Count: c.Count, ByIssuer: map[bulkhead.AuthorityID]int{}, ByProfile: map[string]int{}, Direct: []PreviewItem{},
 		AnchorSets: []string{}, PathsLost: []bulkhead.PathReport{}, PathsReduced: []bulkhead.PathReport{}, Unaffected: map[bulkhead.AuthorityID]bulkhead.Spared{},
-		Misread: []bulkhead.Misread{}, Shadow: bulkhead.Shadow{Samples: []bulkhead.NamedCertificate{}}, Warnings: []string{}, Blocked: []string{}}
+		Misread: []bulkhead.Misread{}, Shadow: bulkhead.Shadow{Samples: []bulkhead.NamedCertificate{}}, Subtree: []bulkhead.SubtreeAuthority{}, Ceremonies: []bulkhead.NeededCeremony{}, Warnings: []string{}, Blocked: []string{}}
 	w, err := s.look(ctx)
 	if err != nil {
 		return p, err
@@ -176,16 +176,6 @@ func (f *foresight) block(format string, args ...any) {
 
 func (f *foresight) warn(format string, args ...any) {
 	f.p.Warnings = append(f.p.Warnings, fmt.Sprintf(format, args...))
-}
-
-// offline blocks what no key of this house can sign now.
-func (f *foresight) offline(context.Context) error {
-	for _, a := range f.w.authorities {
-		if f.p.ByIssuer[a.ID] > 0 && a.KeyURI == "" {
-			f.block("the key of %s is offline: its CRL needs a ceremony first", a.ID)
-		}
-	}
-	return nil
 }
 
 // eachRun goes through the items of a change in runs of one issuer.

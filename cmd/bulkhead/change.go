@@ -32,7 +32,7 @@ func (a *app) change() *cobra.Command {
 				return fmt.Sprintf("%schange   %s\nstate    %s\nitems    %d\nby       %s\nwhy      %s\nhead     %d\npreview  %s\n%s%s", problemWords(v), v.ID, v.State, v.Count, v.Actor, v.Why, v.Head, v.PreviewHash, previewWords(v), storyWords(v))
 			})
 		}},
-		approve, a.changePreview(), a.changeActivate(), a.changeWithdraw(), a.changeRollback(),
+		approve, a.changePreview(), a.changeCeremonyFile(), a.changeActivate(), a.changeWithdraw(), a.changeRollback(),
 	)
 	return c
 }

@@ -18,8 +18,9 @@ import (
 )
 
 func (a *app) hierarchy() *cobra.Command {
-	c := &cobra.Command{Use: "hierarchy", Short: "authorities: show, add, rotate, accept"}
-	c.AddCommand(a.hierarchyShow(), a.hierarchyAdd(), a.hierarchyRotate(), a.hierarchyAccept(), a.hierarchyCRLURLs(), a.hierarchyAudit(), a.hierarchyEffect())
+	c := &cobra.Command{Use: "hierarchy", Short: "authorities: show, add, rotate, accept, import, standby"}
+	c.AddCommand(a.hierarchyShow(), a.hierarchyAdd(), a.hierarchyRotate(), a.hierarchyAccept(), a.hierarchyCRLURLs(), a.hierarchyAudit(), a.hierarchyEffect(),
+		a.hierarchyImport(), a.hierarchyCeremonyFile(), a.hierarchyStandby())
 	return c
 }
 

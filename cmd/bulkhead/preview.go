@@ -129,6 +129,16 @@ func previewWords(v console.ChangeView) string {
 	return p.Words()
 }
 
+// unblock is what to type after a preview that is blocked: the ceremony that is missing, or giving up.
+func (p preview) unblock() string {
+	for _, c := range p.Ceremonies {
+		if !c.Ready {
+			return c.Next
+		}
+	}
+	return "bulkhead change withdraw " + p.Change
+}
+
 // showPreview prints words first and numbers second; exit 3 when it is blocked.
 func (a *app) showPreview(v console.ChangeView) error {
 	p := preview{Hash: v.PreviewHash}
@@ -139,7 +149,7 @@ func (a *app) showPreview(v console.ChangeView) error {
 		return err
 	}
 	if len(p.Blocked) > 0 {
-		a.say("next: bulkhead change withdraw %s", v.ID)
+		a.say("next: %s", p.unblock())
 		return errFindings
 	}
 	if p.Authorities > 0 {

@@ -97,6 +97,7 @@ func (a *app) root() *cobra.Command {
 		a.demo(),
 		a.explain(),
 		a.hierarchy(),
+		a.keys(),
 		a.profile(),
 		a.operator(),
 		a.approve(),

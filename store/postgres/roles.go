@@ -62,6 +62,7 @@ var rights = map[string]map[string]string{
 		"heads":           "INSERT, DELETE",
 		"crls":            "INSERT, UPDATE",
 		"crl_numbers":     "INSERT, UPDATE",
+		"authorities":     "UPDATE (state, key_uri)",
 	},
 	"console": {
 		"accounts":             "INSERT, UPDATE",
@@ -78,6 +79,8 @@ var rights = map[string]map[string]string{
 		"change_items":         "INSERT",
 		"authorities":          "INSERT, UPDATE",
 		"prepared":             "INSERT",
+		"ceremonies":           "INSERT",
+		"standbys":             "INSERT, UPDATE, DELETE",
 		"operators":            "INSERT, UPDATE",
 		"requests":             "INSERT, UPDATE",
 		"approvals":            "INSERT",

@@ -201,6 +201,21 @@ CREATE TABLE campaigns (
   CONSTRAINT campaigns_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE ceremonies (
+  digest bytea NOT NULL,
+  previous bytea NOT NULL,
+  root bytea NOT NULL,
+  title text COLLATE "C" NOT NULL,
+  rehearsal bigint NOT NULL,
+  change_id text COLLATE "C" NOT NULL,
+  began_at bigint NOT NULL,
+  finished_at bigint NOT NULL,
+  imported_at bigint NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  signed bytea NOT NULL,
+  CONSTRAINT ceremonies_pkey PRIMARY KEY (digest)
+);
+
 CREATE TABLE certificate_ders (
   intent_seq bigint NOT NULL,
   der bytea NOT NULL,
@@ -552,6 +567,7 @@ CREATE TABLE prepared (
   key_uri text COLLATE "C" NOT NULL,
   crl_number bigint NOT NULL,
   imported_at bigint NOT NULL,
+  change_id text COLLATE "C" NOT NULL,
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
 );
 
@@ -610,6 +626,18 @@ CREATE TABLE second_approvals (
   actor text COLLATE "C" NOT NULL,
   at bigint NOT NULL,
   CONSTRAINT second_approvals_pkey PRIMARY KEY (order_id, actor)
+);
+
+CREATE TABLE standbys (
+  authority text COLLATE "C" NOT NULL,
+  digest bytea NOT NULL,
+  under text COLLATE "C" NOT NULL,
+  certificate bytea NOT NULL,
+  chain text NOT NULL,
+  not_after bigint NOT NULL,
+  added_at bigint NOT NULL,
+  offered_until bigint NOT NULL,
+  CONSTRAINT standbys_pkey PRIMARY KEY (authority, digest)
 );
 
 CREATE TABLE stops (

@@ -214,6 +214,20 @@ CREATE TABLE campaigns (
 
 CREATE UNIQUE INDEX campaigns_incident ON campaigns (incident) WHERE state <> 'closed';
 
+CREATE TABLE ceremonies (
+  digest      BLOB PRIMARY KEY,
+  previous    BLOB NOT NULL,
+  root        BLOB NOT NULL,
+  title       TEXT NOT NULL,
+  rehearsal   INTEGER NOT NULL,
+  change_id   TEXT NOT NULL,
+  began_at    INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  imported_at INTEGER NOT NULL,
+  actor       TEXT NOT NULL,
+  signed      BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE certificate_ders (
   intent_seq INTEGER PRIMARY KEY REFERENCES certificates (intent_seq),
   der        BLOB NOT NULL
@@ -583,7 +597,7 @@ CREATE TABLE prepared (
   der         BLOB NOT NULL,
   key_uri     TEXT NOT NULL,
   crl_number  INTEGER NOT NULL,
-  imported_at INTEGER NOT NULL,
+  imported_at INTEGER NOT NULL, change_id TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
 
@@ -644,6 +658,18 @@ CREATE TABLE second_approvals (
   actor    TEXT NOT NULL,
   at       INTEGER NOT NULL,
   PRIMARY KEY (order_id, actor)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE standbys (
+  authority     TEXT NOT NULL,
+  digest        BLOB NOT NULL,
+  under         TEXT NOT NULL,
+  certificate   BLOB NOT NULL,
+  chain         TEXT NOT NULL,
+  not_after     INTEGER NOT NULL,
+  added_at      INTEGER NOT NULL,
+  offered_until INTEGER NOT NULL,
+  PRIMARY KEY (authority, digest)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE stops (

@@ -174,6 +174,7 @@ type Store interface {
 	PartnerKnows(ctx context.Context, partner, domain string, t time.Time) (bool, error)
 	PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval, ev ...bulkhead.Evidence) error
 	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
+	ceremonyStore
 
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
@@ -245,6 +246,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"AlarmsTaken", testAlarmsTaken},
 		{"AlarmDeliveries", testAlarmDeliveries},
 		{"CertificateChanges", testCertificateChanges},
+		{"Ceremonies", testCeremonies},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

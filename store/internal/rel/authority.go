@@ -124,13 +124,15 @@ func (s *Store) Delegates(ctx context.Context, issuer bulkhead.AuthorityID) ([]b
 
 // PutDelegate records a delegate; a certificate for the same key replaces the one before.
 func (s *Store) PutDelegate(ctx context.Context, d bulkhead.Delegate, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "PutDelegate", ev, func(t *tx) error {
-		_, err := exec(ctx, t, `INSERT INTO delegates (authority, key_uri, certificate, not_before, not_after)
-			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (authority, key_uri) DO UPDATE SET certificate = excluded.certificate,
-			not_before = excluded.not_before, not_after = excluded.not_after`,
-			string(d.Authority), d.KeyURI, blob(d.Certificate), unix(d.NotBefore), unix(d.NotAfter))
-		return err
-	})
+	return s.write(ctx, "PutDelegate", ev, func(t *tx) error { return t.putDelegate(ctx, d) })
+}
+
+func (t *tx) putDelegate(ctx context.Context, d bulkhead.Delegate) error {
+	_, err := exec(ctx, t, `INSERT INTO delegates (authority, key_uri, certificate, not_before, not_after)
+		VALUES ($1, $2, $3, $4, $5) ON CONFLICT (authority, key_uri) DO UPDATE SET certificate = excluded.certificate,
+		not_before = excluded.not_before, not_after = excluded.not_after`,
+		string(d.Authority), d.KeyURI, blob(d.Certificate), unix(d.NotBefore), unix(d.NotAfter))
+	return err
 }
 
 // DropDelegate forgets a delegate whose key was destroyed. Forgetting twice is no error.
@@ -145,25 +147,27 @@ func (s *Store) DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, k
 func (s *Store) Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (p bulkhead.Prepared, err error) {
 		err = r.Scan(&p.Authority, &p.Kind, timeCol{&p.NotBefore}, timeCol{&p.NotAfter}, bytesCol{&p.DER}, &p.KeyURI,
-			&p.CRLNumber, timeCol{&p.ImportedAt})
+			&p.CRLNumber, timeCol{&p.ImportedAt}, &p.Change)
 		return p, err
-	}, `SELECT authority, kind, not_before, not_after, der, key_uri, crl_number, imported_at FROM prepared
+	}, `SELECT authority, kind, not_before, not_after, der, key_uri, crl_number, imported_at, change_id FROM prepared
 		WHERE authority = $1 ORDER BY not_before, kind, crl_number, digest`, string(issuer))
 	return rows, s.fault("Prepared", err)
 }
 
 // PutPrepared keeps objects that a ceremony signed in advance. An object that is there already is left as it is.
 func (s *Store) PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "PutPrepared", ev, func(t *tx) error {
-		for _, p := range items {
-			_, err := exec(ctx, t, `INSERT INTO prepared (authority, kind, not_before, digest, not_after, der, key_uri,
-				crl_number, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
-				string(p.Authority), string(p.Kind), unix(p.NotBefore), hashArg(bulkhead.Digest(p.DER)), unix(p.NotAfter),
-				blob(p.DER), p.KeyURI, p.CRLNumber, unix(p.ImportedAt))
-			if err != nil {
-				return err
-			}
+	return s.write(ctx, "PutPrepared", ev, func(t *tx) error { return t.putPrepared(ctx, items) })
+}
+
+func (t *tx) putPrepared(ctx context.Context, items []bulkhead.Prepared) error {
+	for _, p := range items {
+		_, err := exec(ctx, t, `INSERT INTO prepared (authority, kind, not_before, digest, not_after, der, key_uri,
+			crl_number, imported_at, change_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+			string(p.Authority), string(p.Kind), unix(p.NotBefore), hashArg(bulkhead.Digest(p.DER)), unix(p.NotAfter),
+			blob(p.DER), p.KeyURI, p.CRLNumber, unix(p.ImportedAt), p.Change)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
