@@ -130,7 +130,7 @@ func (r *Rehearsal) record(ctx context.Context, issuer bulkhead.AuthorityID, cer
 		return bulkhead.CertificateRef{}, err
 	}
 	ref := bulkhead.CertificateRef{Issuer: issuer, Serial: serial}
-	return ref, r.h.plantCertificate(ctx, bulkhead.IssuedCertificate{DER: cert.Raw, Certificate: bulkhead.Certificate{CertificateRef: ref, Kind: bulkhead.CACertificate, Profile: "issuing",
+	return ref, r.h.plantCertificate(ctx, "role:drill", bulkhead.IssuedCertificate{DER: cert.Raw, Certificate: bulkhead.Certificate{CertificateRef: ref, Kind: bulkhead.CACertificate, Profile: "issuing",
 		Subject: cert.Subject.String(), KeyHash: bulkhead.Digest(cert.RawSubjectPublicKeyInfo), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}}, bulkhead.Digest([]byte("rehearsal")), r.h.now().UTC())
 }
 
