@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/console"
 	"bulkhead/enroll"
 	"bulkhead/keys"
 	"bulkhead/pki/ocsp"
@@ -203,20 +204,35 @@ func (r *Rehearsal) Approve(ctx context.Context, c bulkhead.Change, reason strin
 
 // sign approves a request as the first n operators of the first start.
 func (r *Rehearsal) sign(ctx context.Context, req bulkhead.ApprovalRequest, n int) error {
-	for _, path := range []string{filepath.Join(r.h.dir, operatorKey), filepath.Join(RootDir(r.h.dir), secondOperator)}[:n] {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("operator key: %w", err)
-		}
-		key, err := quorum.ParseKey(text)
-		if err != nil {
-			return err
-		}
-		if req, err = r.h.quorum.Approve(ctx, req.ID, bulkhead.Operator{PublicKey: key.Public().(ed25519.PublicKey)}.KeyHash(), quorum.SignApproval(key, req)); err != nil {
+	for i := range n {
+		if err := r.Sign(ctx, req.ID, i); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Sign approves a request as one of the two operators of the first start, 0 or 1.
+func (r *Rehearsal) Sign(ctx context.Context, id string, operator int) error {
+	text, err := os.ReadFile([]string{filepath.Join(r.h.dir, operatorKey), filepath.Join(RootDir(r.h.dir), secondOperator)}[operator])
+	if err != nil {
+		return fmt.Errorf("operator key: %w", err)
+	}
+	key, err := quorum.ParseKey(text)
+	if err != nil {
+		return err
+	}
+	req, err := r.h.quorum.Request(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = r.h.quorum.Approve(ctx, id, bulkhead.Operator{PublicKey: key.Public().(ed25519.PublicKey)}.KeyHash(), quorum.SignApproval(key, req))
+	return err
+}
+
+// AskResume asks for the approvals that end a stop.
+func (r *Rehearsal) AskResume(ctx context.Context, x bulkhead.Stop, why string) (bulkhead.ApprovalRequest, error) {
+	return r.h.quorum.Propose(ctx, console.ActionResume, console.ResumePayload{Stop: x.ID, Scope: x.Scope(), Reason: x.Reason, Why: why}, "operator:operator-1", why)
 }
 
 // Caches is the cache tiers of this house, on its clock.
