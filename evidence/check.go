@@ -33,6 +33,9 @@ type CheckConfig struct {
 	Rows     Rows          // required
 	Dir      string        // directory of the log; required
 	Verifier note.Verifier // of its checkpoints; its name is the origin; required
+	// Visit is called for every leaf that can be read, in order: as the log has it where a checkpoint covers it, else as
+	// the row has it. Optional.
+	Visit func(seq int64, e bulkhead.Evidence)
 }
 
 // Finding is one thing that is wrong.
@@ -60,7 +63,7 @@ func Check(ctx context.Context, cfg CheckConfig) (Report, error) {
 	if cfg.Rows == nil || cfg.Dir == "" || cfg.Verifier == nil {
 		return Report{}, bulkhead.NewFault(bulkhead.KindUsage, "a check of evidence needs rows, the log's directory and its verifier key")
 	}
-	c := &checker{read: reader(cfg.Dir), ledger: tlog.NewLedger(), cursor: cursor{rows: cfg.Rows}}
+	c := &checker{read: reader(cfg.Dir), ledger: tlog.NewLedger(), cursor: cursor{rows: cfg.Rows}, visit: cfg.Visit}
 	c.checkpoint(cfg)
 	// The head is read after the checkpoint: everything that is covered was committed before.
 	head, _, err := cfg.Rows.EvidenceHead(ctx)
@@ -83,6 +86,7 @@ type checker struct {
 	cursor cursor
 	edge   tlog.Frontier // over the rows, up to the checkpoint's size
 	was    bulkhead.EvidenceRow
+	visit  func(seq int64, e bulkhead.Evidence)
 	broken bool // some row is missing or malformed or breaks the chain
 }
 
@@ -184,6 +188,9 @@ func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row bulkhe
 			c.broken = true
 		}
 		return row, ok, nil
+	}
+	if c.visit != nil {
+		c.visit(seq, e)
 	}
 	for _, v := range c.ledger.Add(seq-1, e) {
 		c.find(v.Rule, seq, "row %d: %s", seq, v.Message)

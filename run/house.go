@@ -33,6 +33,7 @@ import (
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
+	"bulkhead/proof"
 	"bulkhead/publish"
 	"bulkhead/quorum"
 	"bulkhead/retention"
@@ -59,6 +60,7 @@ type Store interface {
 	retention.Store
 	incident.Store
 	ReportStore
+	proof.Store
 	console.Inventory
 	console.Replies
 	// Succeed puts an authority and retires its predecessor, both or neither.

@@ -120,6 +120,7 @@ func (a *app) root() *cobra.Command {
 		a.fsck(),
 		a.backup(),
 		a.restore(),
+		a.audit(),
 		a.config(),
 		a.completion(),
 		a.man(),

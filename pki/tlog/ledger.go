@@ -205,3 +205,18 @@ func (l *Ledger) batchOutcome(e bulkhead.Evidence) (rule, message string) {
 	c.BatchSignatures += e.Count
 	return "", ""
 }
+
+// Uses says how many signatures a leaf allows its signer's key, and how many it reports as made.
+func Uses(e bulkhead.Evidence) (announced, made int64) {
+	switch e.Kind {
+	case bulkhead.EvCertificateIntent:
+		return 1, 0
+	case bulkhead.EvBatchIntent, bulkhead.EvLiveWindow:
+		return e.Count, 0
+	case bulkhead.EvCertificateOutcome:
+		return 0, 1
+	case bulkhead.EvBatchOutcome, bulkhead.EvLiveOutcome:
+		return 0, e.Count
+	}
+	return 0, 0
+}

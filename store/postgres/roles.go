@@ -19,12 +19,13 @@ import (
 // what was validated, and nobody changes or deletes evidence.
 var rights = map[string]map[string]string{
 	"signer": {
-		"certificates":      "INSERT, UPDATE",
-		"certificate_ders":  "INSERT, UPDATE",
-		"certificate_names": "INSERT, DELETE",
-		"precertificates":   "INSERT",
-		"delegates":         "INSERT, UPDATE, DELETE",
-		"partner_use":       "INSERT, UPDATE, DELETE",
+		"certificates":       "INSERT, UPDATE",
+		"certificate_ders":   "INSERT, UPDATE",
+		"certificate_names":  "INSERT, DELETE",
+		"precertificates":    "INSERT",
+		"delegates":          "INSERT, UPDATE, DELETE",
+		"partner_use":        "INSERT, UPDATE, DELETE",
+		"signature_counters": "INSERT, UPDATE",
 	},
 	"enroll": {
 		"accounts":             "INSERT, UPDATE",

@@ -628,6 +628,14 @@ CREATE TABLE second_approvals (
   CONSTRAINT second_approvals_pkey PRIMARY KEY (order_id, actor)
 );
 
+CREATE TABLE signature_counters (
+  key_hash bytea NOT NULL,
+  announced bigint NOT NULL,
+  made bigint NOT NULL,
+  since bigint NOT NULL,
+  CONSTRAINT signature_counters_pkey PRIMARY KEY (key_hash)
+);
+
 CREATE TABLE standbys (
   authority text COLLATE "C" NOT NULL,
   digest bytea NOT NULL,

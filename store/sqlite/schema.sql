@@ -660,6 +660,13 @@ CREATE TABLE second_approvals (
   PRIMARY KEY (order_id, actor)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE signature_counters (
+  key_hash  BLOB PRIMARY KEY,
+  announced INTEGER NOT NULL,
+  made      INTEGER NOT NULL,
+  since     INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE standbys (
   authority     TEXT NOT NULL,
   digest        BLOB NOT NULL,

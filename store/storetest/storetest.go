@@ -38,6 +38,11 @@ type Store interface {
 	Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error)
 	PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 
+	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
+	SignedAfter(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.SignedRow, error)
+	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
+	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
+
 	Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error)
 	Complete(ctx context.Context, items []bulkhead.Completion) (seqs []int64, errs []error, err error)
 	Abandon(ctx context.Context, items []bulkhead.CertificateRef, ev []bulkhead.Evidence) error
@@ -233,6 +238,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Heads", testHeads},
 		{"Quorum", testQuorum},
 		{"Alarms", testAlarms},
+		{"Proof", testProof},
 		{"Incidents", testIncidents},
 		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},

@@ -131,7 +131,7 @@ func (t *tx) attempt(w *write, others bool) error {
 			return err
 		}
 	}
-	head := t.head
+	head, used := t.head, t.uses
 	if w.err = t.guarded(w); w.err == nil {
 		if !others {
 			return nil
@@ -139,7 +139,7 @@ func (t *tx) attempt(w *write, others bool) error {
 		_, err := t.ExecContext(t.ctx, "RELEASE w")
 		return err
 	}
-	t.head, w.seqs = head, nil
+	t.head, t.uses, w.seqs = head, used, nil
 	if !others {
 		return nil
 	}

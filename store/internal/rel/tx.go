@@ -17,6 +17,7 @@ type tx struct {
 	dialect *Dialect
 	head    *evidenceHead   // set once this transaction holds the evidence head
 	ahead   bool            // head is ahead of the row
+	uses    uses            // of keys, by the leaves appended
 	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
 }
 
@@ -110,25 +111,32 @@ func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
 	if len(leaves) == 0 {
 		return nil, nil
 	}
-	h := *t.head
+	h, used := *t.head, t.uses
 	seqs := make(column[int64], len(leaves))
 	chains := make(column[[]byte], len(leaves))
+	var err error
 	for i, leaf := range leaves {
 		h.seq++
+		if used, err = used.with(h.seq, leaf); err != nil {
+			return nil, err
+		}
 		h.chain = tlog.Chain(h.chain, leaf)
 		seqs[i], chains[i] = h.seq, append([]byte(nil), h.chain[:]...)
 	}
 	if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
 		return nil, err
 	}
-	t.head, t.ahead = &h, true
+	t.head, t.ahead, t.uses = &h, true, used
 	return seqs, t.tell(ctx, leaves, seqs)
 }
 
-// moveHead writes the row of the evidence head, once for all that was appended.
+// moveHead writes the row of the evidence head and the counters of keys, once for all that was appended.
 func (t *tx) moveHead(ctx context.Context) error {
 	if !t.ahead {
 		return nil
+	}
+	if err := t.countUses(ctx); err != nil {
+		return err
 	}
 	_, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, t.head.seq, t.head.chain[:])
 	return err

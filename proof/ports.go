@@ -1,0 +1,27 @@
+package proof
+
+import (
+	"context"
+
+	"bulkhead"
+)
+
+// Store is the record as a proof reads it.
+type Store interface {
+	// SignatureCounters returns the counter of every key that signed, and the newest evidence row at that moment.
+	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
+	// SignedAfter returns an authority's rows with an intent above seq, in order of their intents.
+	SignedAfter(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.SignedRow, error)
+	// PrunedAfter returns serials above after whose rows went with age, in order; the zero serial begins.
+	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
+	// EvidenceAfter returns rows with a sequence above seq, in order, without gaps.
+	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
+	// AlarmsOf returns a detector's alarms, oldest first.
+	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
+}
+
+// Counter is a count that the holder of a key keeps by itself, such as an HSM's usage counter.
+type Counter interface {
+	// Uses returns how often the key has signed since it was made; KindNotFound when the device does not count.
+	Uses(ctx context.Context, key bulkhead.Hash) (int64, error)
+}

@@ -1,0 +1,149 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"bulkhead"
+	"bulkhead/evidence"
+	"bulkhead/pki/graph"
+	"bulkhead/proof"
+	"bulkhead/status"
+)
+
+// ProveOptions say what is proved.
+type ProveOptions struct {
+	Dir          string
+	Issuer       bulkhead.AuthorityID // "" with All
+	All          bool
+	Certificates string // folder or file with certificates from outside; "" for none
+	Now          time.Time
+}
+
+// Prove reconciles what this house keeps about its signatures and gives the six negatives. It opens no key, takes no
+// lock and may run beside the house, on either engine.
+func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
+	none := proof.Report{}
+	if o.All == (o.Issuer != "") {
+		return none, bulkhead.NewFault(bulkhead.KindUsage, "name one issuer, or all").WithHint("bulkhead audit prove --all")
+	}
+	cfg, err := LoadConfig(o.Dir)
+	if err != nil {
+		return none, err
+	}
+	store, err := OpenStore(ctx, o.Dir, cfg)
+	if err != nil {
+		return none, err
+	}
+	defer store.Close()
+	authorities, err := store.Authorities(ctx)
+	if err != nil {
+		return none, err
+	}
+	issuers, err := chosen(authorities, o)
+	if err != nil {
+		return none, err
+	}
+	// The counters first: the leaves that they stand for are then all read.
+	head, counters, err := store.SignatureCounters(ctx)
+	if err != nil {
+		return none, err
+	}
+	book := proof.NewBook(head, counters)
+	out, err := proveLog(ctx, o.Dir, store, book)
+	if err != nil {
+		return none, err
+	}
+	if err := provePublished(ctx, o.Dir, cfg, store, &out); err != nil {
+		return none, err
+	}
+	if o.Certificates != "" {
+		if err := bring(ctx, o.Certificates, &out); err != nil {
+			return none, err
+		}
+	}
+	return proof.Prove(ctx, proof.Config{Store: store, Book: book, Authorities: authorities, Issuers: issuers, All: o.All, House: cfg.House, Now: o.Now}, out)
+}
+
+func chosen(authorities []bulkhead.Authority, o ProveOptions) ([]bulkhead.AuthorityID, error) {
+	var ids []bulkhead.AuthorityID
+	for _, a := range authorities {
+		if o.All || a.ID == o.Issuer {
+			ids = append(ids, a.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "there is no authority %s", o.Issuer).WithHint("bulkhead hierarchy show")
+	}
+	return ids, nil
+}
+
+// proveLog compares rows, tiles and checkpoint, and fills the book on the way.
+func proveLog(ctx context.Context, dir string, store Store, book *proof.Book) (proof.Outside, error) {
+	v, err := readVerifier(filepath.Join(dir, evidenceKey+".pub"))
+	if err != nil {
+		return proof.Outside{}, err
+	}
+	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: store, Dir: filepath.Join(dir, evidenceDir), Verifier: v, Visit: book.Add})
+	if err != nil {
+		return proof.Outside{}, err
+	}
+	out := proof.Outside{Log: proof.Checkpoint{Origin: r.Checkpoint.Origin, Size: r.Checkpoint.Size, Root: r.Checkpoint.Root}, Rows: r.Rows, Uncovered: r.Uncovered}
+	for _, f := range r.Findings {
+		x := proof.Finding{Rule: "evidence/" + f.Rule, Message: f.Message}
+		if f.Seq > 0 {
+			leaf := f.Seq - 1
+			x.Leaf = &leaf
+		}
+		out.LogFaults = append(out.LogFaults, x)
+	}
+	return out, nil
+}
+
+// provePublished compares what is public with the record.
+func provePublished(ctx context.Context, dir string, cfg Config, store Store, out *proof.Outside) error {
+	v, err := readVerifier(filepath.Join(dir, headPub))
+	if err != nil {
+		return err
+	}
+	objects, _, err := openPublished(ctx, dir, cfg)
+	if err != nil {
+		return err
+	}
+	found, n, err := status.Check(ctx, status.CheckConfig{Store: store, Objects: objects, HeadVerifier: v, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	out.Answers = int64(n)
+	for _, d := range found {
+		x := proof.Finding{Rule: "published/" + d.Rule, Issuer: d.Ref.Issuer, Message: fmt.Sprintf("%s: %s", d.Ref, d.Message)}
+		if !d.Ref.Serial.IsZero() {
+			x.Serial = d.Ref.Serial.String()
+		}
+		out.Published = append(out.Published, x)
+	}
+	return nil
+}
+
+// bring reads certificates from outside, as the audit of a hierarchy does.
+func bring(ctx context.Context, path string, out *proof.Outside) error {
+	r := &auditReader{ctx: ctx}
+	if err := r.path(path); err != nil {
+		return err
+	}
+	for _, c := range r.found {
+		out.Brought = append(out.Brought, proof.Brought{Source: sourceName(c.Source), DER: c.Raw})
+	}
+	for _, u := range r.unparsed {
+		out.Unread = append(out.Unread, sourceName(u.Source)+": "+u.Reason)
+	}
+	if len(r.found) == 0 && len(r.unparsed) == 0 {
+		return bulkhead.Faultf(bulkhead.KindNotFound, "%s holds no certificate", path).WithHint("name a folder with PEM or DER files").WithCause(fs.ErrNotExist)
+	}
+	return nil
+}
+
+func sourceName(s graph.Source) string { return fmt.Sprintf("%s #%d", s.File, s.Index) }

@@ -1,0 +1,112 @@
+package rel
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"bulkhead"
+	"bulkhead/pki/tlog"
+)
+
+// uses is what the leaves of one transaction say of each key. It is never changed in place, so that a write that is
+// undone behind its savepoint takes its share back by putting the former map back.
+type uses map[bulkhead.Hash]bulkhead.SignatureCounter
+
+// with adds a leaf that is row seq.
+func (u uses) with(seq int64, leaf []byte) (uses, error) {
+	switch tlog.KindOf(leaf) {
+	case bulkhead.EvCertificateIntent, bulkhead.EvCertificateOutcome, bulkhead.EvBatchIntent, bulkhead.EvBatchOutcome, bulkhead.EvLiveWindow, bulkhead.EvLiveOutcome:
+	default:
+		return u, nil
+	}
+	e, err := tlog.Parse(leaf)
+	if err != nil {
+		return u, err
+	}
+	announced, made := tlog.Uses(e)
+	if e.Signer.IsZero() || announced+made == 0 {
+		return u, nil
+	}
+	out := maps.Clone(u)
+	if out == nil {
+		out = uses{}
+	}
+	c, ok := out[e.Signer]
+	if !ok {
+		c.Since = seq
+	}
+	c.Announced, c.Made = c.Announced+announced, c.Made+made
+	out[e.Signer] = c
+	return out, nil
+}
+
+// countUses moves the counters by what this transaction's leaves say. The evidence head is held.
+func (t *tx) countUses(ctx context.Context) error {
+	keys := slices.SortedFunc(maps.Keys(t.uses), func(a, b bulkhead.Hash) int { return slices.Compare(a[:], b[:]) })
+	for _, k := range keys {
+		c := t.uses[k]
+		_, err := exec(ctx, t, `INSERT INTO signature_counters (key_hash, announced, made, since) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (key_hash) DO UPDATE SET announced = signature_counters.announced + excluded.announced, made = signature_counters.made + excluded.made`,
+			k[:], c.Announced, c.Made, c.Since)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SignatureCounters returns the counter of every key that signed, and the newest evidence row at that moment.
+func (s *Store) SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (c bulkhead.SignatureCounter, err error) {
+		err = r.Scan(&head, hashCol{&c.Key}, &c.Announced, &c.Made, &c.Since)
+		return c, err
+	}, `SELECT h.seq, COALESCE(c.key_hash, h.chain), COALESCE(c.announced, 0), COALESCE(c.made, 0), COALESCE(c.since, 0)
+		FROM evidence_head h LEFT JOIN signature_counters c ON c.since > 0 WHERE h.id = 1 ORDER BY c.key_hash`)
+	for _, c := range rows {
+		if c.Since > 0 { // without any counter there is one row, of the head alone
+			counters = append(counters, c)
+		}
+	}
+	return head, counters, s.fault("SignatureCounters", err)
+}
+
+// SignedAfter returns an authority's rows with an intent above seq, in order of their intents. A limit of 0 or less
+// means 100.
+func (s *Store) SignedAfter(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.SignedRow, error) {
+	type read struct {
+		bulkhead.SignedRow
+		pre []byte
+	}
+	rows, err := list(ctx, s.reader, func(r scanner) (c read, err error) {
+		err = r.Scan(&c.IntentSeq, &c.Issuer, serialCol{&c.Serial}, &c.Kind, &c.State, hashCol{&c.KeyHash}, hashCol{&c.IntentDigest}, hashCol{&c.Fingerprint},
+			&c.OrderID, &c.OutcomeSeq, bytesCol{&c.DER}, bytesCol{&c.pre})
+		return c, err
+	}, `SELECT c.intent_seq, c.issuer, c.serial, c.kind, c.state, c.key_hash, c.intent_digest, c.fingerprint, c.order_id, c.outcome_seq, d.der, p.der
+		FROM certificates c LEFT JOIN certificate_ders d ON d.intent_seq = c.intent_seq LEFT JOIN precertificates p ON p.intent_seq = c.intent_seq
+		WHERE c.issuer = $1 AND c.intent_seq > $2 ORDER BY c.intent_seq LIMIT $3`, string(issuer), seq, atMost(limit))
+	out := make([]bulkhead.SignedRow, len(rows))
+	for i, r := range rows {
+		out[i] = r.SignedRow
+		if r.pre != nil {
+			out[i].Precert = bulkhead.Digest(r.pre)
+		}
+	}
+	return out, s.fault("SignedAfter", err)
+}
+
+// PrunedAfter returns serials of an authority above after whose rows went with age, in order; the zero serial begins. A
+// limit of 0 or less means 100.
+func (s *Store) PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (x bulkhead.Serial, err error) {
+		err = r.Scan(serialCol{&x})
+		return x, err
+	}, `SELECT serial FROM pruned WHERE issuer = $1 AND serial > $2 ORDER BY serial LIMIT $3`, string(issuer), cursorSerial(after), atMost(limit))
+	return rows, s.fault("PrunedAfter", err)
+}
+
+// AlarmsOf returns a detector's alarms, oldest first.
+func (s *Store) AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.Alarm, error) { return scanAlarm(r) }, `SELECT `+alarmFields+` FROM alarms a WHERE a.detector = $1 ORDER BY a.seq LIMIT $2`, detector, atMost(limit))
+	return rows, s.fault("AlarmsOf", err)
+}
