@@ -43,7 +43,7 @@ type Day struct {
 }
 
 // days are all of them, by name.
-var days = []Day{crossRoot2016, heartbleed2014, intrusion2011}
+var days = []Day{crossRoot2016, heartbleed2014, intrusion2011, ocspEKU2020}
 
 // Days lists what can be rehearsed.
 func Days() []Day { return append([]Day{}, days...) }

@@ -82,3 +82,5 @@ func TestAFailedCheckFailsTheDay(t *testing.T) {
 func TestHeartbleed2014(t *testing.T) { played(t, "heartbleed-2014", Options{Scale: 11}) }
 
 func TestIntrusion2011(t *testing.T) { played(t, "intrusion-2011", Options{Scale: 3}) }
+
+func TestOCSPEKU2020(t *testing.T) { played(t, "ocsp-eku-2020", Options{Scale: 4}) }
