@@ -113,6 +113,8 @@ type Config struct {
 	Retention Duration `yaml:"retention"`
 	// Incident is the desk for the bad day: who is on call, what is replaced first, how much fits into an hour.
 	Incident Incident `yaml:"incident"`
+	// Analyser is the public page at /check/
+	Analyser Check `yaml:"check"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
 	CT  CT  `yaml:"ct,omitempty"`
@@ -238,6 +240,7 @@ func DefaultConfig() Config {
 		Caches:        Caches{Timeout: Duration(10 * time.Second)},
 		ExpiryNotices: defaultExpiryNotices(),
 		Incident:      defaultIncident(),
+		Analyser:      defaultCheck(),
 		Watch:         defaultWatch(),
 		Retention:     Duration(retention.Least),
 		Log:           Log{Level: "info", Format: "text"},
@@ -316,7 +319,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.checkWatch())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.checkWatch())
 }
 
 func (c Config) checkStatus() error {

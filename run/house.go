@@ -22,6 +22,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/console"
+	"bulkhead/console/check"
 	"bulkhead/edge"
 	"bulkhead/enroll"
 	"bulkhead/enroll/acme"
@@ -62,6 +63,7 @@ type Store interface {
 	ReportStore
 	proof.Store
 	console.Inventory
+	check.Store
 	console.Replies
 	// Succeed puts an authority and retires its predecessor, both or neither.
 	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error

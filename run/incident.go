@@ -37,6 +37,8 @@ type Incident struct {
 	TicketLife Duration `yaml:"ticket_life"`
 	// CCADB is the number of the CA owner in the CCADB, for reports: A and six digits or more.
 	CCADB string `yaml:"ccadb_id,omitempty"`
+	// LookPorts are the ports at which the names of a campaign's certificates are looked at; 443 where there are none.
+	LookPorts []int `yaml:"look_ports,omitempty"`
 	// ChainAdvice is a file with rules of what to do to the chain, by product and time of issue; empty uses the house's.
 	ChainAdvice string `yaml:"chain_advice,omitempty"`
 }
@@ -72,6 +74,11 @@ func (c Incident) check() error {
 	if c.CCADB != "" && !ccadbID.MatchString(c.CCADB) {
 		return wrong("incident.ccadb_id", "%q is not A and six digits or more", c.CCADB)
 	}
+	for _, p := range c.LookPorts {
+		if p < 1 || p > 65535 {
+			return wrong("incident.look_ports", "%d is not a port", p)
+		}
+	}
 	for _, d := range c.OnCall {
 		if d.Role == "" || d.Person == "" {
 			return wrong("incident.on_call", "a duty has a role and a person")
@@ -93,6 +100,9 @@ func (h *House) openDesk(context.Context, seed) error {
 	cfg := incident.Config{Store: h.store, Revoker: campaignChanges{h.status, h}, Partners: partners{h},
 		Capacity: plan.Capacity(c.Capacity), Own: h.ownEstate(), Critical: critical(c.Critical), Product: h.product, OnePerson: h.cfg.Status.OnePerson, TicketSecret: secret,
 		TicketLife: time.Duration(c.TicketLife), Explanation: c.Explanation, Alarm: h.watch.Raise, Now: h.now, Log: h.log.With(slog.String("role", "incident"))}
+	if !h.historic { // a rehearsal looks at its own fleet, or at nothing
+		cfg.Looker = endpointLooks{e: h.eyes(h.cfg.PrivateTargets), ports: h.lookPorts()}
+	}
 	if h.enroll != nil {
 		cfg.Reissuer = h.enroll
 	}

@@ -215,6 +215,14 @@ func (f *front) web() (http.Handler, error) {
 		web.Handle("/acme/", acmeServer)
 		web.Handle(est.Prefix, estServer)
 	}
+	if f.h.api != nil && !f.h.cfg.Analyser.Off {
+		analyser, err := f.h.analyser()
+		if err != nil {
+			return nil, err
+		}
+		web.Handle("/check/", analyser)
+		web.Handle("/api/v1/check", analyser)
+	}
 	if f.h.api != nil {
 		web.Handle("/api/v1/", f.h.api)
 	}

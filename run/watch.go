@@ -127,6 +127,8 @@ func (h *House) openWatch(context.Context, seed) error {
 		}
 	}
 	h.watch.Add(watch.BlockedKey{})
+	h.watch.Add(watch.UnknownCertificate{Store: h.store})
+	h.watch.Add(watch.KeyReappears{Store: h.store})
 	r, err := outside.NewReconciler(outside.ReconcilerConfig{Record: h.store, Public: newPublication(h), Raise: h.watch.Raise, Agree: time.Duration(h.cfg.Watch.Agree), Now: h.now,
 		Log: h.log.With(slog.String("role", "watch"))})
 	if err != nil {

@@ -18,6 +18,10 @@ type Sighting struct {
 	At     time.Time
 	Detail string
 
+	// Of what a server shows.
+	Fingerprint, Key bulkhead.Hash
+	Since            time.Time // notBefore of the certificate
+
 	// Of a registration partner's order.
 	Partner string
 	Names   []bulkhead.Identifier

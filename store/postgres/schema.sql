@@ -298,6 +298,13 @@ CREATE TABLE changes (
   CONSTRAINT changes_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE check_results (
+  id_hash bytea NOT NULL,
+  expires_at bigint NOT NULL,
+  body bytea NOT NULL,
+  CONSTRAINT check_results_pkey PRIMARY KEY (id_hash)
+);
+
 CREATE TABLE compromises (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   key_hash bytea NOT NULL,
@@ -797,6 +804,8 @@ CREATE INDEX certificates_revoked ON public.certificates USING btree (issuer, sh
 CREATE INDEX change_items_certificate ON public.change_items USING btree (issuer, serial);
 
 CREATE INDEX changes_state ON public.changes USING btree (state, seq);
+
+CREATE INDEX check_results_expiry ON public.check_results USING btree (expires_at);
 
 CREATE INDEX compromises_open ON public.compromises USING btree (seq) WHERE (settled_at = 0);
 

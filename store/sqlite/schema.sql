@@ -323,6 +323,14 @@ CREATE TABLE changes (
 
 CREATE INDEX changes_state ON changes (state, seq);
 
+CREATE TABLE check_results (
+  id_hash    BLOB NOT NULL PRIMARY KEY,
+  expires_at INTEGER NOT NULL,
+  body       BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX check_results_expiry ON check_results (expires_at);
+
 CREATE TABLE compromises (
   seq        INTEGER PRIMARY KEY,
   key_hash   BLOB NOT NULL UNIQUE,

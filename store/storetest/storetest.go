@@ -136,6 +136,9 @@ type Store interface {
 	ReleaseReply(ctx context.Context, keyHash bulkhead.Hash, holder string) error
 	ForgetReplies(ctx context.Context, now time.Time) error
 
+	PutCheck(ctx context.Context, id bulkhead.Hash, body []byte, now, expires time.Time) error
+	Check(ctx context.Context, id bulkhead.Hash, now time.Time) ([]byte, error)
+
 	Expiring(ctx context.Context, f bulkhead.ExpiringFilter) ([]bulkhead.Expiring, error)
 	Told(ctx context.Context, channel bulkhead.NoticeChannel, ref bulkhead.CertificateRef, threshold time.Duration) ([]string, error)
 	PutNotices(ctx context.Context, notices []bulkhead.ExpiryNotice) error
@@ -216,6 +219,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Paging", testPaging},
 		{"Replies", testReplies},
 		{"Notices", testNotices},
+		{"Checks", testChecks},
 		{"Prune", testPrune},
 		{"Status", testStatus},
 		{"Products", testProducts},

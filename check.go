@@ -1,0 +1,15 @@
+package bulkhead
+
+import "time"
+
+// CheckResult is what the public analyser saw of one target. Who asked is not in it.
+type CheckResult struct {
+	Target    string     `json:"target"`
+	Host      string     `json:"host"`
+	Verdict   Verdict    `json:"verdict"` // the worst of its addresses
+	Reason    LookReason `json:"reason"`
+	Detail    string     `json:"detail"`
+	At        time.Time  `json:"at"`
+	ExpiresAt time.Time  `json:"expires_at"` // when the shared page ends
+	Looks     []Look     `json:"looks"`
+}
