@@ -31,6 +31,7 @@ type ScanOptions struct {
 	Retries       int
 	StateFile     string
 	CAFile        string // authorities by which missing intermediates are known
+	Before        string // output of an earlier run, to compare keys with
 	Started       func(targets, known int)
 	Each          func(scan.Result)
 }
@@ -106,6 +107,10 @@ func Scan(ctx context.Context, o ScanOptions) ([]scan.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	before, err := readBefore(o.Before)
+	if err != nil {
+		return nil, err
+	}
 	guard := scan.NewGuard(o.AllowPrivate, scan.Own(targets)...)
 	looker, err := probe.New(probe.Config{Dial: guard.Dial, Now: time.Now, Timeout: o.Timeout, Total: 4 * o.Timeout, Known: known})
 	if err != nil {
@@ -122,7 +127,25 @@ func Scan(ctx context.Context, o ScanOptions) ([]scan.Result, error) {
 	if o.Started != nil {
 		o.Started(len(targets), cfg.State.Done())
 	}
-	return scan.Sweep(ctx, cfg, targets)
+	if o.Whole {
+		cfg.Judge = func(_ context.Context, e *scan.Endpoint) { e.Findings = scan.Findings(e.Look, known) }
+	}
+	rs, err := scan.Sweep(ctx, cfg, targets)
+	scan.SharedKeys(rs)
+	scan.Since(rs, before)
+	return rs, err
+}
+
+func readBefore(name string) ([]scan.Result, error) {
+	if name == "" {
+		return nil, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, bulkhead.Faultf(bulkhead.KindUsage, "the earlier run cannot be opened: %s", err)
+	}
+	defer f.Close()
+	return scan.ReadResults(f, name)
 }
 
 // readAuthorities reads every certificate of a PEM file.

@@ -89,9 +89,10 @@ func judge(r *Result) {
 
 // Summary counts the targets of a run.
 type Summary struct {
-	Targets int                      `json:"targets"`
-	Verdict map[bulkhead.Verdict]int `json:"verdict"` // every verdict, also those of none
-	Refused int                      `json:"refused"` // addresses that were not dialled because they may not be
+	Targets  int                      `json:"targets"`
+	Verdict  map[bulkhead.Verdict]int `json:"verdict"`  // every verdict, also those of none
+	Refused  int                      `json:"refused"`  // addresses that were not dialled because they may not be
+	Critical int                      `json:"critical"` // critical findings of whole looks
 }
 
 // Summarize counts results.
@@ -105,6 +106,11 @@ func Summarize(all []Result) Summary {
 		for _, e := range r.Endpoints {
 			if e.Reason == bulkhead.ReasonDialDenied {
 				s.Refused++
+			}
+			for _, f := range e.Findings {
+				if f.Severity == bulkhead.Critical {
+					s.Critical++
+				}
 			}
 		}
 	}

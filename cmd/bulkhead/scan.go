@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead"
+	"bulkhead/console"
 	"bulkhead/run"
 	"bulkhead/scan"
 )
@@ -22,17 +23,18 @@ func (a *app) scan() *cobra.Command {
 	o := run.ScanOptions{In: a.in}
 	var ports []uint
 	var out scanOutput
+	var inventory bool
 	c := &cobra.Command{
 		Use: "scan TARGET…", Short: "look for Heartbleed (CVE-2014-0160) and wrong certificates at endpoints", Args: cobra.ArbitraryArgs,
 		Long: "Looks at every address of each target. A target is a name, an address, HOST:PORT, or SCHEME://HOST[:PORT] where the scheme\n" +
 			"says what is spoken before TLS: smtp, submission, imap, pop3, ftp, ldap, xmpp, postgres; https, smtps, imaps, pop3s,\n" +
 			"ldaps and ftps speak TLS at once. A block of addresses needs --authorisation: a YAML list of block, by and until.\n\n" +
 			"Names that lead to private addresses are refused without --allow-private; an address that is written as such is dialled.\n\n" +
-			"Exit codes: 3 something is vulnerable, else 4 something was not seen, 5 nothing was reached, else 0.",
+			"Exit codes: 3 something is vulnerable (or critical, with --whole), else 4 something was not seen, 5 nothing was reached, else 0.",
 		Example: "  bulkhead scan www.example.com 192.0.2.1:8443 smtp://mail.example.com\n  bulkhead scan --file hosts.txt --state run.jsonl --json > report.json\n" +
-			"  bulkhead scan 192.0.2.0/24 --authorisation letter.yaml",
+			"  bulkhead scan 192.0.2.0/24 --authorisation letter.yaml\n  bulkhead scan --inventory --whole --before last-week.json",
 		RunE: func(c *cobra.Command, args []string) error {
-			o.Targets, o.Ports = args, nil
+			o.Targets, o.Ports, o.More = args, nil, nil
 			for _, p := range ports {
 				if p < 1 || p > 65535 {
 					return bulkhead.Faultf(bulkhead.KindUsage, "--port %d is no port", p)
@@ -42,10 +44,20 @@ func (a *app) scan() *cobra.Command {
 			if (out.lines || out.sarif) && a.json || out.lines && out.sarif {
 				return bulkhead.NewFault(bulkhead.KindUsage, "--json, --jsonl and --sarif exclude one another")
 			}
+			if inventory {
+				more, err := a.issued(c.Context(), o.Ports, func(console.CertificateView) bool { return true })
+				if err != nil {
+					return err
+				}
+				o.More = more
+			}
 			return a.runScan(c, o, out)
 		},
 	}
+	c.AddCommand(a.scanOwnEstate())
 	f := c.Flags()
+	f.BoolVar(&inventory, "inventory", false, "every name of every valid certificate of this house, from its API")
+	f.StringVar(&o.Before, "before", "", "output of an earlier run (--json, --jsonl or --state): says which keys are still the same")
 	f.StringSliceVar(&o.Files, "file", nil, "file of targets, one a line, # begins a comment; - reads standard input")
 	f.UintSliceVar(&ports, "port", []uint{443}, "port of targets that name none; several are all looked at")
 	f.StringVar(&o.Authorisation, "authorisation", "", "file that says who allowed which blocks of addresses, until when")
@@ -134,7 +146,7 @@ func (a *app) runScan(c *cobra.Command, o run.ScanOptions, out scanOutput) error
 // scanCode is the exit code: the worst news first.
 func scanCode(s scan.Summary, stopped bool) int {
 	switch {
-	case s.Verdict[bulkhead.Vulnerable] > 0:
+	case s.Verdict[bulkhead.Vulnerable]+s.Critical > 0:
 		return exitRefused
 	case stopped:
 		return exitPartly
