@@ -79,6 +79,10 @@ const (
 	EvCachesPurged    EvidenceKind = 75  // Ref: change id; Count: head sequence that was public before; Detail: what each tier said, in order
 	EvCachesVerified  EvidenceKind = 76  // Ref: change id; Count: head sequence; Detail: what each node served
 	EvChangeProblem   EvidenceKind = 77  // Ref: change id; Detail: why it does not go on
+
+	EvImported            EvidenceKind = 155 // an import. Ref: import id; Authority; Digest: over its sources; Count: certificates that are new; Detail: counts
+	EvImportedCertificate EvidenceKind = 156 // Authority, Serial; KeyHash; Digest: the certificate; Ref: import id; Detail: file and line
+	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said
 )
 
 // OfChange reports whether a leaf of the kind tells the story of the change in its Ref; leaves about single certificates

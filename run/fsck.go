@@ -108,6 +108,9 @@ func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("intent: %w", err)
 	}
+	if intent.Kind == bulkhead.EvImportedCertificate {
+		return f.imported(ctx, c, intent)
+	}
 	if intent.Kind != bulkhead.EvCertificateIntent || intent.Authority != c.Issuer || intent.Serial != c.Serial || intent.KeyHash != c.KeyHash {
 		return fmt.Errorf("leaf %d is not its intent", c.IntentSeq-1)
 	}
@@ -131,6 +134,18 @@ func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
 		return fmt.Errorf("the stored certificate is not the one of its row")
 	case c.Fingerprint != outcome.Digest:
 		return f.logged(ctx, c, der, outcome)
+	}
+	return nil
+}
+
+// imported: a certificate of a foreign authority has one leaf, which names it.
+func (f *fsck) imported(ctx context.Context, c bulkhead.Certificate, leaf bulkhead.Evidence) error {
+	_, der, err := f.store.Certificate(ctx, c.CertificateRef)
+	if err != nil {
+		return err
+	}
+	if leaf.Authority != c.Issuer || leaf.Serial != c.Serial || leaf.KeyHash != c.KeyHash || leaf.Digest != bulkhead.Digest(der) || c.Fingerprint != leaf.Digest {
+		return fmt.Errorf("leaf %d is not its import", c.IntentSeq-1)
 	}
 	return nil
 }

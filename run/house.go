@@ -74,6 +74,7 @@ type Store interface {
 	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
 	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
+	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
 	Ping(ctx context.Context) error
 	Close() error
 }

@@ -152,6 +152,10 @@ func (s *Signer) answering(ctx context.Context, id bulkhead.AuthorityID) (*autho
 	if err != nil {
 		return nil, err
 	}
+	if a.State == bulkhead.AuthorityForeign {
+		return nil, bulkhead.Faultf(bulkhead.KindGate, "authority %s was imported: its key is elsewhere and gave no delegate, so no status is published for it here", a.ID).
+			WithHint("revoke at the authority that holds the key, then import its new CRL: bulkhead import")
+	}
 	if !a.Answers() {
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "authority %s is %s and answers for nothing", a.ID, a.State).WithHint("see: bulkhead hierarchy show")
 	}

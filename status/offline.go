@@ -270,6 +270,10 @@ func (f *foresight) offline(ctx context.Context) error {
 		if f.p.ByIssuer[a.ID] == 0 || a.KeyURI != "" {
 			continue
 		}
+		if a.State == bulkhead.AuthorityForeign {
+			f.block("%s", a.WhyNotHere())
+			continue
+		}
 		due, err := f.s.due(ctx, a.ID, f.change)
 		if err != nil {
 			return err

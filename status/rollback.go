@@ -204,7 +204,7 @@ func (s *Service) previewBack(ctx context.Context, c bulkhead.Change, items []bu
 		if p.ByIssuer[a.ID] == 0 {
 			p.Unaffected[a.ID] = bulkhead.Spared{Roots: []bulkhead.AuthorityID{}, Products: []string{}}
 		} else if a.KeyURI == "" {
-			p.Blocked = append(p.Blocked, fmt.Sprintf("the key of %s is offline: its CRL needs a ceremony first", a.ID))
+			p.Blocked = append(p.Blocked, a.WhyNotHere())
 		}
 	}
 	return p, nil

@@ -48,6 +48,9 @@ func printTree(b *strings.Builder, all []console.AuthorityView, parent bulkhead.
 		if x.Online {
 			key = "key in the signer"
 		}
+		if x.State == bulkhead.AuthorityForeign {
+			key = "key elsewhere, answers elsewhere"
+		}
 		more := ""
 		if x.Successor != "" {
 			more = ", succeeded by " + string(x.Successor)

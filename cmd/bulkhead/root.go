@@ -121,6 +121,7 @@ func (a *app) root() *cobra.Command {
 		a.backup(),
 		a.restore(),
 		a.audit(),
+		a.importCA(),
 		a.config(),
 		a.completion(),
 		a.man(),

@@ -1,0 +1,32 @@
+package bulkhead
+
+// AuthorityForeign is an authority of another program, imported to look at: its key is elsewhere, it issues and answers
+// elsewhere, and nothing is published for it here.
+const AuthorityForeign AuthorityState = "foreign"
+
+// Imported is a certificate of a foreign authority on its way into the record.
+type Imported struct {
+	Certificate Certificate // State Issued or Revoked, with RevokedAt and Reason when revoked
+	DER         []byte
+	Leaf        Evidence // EvImportedCertificate
+	Revocation  Evidence // EvImportedRevocation; Kind 0 when it is not revoked
+}
+
+// ImportResult is what became of one item.
+type ImportResult string
+
+// What became of an item.
+const (
+	ImportedNew     ImportResult = "new"
+	ImportedRevoked ImportResult = "revoked" // known, and now revoked
+	ImportedKnown   ImportResult = "known"   // nothing changed
+	ImportRefused   ImportResult = "refused" // the record has another certificate under the serial
+)
+
+// WhyNotHere says why nothing can be signed for an authority without a key here.
+func (a Authority) WhyNotHere() string {
+	if a.State == AuthorityForeign {
+		return "authority " + string(a.ID) + " was imported: its key is elsewhere and gave no delegate, so no status is published for it here. Revoke where the key is, then take its new CRL: bulkhead import"
+	}
+	return "the key of " + string(a.ID) + " is offline: its CRL needs a ceremony first"
+}
