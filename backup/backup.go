@@ -201,6 +201,11 @@ func Read(r io.Reader, begin func(Header) error, each func(File) error, ids ...a
 		return Header{}, Manifest{}, bulkhead.NewFault(bulkhead.KindMalformed, "the file is not a backup, or its beginning is damaged").WithCause(err).
 			WithHint("use another copy of the backup")
 	}
+	return readPlain(plain, begin, each)
+}
+
+// readPlain is Read behind the seal.
+func readPlain(plain io.Reader, begin func(Header) error, each func(File) error) (Header, Manifest, error) {
 	c := &reader{in: tar.NewReader(plain), names: map[string]bool{}}
 	h, m, err := c.read(begin, each)
 	if err != nil {

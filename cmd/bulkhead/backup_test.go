@@ -205,3 +205,67 @@ func backupRestore(t *testing.T, from, to string) {
 		t.Error(out)
 	}
 }
+
+// TestRestoreRefusals: what must not be restored leaves nothing behind, and says what to do; what was left by a restore that
+// was killed does not hinder the next.
+func TestRestoreRefusals(t *testing.T) {
+	c := houseUp(t)
+	c.run(t, exitDone, "issue", "a.example.test", "--out", c.work)
+	secret, wrong := c.file(t, "pass", "correct horse\n", 0o600), c.file(t, "wrong", "battery staple\n", 0o600)
+	file := filepath.Join(c.work, "house.backup")
+	c.run(t, exitUsage, "backup", "--out", file)
+	c.run(t, exitUsage, "backup", "--out", file, "--recipient", "age1nonsense")
+	made := asJSON[run.BackupReport](t, c, "backup", "--out", file, "--passphrase-file", secret)
+	if made.Identity || !strings.Contains(fmt.Sprint(made.Left), "keys.identity") {
+		t.Errorf("%+v", made)
+	}
+	c.run(t, exitUsage, "backup", "--out", file, "--passphrase-file", secret) // never over a file
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &cli{dir: filepath.Join(t.TempDir(), "blank"), work: c.work}
+	refuse := func(what string, code int, file string, more ...string) {
+		t.Helper()
+		_, errOut := b.run(t, code, append([]string{"restore", file}, more...)...)
+		if !strings.Contains(errOut, "next: ") {
+			t.Errorf("%s: %s", what, errOut)
+		}
+		for _, left := range []string{b.dir, b.dir + ".restore"} {
+			if _, err := os.Stat(left); err == nil {
+				t.Errorf("%s: %s is there", what, left)
+			}
+		}
+	}
+	refuse("wrong passphrase", exitFailed, file, "--passphrase-file", wrong)
+	refuse("cut off", exitUsage, c.file(t, "cut", string(body[:len(body)/2]), 0o600), "--passphrase-file", secret)
+	flipped := bytes.Clone(body)
+	flipped[len(body)/2] ^= 1
+	refuse("flipped", exitUsage, c.file(t, "flipped", string(flipped), 0o600), "--passphrase-file", secret)
+
+	// The world goes on: an edge has seen a newer head, and the old copy is refused.
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		c.run(t, exitDone, "issue", "b.example.test", "--out", t.TempDir())
+		if now, err := os.ReadFile(filepath.Join(c.dir, "edge", "head")); err == nil && !bytes.Contains(now, []byte(fmt.Sprintf(`"sequence":%d,`, made.Head))) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no new head")
+		}
+	}
+	refuse("older than an edge", exitRefused, file, "--passphrase-file", secret, "--seen-head", filepath.Join(c.dir, "edge", "head"))
+
+	if err := os.MkdirAll(filepath.Join(b.dir+".restore", "keys"), 0o700); err != nil { // as a kill leaves it
+		t.Fatal(err)
+	}
+	got := asJSON[run.RestoreReport](t, b, "restore", file, "--passphrase-file", secret)
+	if !strings.Contains(fmt.Sprint(got.Next), "keys.identity") {
+		t.Errorf("%+v", got.Next)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, "keys.identity")); err == nil {
+		t.Error("the identity travelled")
+	}
+	if _, errOut := b.run(t, exitUsage, "restore", file, "--passphrase-file", secret); !strings.Contains(errOut, "not empty") {
+		t.Error(errOut)
+	}
+}
