@@ -284,6 +284,11 @@ func (c *reader) decode(x *tar.Header, most int64, v any) error {
 }
 
 func (c *reader) file(x *tar.Header, each func(File) error) error {
+	for k := range x.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse") { // claims octets that are not there
+			return damaged(fmt.Sprintf("entry %.100q", x.Name), nil)
+		}
+	}
 	if x.Typeflag != tar.TypeReg || x.Size < 0 || c.names[x.Name] || len(c.got) >= maxEntries {
 		return damaged(fmt.Sprintf("entry %.100q", x.Name), nil)
 	}
