@@ -19,6 +19,8 @@ type Reports interface {
 	SetField(ctx context.Context, actor, id, field, text string, confirm bool) (bulkhead.IncidentField, error)
 	Fields(ctx context.Context, id string) ([]bulkhead.IncidentField, error)
 	Report(ctx context.Context, id string, q bulkhead.ReportRequest) (bulkhead.IncidentReport, error)
+	// MassPlan writes the plan for mass revocation (BR 5.7.1.2).
+	MassPlan(ctx context.Context, language string) (bulkhead.IncidentReport, error)
 	Appendix(ctx context.Context, id string, after int64, limit int) (bulkhead.AppendixPage, error)
 }
 
@@ -28,8 +30,14 @@ func (a *API) reportRoutes() {
 	route(a, "GET /api/v1/incidents/{id}/report", operation[none, bulkhead.IncidentReport]{id: "incidentReport", summary: "a report by the CCADB's template, with every gap and the command that closes it", do: a.report,
 		query: []parameter{{name: "kind", about: "which report", values: []string{"preliminary", "full", "delay", "closure"}}, {name: "language", about: "of the labels", values: []string{"en", "ja"}},
 			{name: "proof_path", about: "where the document of audit prove lies"}, {name: "proof", about: "SHA-256 of that document"}}})
+	route(a, "GET /api/v1/reports/mass-revocation-plan", operation[none, bulkhead.IncidentReport]{id: "massRevocationPlan", summary: "the plan for mass revocation (BR 5.7.1.2), with what is missing in it", do: a.massPlan,
+		query: []parameter{{name: "language", about: "of the plan", values: []string{"en", "ja"}}}})
 	route(a, "GET /api/v1/incidents/{id}/appendix", operation[none, bulkhead.AppendixPage]{id: "incidentAppendix", summary: "the certificates of an incident in the columns of the appendix", do: a.appendix,
 		query: []parameter{{name: "after", about: "next of the page before", kind: reflect.TypeFor[int]()}, {name: "limit", about: "rows of a page, 1 to 1000; default 100", kind: reflect.TypeFor[int]()}}})
+}
+
+func (a *API) massPlan(ctx context.Context, _ who, r *http.Request, _ none) (bulkhead.IncidentReport, error) {
+	return a.cfg.Reports.MassPlan(ctx, r.URL.Query().Get("language"))
 }
 
 // FieldList is what people wrote.

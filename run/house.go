@@ -62,6 +62,7 @@ type Store interface {
 	incident.Store
 	ReportStore
 	proof.Store
+	MassPlanStore
 	console.Inventory
 	check.Store
 	console.Replies

@@ -39,6 +39,9 @@ type Incident struct {
 	CCADB string `yaml:"ccadb_id,omitempty"`
 	// LookPorts are the ports at which the names of a campaign's certificates are looked at; 443 where there are none.
 	LookPorts []int `yaml:"look_ports,omitempty"`
+	// MassRevocation is a file with what people prepared for the plan of BR 5.7.1.2, like contacts, training and rehearsals:
+	// doc/reports.md.
+	MassRevocation string `yaml:"mass_revocation,omitempty"`
 	// ChainAdvice is a file with rules of what to do to the chain, by product and time of issue; empty uses the house's.
 	ChainAdvice string `yaml:"chain_advice,omitempty"`
 }

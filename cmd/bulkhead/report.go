@@ -179,7 +179,11 @@ func oneKind(chosen [4]bool) (string, error) {
 // showGaps prints what a report lacks; exit code 3 when it lacks anything.
 func (a *app) showGaps(v bulkhead.IncidentReport) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s report of incident %s: %d gaps", v.Kind, v.Incident, len(v.Missing))
+	fmt.Fprintf(&b, "%s of incident %s: %d gaps", v.Kind, v.Incident, len(v.Missing))
+	if v.Incident == "" {
+		b.Reset()
+		fmt.Fprintf(&b, "%s: %d gaps", v.Kind, len(v.Missing))
+	}
 	if len(v.Missing) == 0 {
 		return a.show(v.Missing, "%s; nothing that is mandatory is missing", b.String())
 	}

@@ -71,6 +71,7 @@ func TestIncidentReport(t *testing.T) {
 		}
 	}
 	c.run(t, exitDone, "incident", "report", i.ID, "--out", out)
+	c.massPlan(t)
 	if svg, err := os.ReadFile(filepath.Join(out, "timeline.svg")); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
 		t.Errorf("no drawing: %v", err)
 	}
@@ -113,4 +114,16 @@ func certificateOf(t testing.TB, dir, name string) []byte {
 	}
 	t.Fatalf("no certificate of %s among %v", name, found)
 	return nil
+}
+
+// massPlan: a house that nobody prepared says so, part by part.
+func (c *cli) massPlan(t testing.TB) {
+	t.Helper()
+	plan, _ := c.run(t, exitDone, "report", "mass-revocation-plan")
+	for _, want := range []string{"# Mass Revocation Plan", "2 certificates are live", "nobody is named who must be reached", "## 9. Review"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("%q is not in the plan:\n%s", want, plan)
+		}
+	}
+	c.run(t, exitRefused, "report", "mass-revocation-plan", "--check", "--lang", "ja")
 }

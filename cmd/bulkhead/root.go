@@ -105,6 +105,7 @@ func (a *app) root() *cobra.Command {
 		a.eab(),
 		a.authz(),
 		a.incident(),
+		a.report(),
 		a.campaign(),
 		a.ticket(),
 		a.prune(),

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,27 +140,28 @@ func (p MassPlan) HTML() string {
 	if p.Language == "ja" {
 		l = "ja"
 	}
-	return page(l, p.tr("Mass Revocation Plan", "大規模失効対応計画"), p.blocks())
+	return page(l, p.Tr("Mass Revocation Plan", "大規模失効対応計画"), p.blocks())
 }
 
-func (p MassPlan) tr(en, ja string) string {
+// Tr is one of two words, by the language of the plan.
+func (p MassPlan) Tr(en, ja string) string {
 	if p.Language == "ja" {
 		return ja
 	}
 	return en
 }
 
-func (p MassPlan) head(en, ja string) []string { return strings.Split(p.tr(en, ja), "|") }
+func (p MassPlan) head(en, ja string) []string { return strings.Split(p.Tr(en, ja), "|") }
 
 // rows is a table, or the word that there is none.
 func (p MassPlan) rows(head []string, rows [][]string) block {
 	if len(rows) == 0 {
-		return paragraph(p.tr("MISSING", "未記入"))
+		return paragraph(p.Tr("MISSING", "未記入"))
 	}
 	for _, r := range rows {
 		for i, c := range r {
 			if c == "" || c == "-" {
-				r[i] = p.tr("MISSING", "未記入")
+				r[i] = p.Tr("MISSING", "未記入")
 			}
 		}
 	}
@@ -167,8 +169,8 @@ func (p MassPlan) rows(head []string, rows [][]string) block {
 }
 
 func (p MassPlan) blocks() []block {
-	out := []block{heading{1, p.tr("Mass Revocation Plan", "大規模失効対応計画") + ": " + p.House.Name},
-		paragraph(fmt.Sprintf(p.tr("BR 5.7.1.2. Generated %s from configuration, policy and records: %d certificates are live, %d of the largest issuing authority.",
+	out := []block{heading{1, p.Tr("Mass Revocation Plan", "大規模失効対応計画") + ": " + p.House.Name},
+		paragraph(fmt.Sprintf(p.Tr("BR 5.7.1.2. Generated %s from configuration, policy and records: %d certificates are live, %d of the largest issuing authority.",
 			"BR 5.7.1.2 に基づく計画です。%s 時点の設定・規程・記録から生成しました。有効な証明書は %d 件、最大の発行局で %d 件です。"), minute(p.At), p.Live, p.Largest))}
 	out = append(out, p.gapList()...)
 	out = append(out, p.first()...)
@@ -179,9 +181,9 @@ func (p MassPlan) blocks() []block {
 // gapList stands first: a plan with a hole says so before anything else.
 func (p MassPlan) gapList() []block {
 	gaps := p.Check()
-	h := heading{2, p.tr("What is missing", "不足している事項")}
+	h := heading{2, p.Tr("What is missing", "不足している事項")}
 	if len(gaps) == 0 {
-		return []block{h, paragraph(p.tr("Nothing.", "ありません。"))}
+		return []block{h, paragraph(p.Tr("Nothing.", "ありません。"))}
 	}
 	var rows [][]string
 	for _, g := range gaps {
@@ -199,18 +201,18 @@ func (p MassPlan) first() []block {
 		contacts = append(contacts, []string{c.Name, c.Role, c.How, date(c.Verified)})
 	}
 	for _, w := range p.Automatic {
-		steps = append(steps, []string{w.What, p.tr("automatic", "自動"), w.How})
+		steps = append(steps, []string{w.What, p.Tr("automatic", "自動"), w.How})
 	}
 	for _, w := range p.Manual {
-		steps = append(steps, []string{w.What, p.tr("by hand", "手動"), w.How})
+		steps = append(steps, []string{w.What, p.Tr("by hand", "手動"), w.How})
 	}
 	for _, t := range p.Targets {
 		targets = append(targets, []string{t.What, hours(t.Within), t.Source})
 	}
-	return []block{heading{2, p.tr("1. Activation criteria", "1. 発動基準")}, p.rows(p.head("Criterion|Threshold", "基準|しきい値"), criteria),
-		heading{2, p.tr("2. Contacts", "2. 連絡先")}, p.rows(p.head("Name|Role|How|Last verified", "名称|役割|連絡方法|最終確認日"), contacts),
-		heading{2, p.tr("3. Automation points and manual points", "3. 自動化された工程と手動の工程")}, p.rows(p.head("Step|Kind|How", "工程|種別|方法・手順書"), steps),
-		heading{2, p.tr("4. Targets", "4. 目標時間")}, p.rows(p.head("What|Within|Source", "対象|目標|根拠"), targets)}
+	return []block{heading{2, p.Tr("1. Activation criteria", "1. 発動基準")}, p.rows(p.head("Criterion|Threshold", "基準|しきい値"), criteria),
+		heading{2, p.Tr("2. Contacts", "2. 連絡先")}, p.rows(p.head("Name|Role|How|Last verified", "名称|役割|連絡方法|最終確認日"), contacts),
+		heading{2, p.Tr("3. Automation points and manual points", "3. 自動化された工程と手動の工程")}, p.rows(p.head("Step|Kind|How", "工程|種別|方法・手順書"), steps),
+		heading{2, p.Tr("4. Targets", "4. 目標時間")}, p.rows(p.head("What|Within|Source", "対象|目標|根拠"), targets)}
 }
 
 func hours(d time.Duration) string {
@@ -228,17 +230,17 @@ func (p MassPlan) notification() []block {
 	for _, c := range p.Channels {
 		channels = append(channels, []string{c.Name, c.How})
 	}
-	l := items{{p.tr("Accounts with live certificates", "有効な証明書を持つアカウント"), fmt.Sprint(p.Accounts)}, {p.tr("With a contact that works", "連絡可能なアカウント"), fmt.Sprint(p.Reachable)},
-		{p.tr("Accounts told in an hour", "1 時間あたりの通知数"), fmt.Sprint(p.PerHour)}, {p.tr("Everybody is told within", "全件通知の所要時間"), p.everybody()}}
+	l := items{{p.Tr("Accounts with live certificates", "有効な証明書を持つアカウント"), fmt.Sprint(p.Accounts)}, {p.Tr("With a contact that works", "連絡可能なアカウント"), fmt.Sprint(p.Reachable)},
+		{p.Tr("Accounts told in an hour", "1 時間あたりの通知数"), fmt.Sprint(p.PerHour)}, {p.Tr("Everybody is told within", "全件通知の所要時間"), p.everybody()}}
 	for _, k := range []string{"signatures", "validations"} {
-		l = append(l, item{map[string]string{"signatures": p.tr("Replacements in an hour", "1 時間あたりの再発行数"), "validations": p.tr("Names validated in an hour", "1 時間あたりの名前検証数")}[k], fmt.Sprint(p.Measured[k])})
+		l = append(l, item{map[string]string{"signatures": p.Tr("Replacements in an hour", "1 時間あたりの再発行数"), "validations": p.Tr("Names validated in an hour", "1 時間あたりの名前検証数")}[k], fmt.Sprint(p.Measured[k])})
 	}
-	return []block{heading{2, p.tr("5. Notification methods", "5. 通知方法")}, p.rows(p.head("Channel|How", "経路|方法"), channels), l}
+	return []block{heading{2, p.Tr("5. Notification methods", "5. 通知方法")}, p.rows(p.head("Channel|How", "経路|方法"), channels), l}
 }
 
 func (p MassPlan) everybody() string {
 	if p.PerHour <= 0 {
-		return p.tr("MISSING: incident.capacity.notices", "未記入: incident.capacity.notices")
+		return p.Tr("MISSING: incident.capacity.notices", "未記入: incident.capacity.notices")
 	}
 	return fmt.Sprintf("%d min", (p.Accounts*60+p.PerHour-1)/p.PerHour)
 }
@@ -257,11 +259,11 @@ func (p MassPlan) people() []block {
 	for _, r := range p.Reviews {
 		reviews = append(reviews, []string{date(r.On), r.What, r.Author})
 	}
-	return []block{heading{2, p.tr("6. Roles", "6. 役割分担")}, p.rows(p.head("Role|Person|Deputy", "役割|担当者|代理"), duties),
-		heading{2, p.tr("7. Training", "7. 訓練・教育")}, p.rows(p.head("Who|What|On", "対象者|内容|実施日"), training),
-		heading{2, p.tr("8. Yearly rehearsal", "8. 年次演習")}, paragraph(p.tr("No active subscriber certificate is revoked by a rehearsal.", "演習により、利用中のお客様の証明書が失効することはありません。")),
+	return []block{heading{2, p.Tr("6. Roles", "6. 役割分担")}, p.rows(p.head("Role|Person|Deputy", "役割|担当者|代理"), duties),
+		heading{2, p.Tr("7. Training", "7. 訓練・教育")}, p.rows(p.head("Who|What|On", "対象者|内容|実施日"), training),
+		heading{2, p.Tr("8. Yearly rehearsal", "8. 年次演習")}, paragraph(p.Tr("No active subscriber certificate is revoked by a rehearsal.", "演習により、利用中のお客様の証明書が失効することはありません。")),
 		p.rows(p.head("On|Scenario|Result|Evidence", "実施日|シナリオ|結果|証拠"), drills),
-		heading{2, p.tr("9. Review", "9. 見直し")}, items{{p.tr("Next review", "次回見直し"), or(date(p.Next), p.tr("MISSING", "未記入"))}}, p.rows(p.head("On|What|By", "日付|内容|担当"), reviews)}
+		heading{2, p.Tr("9. Review", "9. 見直し")}, items{{p.Tr("Next review", "次回見直し"), or(date(p.Next), p.Tr("MISSING", "未記入"))}}, p.rows(p.head("On|What|By", "日付|内容|担当"), reviews)}
 }
 
 func or(text, otherwise string) string {
@@ -269,4 +271,10 @@ func or(text, otherwise string) string {
 		return otherwise
 	}
 	return text
+}
+
+// Sort puts rehearsals and reviews newest first, whatever the order in which people wrote them down.
+func (p *MassPlan) Sort() {
+	slices.SortStableFunc(p.Rehearsed, func(a, b Rehearsal) int { return b.On.Compare(a.On) })
+	slices.SortStableFunc(p.Reviews, func(a, b Review) int { return b.On.Compare(a.On) })
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"bulkhead"
 )
@@ -18,6 +19,8 @@ type tellingStore interface {
 	NoticeByMessage(ctx context.Context, messageID string) (bulkhead.IncidentNotice, error)
 	MoveNotices(ctx context.Context, messages []bulkhead.IncidentNotice, expect bulkhead.NoticeState, ev ...bulkhead.Evidence) error
 	CountNotices(ctx context.Context, incident string) ([]bulkhead.NoticeCount, error)
+	LiveLeaves(ctx context.Context, now time.Time) (map[bulkhead.AuthorityID]int64, error)
+	Reach(ctx context.Context, now time.Time) (accounts, reachable int64, err error)
 	NoticeAccounts(ctx context.Context, incident, after string, limit int) ([]bulkhead.NoticeAccount, error)
 }
 
@@ -81,4 +84,15 @@ func testTelling(t *testing.T, open Open) {
 		t.Fatalf("%+v", bad)
 	}
 	equal(t, value(s.CountNotices(ctx, "i1"))(t), []bulkhead.NoticeCount{{Step: "first", Channel: bulkhead.NoticeMail, State: bulkhead.NoticeNoContact, N: 1}, {Step: "first", Channel: bulkhead.NoticeMail, State: bulkhead.NoticeSending, N: 1}})
+	equal(t, value(s.LiveLeaves(ctx, at(1)))(t), map[bulkhead.AuthorityID]int64{issuer: 3})
+	reach := func(all, good int64) {
+		t.Helper()
+		if a, g, err := s.Reach(ctx, at(1)); err != nil || a != all || g != good {
+			t.Fatalf("%d of %d reachable, not %d of %d: %v", g, a, good, all, err)
+		}
+	}
+	reach(2, 2)
+	m.State = bulkhead.NoticeBounced
+	ok(t, s.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, bulkhead.NoticeSending, event("bounced")))
+	reach(2, 1)
 }

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"time"
 
 	"bulkhead"
 	"bulkhead/pki/tlog"
@@ -166,4 +167,28 @@ func (s *Store) NoticeAccounts(ctx context.Context, incident, after string, limi
 			FROM incident_items i JOIN certificates c ON c.intent_seq = i.intent_seq WHERE i.incident_seq = (SELECT seq FROM incidents WHERE id = $1) AND i.dropped = 0 AND i.account_id > $2
 			GROUP BY i.account_id ORDER BY i.account_id LIMIT $3) n ON n.account_id = a.id ORDER BY a.id`, incident, after, atMost(limit))
 	return rows, s.fault("NoticeAccounts", err)
+}
+
+// LiveLeaves counts subscribers' certificates that are neither revoked nor expired at now, by issuer.
+func (s *Store) LiveLeaves(ctx context.Context, now time.Time) (map[bulkhead.AuthorityID]int64, error) {
+	type row struct {
+		issuer string
+		n      int64
+	}
+	rows, err := list(ctx, s.reader, func(r scanner) (v row, err error) { return v, r.Scan(&v.issuer, &v.n) },
+		`SELECT issuer, COUNT(*) FROM certificates WHERE state = 'issued' AND kind = 'leaf' AND not_after >= $1 GROUP BY issuer`, unix(now))
+	out := map[bulkhead.AuthorityID]int64{}
+	for _, r := range rows {
+		out[bulkhead.AuthorityID(r.issuer)] = r.n
+	}
+	return out, s.fault("LiveLeaves", err)
+}
+
+// Reach counts the accounts that hold such certificates, and those of them with a mail contact from which nothing came back.
+func (s *Store) Reach(ctx context.Context, now time.Time) (accounts, reachable int64, err error) {
+	type pair struct{ all, good int64 }
+	p, err := one(ctx, s.reader, func(r scanner) (v pair, err error) { return v, r.Scan(&v.all, &v.good) },
+		`SELECT COUNT(*), COUNT(CASE WHEN a.contacts LIKE '%"mailto:%' AND NOT EXISTS (SELECT 1 FROM incident_notices n WHERE n.account_id = a.id AND n.state = 'bounced') THEN 1 END)
+			FROM accounts a WHERE EXISTS (SELECT 1 FROM certificates c WHERE c.account_id = a.id AND c.state = 'issued' AND c.kind = 'leaf' AND c.not_after >= $1)`, unix(now))
+	return p.all, p.good, s.fault("Reach", err)
 }
