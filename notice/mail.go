@@ -2,6 +2,7 @@ package notice
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -25,6 +26,8 @@ type MailConfig struct {
 	Operator       string // told of certificates whose account has no mail contact; "" for nobody
 	Language       string // en, ja, or both
 	Roots          *x509.CertPool
+	DKIM           crypto.Signer // key of DKIM signatures (RFC 6376), RSA or Ed25519; nil signs nothing
+	DKIMSelector   string        // under _domainkey of the domain of From
 }
 
 // Mail sends mail over SMTP.
@@ -65,6 +68,10 @@ func NewMail(cfg MailConfig) (*Mail, error) {
 		gomail.WithTLSConfig(&tls.Config{ServerName: host, RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12})}
 	if cfg.Password != "" {
 		opts = append(opts, gomail.WithSMTPAuth(gomail.SMTPAuthPlain), gomail.WithUsername(cfg.User), gomail.WithPassword(cfg.Password))
+	}
+	if cfg.DKIM != nil {
+		domain := cfg.From[strings.LastIndexByte(cfg.From, '@')+1:]
+		opts = append(opts, gomail.WithAlwaysDKIMSign(gomail.NewDKIMSigner(domain, cfg.DKIMSelector, cfg.DKIM)))
 	}
 	c, err := gomail.NewClient(host, opts...)
 	if err != nil {

@@ -199,7 +199,7 @@ func message(house string, list []*due) Message {
 	return m
 }
 
-func sortedKeys(m map[string][]*due) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	var out []string
 	for k := range m {
 		out = append(out, k)

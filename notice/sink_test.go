@@ -25,7 +25,9 @@ type sink struct {
 
 	mu     sync.Mutex
 	mails  []letter
-	refuse map[string]int // recipients, and how often each is still refused; -1 for ever
+	refuse map[string]int  // recipients, and how often each is still refused; -1 for ever
+	reject map[string]bool // refused for good
+	hangUp map[string]int  // how often the connection ends after the data, without an answer
 	logins []string
 }
 
@@ -42,7 +44,7 @@ func newSink(t testing.TB, startTLS bool) *sink {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	s := &sink{addr: l.Addr().String(), refuse: map[string]int{}}
+	s := &sink{addr: l.Addr().String(), refuse: map[string]int{}, reject: map[string]bool{}, hangUp: map[string]int{}}
 	if startTLS {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -112,6 +114,10 @@ func (s *sink) serve(c net.Conn) {
 				say("450 not now")
 				continue
 			}
+			if s.rejected(to) {
+				say("550 no such user")
+				continue
+			}
 			say("250 ok")
 		case "DATA":
 			say("354 go on")
@@ -122,6 +128,9 @@ func (s *sink) serve(c net.Conn) {
 			s.mu.Lock()
 			s.mails = append(s.mails, letter{to, b.String(), encrypted})
 			s.mu.Unlock()
+			if s.hangsUp(to) {
+				return
+			}
 			say("250 kept")
 		case "QUIT":
 			say("221 bye")
@@ -156,4 +165,20 @@ func (s *sink) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.logins...)
+}
+
+func (s *sink) rejected(to string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reject[to]
+}
+
+func (s *sink) hangsUp(to string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.hangUp[to]
+	if n > 0 {
+		s.hangUp[to]--
+	}
+	return n > 0
 }

@@ -19,6 +19,7 @@ const sendTimeout = 30 * time.Second
 type Webhook struct {
 	url    string
 	client *http.Client
+	secret []byte // of Bulkhead-Signature; nil signs nothing
 }
 
 // NewWebhook makes a webhook.
