@@ -125,3 +125,13 @@ type AppendixPage struct {
 	Rows    [][]string `json:"rows"`
 	Next    int64      `json:"next"` // after of the next page; 0 at the end
 }
+
+// Announcement is what shall be told in a step of an incident, in each language that goes out.
+type Announcement struct {
+	Incident       string
+	Step           string
+	Day            string // which letters
+	WhatEN, WhatJA string // what happened
+	DoEN, DoJA     string // what to do
+	Until          time.Time
+}

@@ -28,6 +28,7 @@ func (a *API) routes() {
 	a.retentionRoutes()
 	a.incidentRoutes()
 	a.reportRoutes()
+	a.noticeRoutes()
 	a.stopRoutes()
 	a.compromiseRoutes()
 	a.credentialRoutes()

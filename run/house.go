@@ -63,6 +63,7 @@ type Store interface {
 	ReportStore
 	proof.Store
 	MassPlanStore
+	notice.IncidentStore
 	console.Inventory
 	check.Store
 	console.Replies
@@ -116,6 +117,7 @@ type House struct {
 	live         *liveSwitch // nil unless status.live
 	enroll       *enroll.Service
 	desk         *incident.Service
+	tell         *notice.Tell
 	enrolment    enroll.Config
 	corroborator *dcv.Corroborator // nil without perspectives
 	profiles     []*profile.Profile
@@ -193,6 +195,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openEnroll,
 		h.openDesk,
 		h.openNotices,
+		h.openTell,
 		h.openRetention,
 		h.openWatch,
 		h.openAPI,

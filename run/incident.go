@@ -39,6 +39,10 @@ type Incident struct {
 	CCADB string `yaml:"ccadb_id,omitempty"`
 	// LookPorts are the ports at which the names of a campaign's certificates are looked at; 443 where there are none.
 	LookPorts []int `yaml:"look_ports,omitempty"`
+	// Contact is where customers ask, as notices of incidents print it.
+	Contact string `yaml:"contact,omitempty"`
+	// PartnerContacts are where registration partners are told of their own customers: partner and mail of each.
+	PartnerContacts []PartnerContact `yaml:"partner_contacts,omitempty"`
 	// MassRevocation is a file with what people prepared for the plan of BR 5.7.1.2, like contacts, training and rehearsals:
 	// doc/reports.md.
 	MassRevocation string `yaml:"mass_revocation,omitempty"`

@@ -225,6 +225,7 @@ func (f *front) web() (http.Handler, error) {
 	}
 	if f.h.api != nil {
 		web.Handle("/api/v1/", f.h.api)
+		web.Handle("GET "+statusPrefix, &publicPage{h: f.h})
 	}
 	return web, nil
 }

@@ -30,6 +30,9 @@ type NoticeTargets struct {
 	Mail NoticeMail `yaml:"mail"`
 	// Webhook is a URL that gets every notice as JSON by POST; redirects are not followed.
 	Webhook string `yaml:"webhook,omitempty"`
+	// WebhookSecretFile holds the secret with which notices of incidents are signed (Bulkhead-Signature), readable by nobody
+	// else; empty signs nothing.
+	WebhookSecretFile string `yaml:"webhook_secret_file,omitempty"`
 }
 
 // NoticeMail is a mail relay.
@@ -44,6 +47,11 @@ type NoticeMail struct {
 	User string `yaml:"user,omitempty"`
 	// PasswordFile holds the relay's password, readable by nobody else; empty does not authenticate.
 	PasswordFile string `yaml:"password_file,omitempty"`
+	// DKIMKeyFile holds the key of DKIM signatures (RFC 6376), RSA or Ed25519 in PKCS#8 PEM, readable by nobody else; empty
+	// signs nothing.
+	DKIMKeyFile string `yaml:"dkim_key_file,omitempty"`
+	// DKIMSelector is the selector under _domainkey of the domain of from.
+	DKIMSelector string `yaml:"dkim_selector,omitempty"`
 }
 
 func defaultExpiryNotices() ExpiryNotices {
@@ -67,6 +75,9 @@ func (n ExpiryNotices) check() error {
 		return wrong("expiry_notices.to.webhook", "it is not an http or https URL")
 	}
 	if m := n.To.Mail; m.SMTP != "" {
+		if (m.DKIMKeyFile == "") != (m.DKIMSelector == "") {
+			return wrong("expiry_notices.to.mail", "dkim_key_file and dkim_selector belong together")
+		}
 		if (m.User == "") != (m.PasswordFile == "") {
 			return wrong("expiry_notices.to.mail", "user and password_file belong together")
 		}

@@ -167,17 +167,7 @@ func (h *House) sender(r AlarmReceiver) (deliver.Sender, error) {
 }
 
 // relay is the mail relay of the configuration.
-func (h *House) relay() (*notice.Mail, error) {
-	c := h.cfg.ExpiryNotices
-	var password []byte
-	if c.To.Mail.PasswordFile != "" {
-		var err error
-		if password, err = ReadSecret(inDir(h.dir, c.To.Mail.PasswordFile)); err != nil {
-			return nil, err
-		}
-	}
-	return c.mail(string(password))
-}
+func (h *House) relay() (*notice.Mail, error) { return h.mail() }
 
 // points are the addresses to look through: the status listener and every node of every tier. The time for which a tier may
 // keep an older answer includes that of the tiers behind it.

@@ -106,6 +106,7 @@ func (a *app) root() *cobra.Command {
 		a.authz(),
 		a.incident(),
 		a.report(),
+		a.notice(),
 		a.campaign(),
 		a.ticket(),
 		a.prune(),
