@@ -2,7 +2,6 @@ package status_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -17,23 +16,6 @@ import (
 	"bulkhead/pki/pack"
 	"bulkhead/status"
 )
-
-// agreed carries a change through as a quorum does.
-func (h *house) agreed(why string, list []bulkhead.ChangeItem) error {
-	ctx := context.Background()
-	c, err := h.status.Plan(ctx, "test", why, list)
-	if err != nil {
-		return err
-	}
-	_, hash, err := h.status.Preview(ctx, c.ID)
-	if err != nil {
-		return err
-	}
-	if err := h.status.Approve(ctx, c.ID, hash, "request:test"); err != nil {
-		return err
-	}
-	return h.status.Activate(ctx, c.ID)
-}
 
 // childOf is the certificate that a parent issued to an authority.
 func (h *house) childOf(id bulkhead.AuthorityID) bulkhead.CertificateRef {

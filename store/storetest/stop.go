@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func testCompromises(t *testing.T, open Open) {
 		return r
 	}
 	_, errs, err = s.Reserve(ctx, each(numbers(10, 14), shared))
-	ok(t, err)
+	ok(t, errors.Join(append(errs, err)...))
 	complete(t, s, 10, 11, 12) // 13 stays reserved
 	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5)))(t), 3)
 	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5000)))(t), 0) // ended
