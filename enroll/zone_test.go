@@ -32,10 +32,7 @@ type zone struct {
 func newZone(t testing.TB) *zone {
 	t.Helper()
 	z := &zone{txt: map[string][]string{}}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	ok(t, err)
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	ok(t, err)
+	pc, ln := bothPorts(t)
 	z.addr = pc.LocalAddr().String()
 	accept := func(h dns.Header) dns.MsgAcceptAction { // the default refuses updates
 		if h.Bits&(1<<15) != 0 {
@@ -51,6 +48,22 @@ func newZone(t testing.TB) *zone {
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}
 	return z
+}
+
+// bothPorts takes one port number for UDP and TCP; another number when somebody has its TCP side.
+func bothPorts(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 50 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		ok(t, err)
+		ln, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err == nil {
+			return pc, ln
+		}
+		pc.Close()
+	}
+	t.Fatal("no port number is free for both UDP and TCP")
+	return nil, nil
 }
 
 func (z *zone) add(name, text string) {
