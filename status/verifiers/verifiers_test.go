@@ -205,6 +205,7 @@ func plant(t *testing.T, script string) {
 // TestNeverGood: a program that is away, hangs, chatters, fails or lies half-heartedly never makes anything good, and gets
 // nothing of ours to tell.
 func TestNeverGood(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // other processes have folders, too
 	a := newAuthority(t, "Verify C")
 	leaf := a.leaf(0x77)
 	e := a.exhibit(leaf, ocsp.Good, a.list())
@@ -251,7 +252,7 @@ func TestNeverGood(t *testing.T) {
 			}
 		}
 	})
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "bulkhead-verify-*")); err != nil || len(left) > 64 {
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "bulkhead-verify-*")); err != nil || len(left) > 0 {
 		t.Errorf("folders are left: %d, %v", len(left), err)
 	}
 }
