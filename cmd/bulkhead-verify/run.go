@@ -93,7 +93,7 @@ func (t *tool) command() *cobra.Command {
 	root.PersistentFlags().StringVar(&t.logDir, "log", "", "directory with a copy of the log: checkpoint and tile/ (required)")
 	root.PersistentFlags().StringVar(&t.key, "key", "", "file with the log's verifier key, one line name+hash+key (required)")
 	root.PersistentFlags().BoolVar(&t.json, "json", t.json, "print exactly one JSON document on standard output")
-	root.AddCommand(t.certificateCommand(), t.consistencyCommand(), t.logCommand(), t.leafCommand(), t.approvalCommand(), t.transcriptCommand())
+	root.AddCommand(t.certificateCommand(), t.consistencyCommand(), t.logCommand(), t.leafCommand(), t.approvalCommand(), t.bundleCommand(), t.transcriptCommand())
 	return root
 }
 
@@ -103,17 +103,26 @@ func (t *tool) open() (cp tlog.Checkpoint, v note.Verifier, found []finding, err
 		return cp, nil, nil, bulkhead.NewFault(bulkhead.KindUsage, "--log and --key are required").
 			WithHint("bulkhead-verify COMMAND --log DIR --key FILE")
 	}
-	text, err := os.ReadFile(t.key)
-	if err != nil {
-		return cp, nil, nil, bulkhead.Faultf(bulkhead.KindNotFound, "cannot read the verifier key: %v", err).
-			WithHint("get the log's verifier key from its operator, not from the log")
-	}
-	if v, err = note.NewVerifier(strings.TrimSpace(string(text))); err != nil {
-		return cp, nil, nil, bulkhead.Faultf(bulkhead.KindMalformed, "%s holds no verifier key", t.key).
-			WithHint("it is one line of the form name+hash+key").WithCause(err)
+	if v, err = t.verifier(); err != nil {
+		return cp, nil, nil, err
 	}
 	cp, found, err = t.checkpoint(filepath.Join(t.logDir, "checkpoint"), v)
 	return cp, v, found, err
+}
+
+// verifier reads the log's verifier key.
+func (t *tool) verifier() (note.Verifier, error) {
+	text, err := os.ReadFile(t.key)
+	if err != nil {
+		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "cannot read the verifier key: %v", err).
+			WithHint("get the log's verifier key from its operator, not from the log")
+	}
+	v, err := note.NewVerifier(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "%s holds no verifier key", t.key).
+			WithHint("it is one line of the form name+hash+key").WithCause(err)
+	}
+	return v, nil
 }
 
 // checkpoint reads a checkpoint file and verifies its signature.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,8 +14,8 @@ import (
 )
 
 func (a *app) audit() *cobra.Command {
-	c := &cobra.Command{Use: "audit", Short: "prove what this house did, and give it to a stranger: prove"}
-	c.AddCommand(a.auditProve())
+	c := &cobra.Command{Use: "audit", Short: "prove what this house did, and give it to a stranger: prove, bundle"}
+	c.AddCommand(a.auditProve(), a.auditBundle())
 	return c
 }
 
@@ -53,6 +54,39 @@ func (a *app) auditProve() *cobra.Command {
 	c.Flags().BoolVar(&o.All, "all", false, "every authority, and the keys of the house itself")
 	c.Flags().StringVar(&o.Certificates, "certificates", "", "a file or folder with certificates from outside (PEM or DER): each that our key signed must be in the log")
 	c.Flags().StringVar(&out, "out", "", "also write the report as JSON to this file")
+	return c
+}
+
+func (a *app) auditBundle() *cobra.Command {
+	var o run.ProveOptions
+	var out string
+	c := &cobra.Command{Use: "bundle", Short: "write what a stranger needs to verify this house with bulkhead-verify alone", Args: exactly(0, "no arguments"),
+		Long: "Writes one file with the evidence log, its checkpoint, the digest of every certificate, the ceremonies' transcripts and the proof of\n" +
+			"bulkhead audit prove --all. An auditor verifies it with bulkhead-verify bundle on a host that has nothing else; see doc/auditor.md.\n" +
+			"It holds no certificate and no secret. Exit 3 when the proof did not reconcile; the bundle is written nevertheless.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if out == "" {
+				return bulkhead.NewFault(bulkhead.KindUsage, "--out is required").WithHint("bulkhead audit bundle --out house.bundle")
+			}
+			o.Dir, o.Now = a.opts.Dir, time.Now()
+			r, err := run.Bundle(c.Context(), o, out)
+			if err != nil {
+				return err
+			}
+			text := fmt.Sprintf("%s: %d leaves, %d certificates, %d transcripts\nsha256 %s\n", r.File, r.Leaves, r.Certificates, r.Transcripts, r.SHA256)
+			if r.Uncovered > 0 {
+				text += fmt.Sprintf("%d rows are not yet under a checkpoint, so a stranger cannot verify them: make the bundle while the house runs\n", r.Uncovered)
+			}
+			if err := a.show(r, "%s", text+"\n"+r.Proof.Text()); err != nil {
+				return err
+			}
+			if !r.Proof.OK || r.Uncovered > 0 {
+				return errFindings
+			}
+			return nil
+		}}
+	c.Flags().StringVar(&out, "out", "", "the bundle's file (required)")
+	c.Flags().StringVar(&o.Certificates, "certificates", "", "a file or folder with certificates from outside, for the proof")
 	return c
 }
 

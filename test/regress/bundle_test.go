@@ -1,0 +1,124 @@
+package regress
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"bulkhead/run"
+)
+
+// TestColdReader follows doc/auditor.md to the letter in an empty folder that holds the bundle, the key and the verifier
+// and nothing else; and each thing that is changed in the bundle is found.
+func TestColdReader(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range []string{"one.bundle.test", "two.bundle.test"} {
+		h.issue(name)
+	}
+	h.serve()
+	h.wantClean()
+	dir := t.TempDir()
+	bundle := filepath.Join(dir, "house.bundle")
+	r, err := run.Bundle(t.Context(), run.ProveOptions{Dir: h.dir, Now: time.Now()}, bundle)
+	ok(t, err)
+	if !r.Proof.OK || r.Uncovered != 0 || r.Transcripts == 0 || r.Certificates < 2 {
+		t.Fatalf("%+v", r)
+	}
+	key, err := os.ReadFile(filepath.Join(h.dir, "evidence.key.pub"))
+	ok(t, err)
+	ok(t, os.WriteFile(filepath.Join(dir, "house.key"), key, 0o600))
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bulkhead-verify"), "bulkhead/cmd/bulkhead-verify")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	page, err := os.ReadFile("../../doc/auditor.md")
+	ok(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) < 4 {
+		t.Fatalf("the page has %d commands", len(blocks))
+	}
+	for i, b := range blocks {
+		c := exec.Command("sh", "-e", "-c", b[1])
+		c.Dir, c.Env = dir, []string{"PATH=/usr/bin:/bin"}
+		out, err := c.CombinedOutput()
+		if err != nil || i == 0 && !strings.HasSuffix(string(out), "verified\n") {
+			t.Fatalf("%s: %v: %s", b[1], err, out)
+		}
+	}
+	whole, err := os.ReadFile(bundle)
+	ok(t, err)
+	for what, c := range map[string]struct {
+		change func(name string, body []byte) []byte // nil leaves it out
+		says   string
+	}{
+		"nothing":        {func(_ string, b []byte) []byte { return b }, "verified"},
+		"a leaf":         {in("tile/entries/", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "FINDING leaf"},
+		"a tile":         {in("tile/0/", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "FINDING tile"},
+		"the checkpoint": {in("checkpoint", func(b []byte) []byte { return bytes.Replace(b, []byte("\n"), []byte("0\n"), 1) }), "FINDING checkpoint"},
+		"a count":        {in("proof.json", func(b []byte) []byte { return regexp.MustCompile(`"made": \d+`).ReplaceAll(b, []byte(`"made": 1000`)) }), "FINDING count"},
+		"a key unnamed": {in("proof.json", func(b []byte) []byte {
+			return regexp.MustCompile(`(?s)"keys": \[.*?\],\n  "negatives"`).ReplaceAll(b, []byte("\"keys\": [],\n  \"negatives\""))
+		}), "does not name key"},
+		"a certificate gone": {in("certificates.txt", func(b []byte) []byte { _, rest, _ := bytes.Cut(b, []byte("\n")); return rest }), "FINDING certificate-not-listed"},
+		"a certificate added": {in("certificates.txt", func(b []byte) []byte {
+			return append(b, strings.Replace(string(b[:bytes.IndexByte(b, '\n')+1]), ",", ",1", 1)...)
+		}), "FINDING certificate-not-in-log"},
+		"a transcript gone": {in("transcripts/", func([]byte) []byte { return nil }), "FINDING transcript"},
+		"cut short":         {nil, "is no bundle"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "changed")
+			body := whole[:700]
+			if c.change != nil {
+				body = rewrite(t, whole, c.change)
+			}
+			ok(t, os.WriteFile(path, body, 0o600))
+			out, err := exec.Command(filepath.Join(dir, "bulkhead-verify"), "bundle", path, "--key", filepath.Join(dir, "house.key")).CombinedOutput()
+			if !strings.Contains(string(out), c.says) || (err == nil) != (c.says == "verified") {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
+// in changes the objects below a name.
+func in(prefix string, change func([]byte) []byte) func(string, []byte) []byte {
+	return func(name string, body []byte) []byte {
+		if strings.HasPrefix(name, prefix) {
+			return change(body)
+		}
+		return body
+	}
+}
+
+func rewrite(t testing.TB, whole []byte, change func(string, []byte) []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	r, w := tar.NewReader(bytes.NewReader(whole)), tar.NewWriter(&out)
+	for {
+		head, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			ok(t, w.Close())
+			return out.Bytes()
+		}
+		ok(t, err)
+		body, err := io.ReadAll(r)
+		ok(t, err)
+		if body = change(head.Name, body); body == nil {
+			continue
+		}
+		head.Size = int64(len(body))
+		ok(t, w.WriteHeader(head))
+		_, err = w.Write(body)
+		ok(t, err)
+	}
+}
