@@ -43,7 +43,7 @@ type Day struct {
 }
 
 // days are all of them, by name.
-var days = []Day{crossRoot2016, heartbleed2014, intrusion2011, ocspEKU2020}
+var days = []Day{crossRoot2016, heartbleed2014, intrusion2011, ocspEKU2020, massRevocation}
 
 // Days lists what can be rehearsed.
 func Days() []Day { return append([]Day{}, days...) }
@@ -51,6 +51,7 @@ func Days() []Day { return append([]Day{}, days...) }
 // Options say how a day is rehearsed; the zero value is good.
 type Options struct {
 	Scale    int        // how many subscribers or certificates, where the day has them; 0 is the day's default
+	Scenario string     // which of a day's scenarios, where it has them; "" is the day's default
 	Progress func(Step) // told each step as it ends
 	Log      *slog.Logger
 	Version  string

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead"
+	"bulkhead/incident/plan"
 )
 
 // played rehearses a day and shows what failed.
@@ -84,3 +87,54 @@ func TestHeartbleed2014(t *testing.T) { played(t, "heartbleed-2014", Options{Sca
 func TestIntrusion2011(t *testing.T) { played(t, "intrusion-2011", Options{Scale: 3}) }
 
 func TestOCSPEKU2020(t *testing.T) { played(t, "ocsp-eku-2020", Options{Scale: 4}) }
+
+func TestMassRevocation(t *testing.T) {
+	played(t, "mass-revocation", Options{Scale: 400})
+	if _, err := pickScenario("e"); bulkhead.KindOf(err) != bulkhead.KindUsage {
+		t.Errorf("scenario e: %v", err)
+	}
+}
+
+// TestMassScenarios: each scenario at given rates adds up, is the same each time, and shows what makes it bad.
+func TestMassScenarios(t *testing.T) {
+	run := func(key string, r rates) (*world, outcome) {
+		sc, err := pickScenario(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := populate(sc, 20_000, time.Unix(1_700_000_000, 0))
+		w.rates = r
+		if err := w.make(plan.Capacity{Validations: 100_000, Notices: 20_000}); err != nil {
+			t.Fatal(err)
+		}
+		return w, w.run()
+	}
+	quick := rates{issue: 100, revoke: 100}
+	_, a := run("a", quick)
+	for _, sc := range scenarios {
+		_, o := run(sc.key, quick)
+		end := o.hours[len(o.hours)-1]
+		if !monotone(o.hours) || end.revoked+end.overdue+o.held != o.total || o.overdue != 0 || o.total != 20_000 {
+			t.Errorf("%s: %+v of %d, %d held", sc.key, end, o.total, o.held)
+		}
+		if _, again := run(sc.key, quick); !slices.Equal(o.hours, again.hours) || o.bottleneck != again.bottleneck {
+			t.Errorf("%s: another day at the second time", sc.key)
+		}
+		if (o.held > 0) != (sc.held > 0) {
+			t.Errorf("%s: %d held", sc.key, o.held)
+		}
+		if sc.noIssuance[1] > 0 && o.hours[7].replaced != o.hours[3].replaced {
+			t.Errorf("%s: replaced while nothing is issued: %v", sc.key, o.hours[2:9])
+		}
+		if sc.noARI > 0 && o.dark <= a.dark {
+			t.Errorf("%s: %d went dark, with renewal information %d", sc.key, o.dark, a.dark)
+		}
+	}
+	// Planted: a house that revokes or issues too slowly does not pass, and the bottleneck has its name.
+	if _, o := run("a", rates{issue: 100, revoke: 0.1}); o.overdue == 0 || !strings.HasPrefix(o.bottleneck, "revocation") {
+		t.Errorf("a slow revocation: %d overdue, %s", o.overdue, o.bottleneck)
+	}
+	if w, o := run("a", rates{issue: 0.02, revoke: 100}); w.plan.Unplaced == 0 || !strings.HasPrefix(o.bottleneck, "issuance") {
+		t.Errorf("a slow issuance: %d unplaced, %s", w.plan.Unplaced, o.bottleneck)
+	}
+}

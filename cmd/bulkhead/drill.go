@@ -33,11 +33,11 @@ func (a *app) drill() *cobra.Command {
 
 func (a *app) drillRun() *cobra.Command {
 	var scale int
-	var report string
+	var report, scenario string
 	c := &cobra.Command{Use: "run NAME", Short: "rehearse a day; exit 3 when a check failed", Args: exactly(1, "the name of a drill"),
 		Long: "Plays the day with real compartments in a directory of its own, on a clock that it moves, and prints what happened when\nbeside what happened on the historic day. No server is needed, no data directory is touched.",
 		RunE: func(c *cobra.Command, args []string) error {
-			o := drill.Options{Scale: scale, Version: buildVersion(), Log: run.NewLogger(io.Discard, run.Log{Level: "error", Format: "text"}), Progress: func(s drill.Step) {
+			o := drill.Options{Scale: scale, Scenario: scenario, Version: buildVersion(), Log: run.NewLogger(io.Discard, run.Log{Level: "error", Format: "text"}), Progress: func(s drill.Step) {
 				fmt.Fprintf(a.err, "%8s  %s\n", drill.Elapsed(s.After), s.What)
 			}}
 			r, err := drill.Run(c.Context(), args[0], o)
@@ -62,6 +62,7 @@ func (a *app) drillRun() *cobra.Command {
 			return nil
 		}}
 	c.Flags().IntVar(&scale, "scale", 0, "how many certificates or subscribers, where the day has them (default: the day's own)")
+	c.Flags().StringVar(&scenario, "scenario", "", "which scenario, where the day has them: a to j of mass-revocation (default: a)")
 	c.Flags().StringVar(&report, "report", "", "write the report here, too (Markdown)")
 	return c
 }
