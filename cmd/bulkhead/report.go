@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -134,6 +135,9 @@ func (a *app) incidentReport() *cobra.Command {
 				text, err := os.ReadFile(proof)
 				if err != nil {
 					return bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be read", proof).WithHint("--proof FILE: what bulkhead audit prove wrote").WithCause(err)
+				}
+				if err := reconciled(proof, text); err != nil {
+					return err
 				}
 				q.Set("proof_path", filepath.Base(proof))
 				q.Set("proof", bulkhead.Digest(text).String())
@@ -296,4 +300,19 @@ func appendix(ctx context.Context, cl *client.Client, base, dir string) (files [
 		return []string{"certificates.csv"}, os.Remove(list.Name())
 	}
 	return []string{"certificates.csv", "fingerprints.txt"}, nil
+}
+
+// reconciled refuses a proof that says something else than the report would claim with it.
+func reconciled(path string, text []byte) error {
+	var p struct {
+		OK        *bool             `json:"ok"`
+		Negatives []json.RawMessage `json:"negatives"`
+	}
+	if err := json.Unmarshal(text, &p); err != nil || p.OK == nil || len(p.Negatives) == 0 {
+		return bulkhead.Faultf(bulkhead.KindUsage, "%s is no document of bulkhead audit prove", path).WithHint("bulkhead audit prove --all --out " + path).WithCause(err)
+	}
+	if !*p.OK {
+		return bulkhead.Faultf(bulkhead.KindGate, "the proof in %s did not reconcile: a report cannot claim with it that the keys have no part", path).WithHint("read its findings; leave --proof out until they are explained")
+	}
+	return nil
 }
