@@ -27,7 +27,7 @@ var users = map[string]uint32{"signer": 41001, "enroll": 41002, "console": 41003
 var roles = []string{"signer", "status", "evidence", "watch", "enroll", "console", "edge"}
 
 // offline are the roles that get no network at all: they meet the others at unix sockets.
-var offline = map[string]bool{"signer": true, "evidence": true, "watch": true}
+var offline = map[string]bool{"signer": true, "evidence": true}
 
 const startTimeout = 90 * time.Second
 
@@ -275,7 +275,7 @@ func (h *house) takeApart() {
 		}
 		h.must(exec.Command(h.program(), args...))
 		h.edit(r, func(text string) string { return set(text, "metrics_listen", address(h.t)) })
-		if slices.Contains([]string{"status", "edge", "enroll", "console"}, r) {
+		if slices.Contains([]string{"status", "edge", "enroll", "console", "watch"}, r) {
 			h.must(exec.Command("cp", filepath.Join(h.dir, "bucket.yaml"), filepath.Join(h.dir, "bucket.secret"), h.data(r)+"/"))
 		}
 	}
