@@ -77,7 +77,7 @@ func TestQuorum(t *testing.T) {
 	if n := inOffice(); len(n) != 2 {
 		t.Fatalf("one approval made %v", n)
 	}
-	h.refused(1, "next: ", "approve", id, "--key", h.firstKey())
+	h.refused(3, "one person counts once", "approve", id, "--key", h.firstKey())
 	if n := inOffice(); len(n) != 2 {
 		t.Fatalf("one person twice made %v", n)
 	}
@@ -118,7 +118,7 @@ func TestChangeTakesTwo(t *testing.T) {
 	var r request
 	h.query(&r, "change", "approve", planned.Change.ID)
 	h.must("approve", r.ID, "--key", h.secondKey())
-	h.refused(1, "next: ", "approve", r.ID, "--key", h.secondKey())
+	h.refused(3, "one person counts once", "approve", r.ID, "--key", h.secondKey())
 	if s := p.status(t); s != "good" || p.onCRL(t) {
 		t.Fatalf("one approval made it %s", s)
 	}
