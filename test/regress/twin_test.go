@@ -59,9 +59,15 @@ func TestTwinsAreKeptApart(t *testing.T) {
 	cross := randomSerial(t)
 	h.plant(issuing, bulkhead.CACertificate, child.issuer.Subject.String(), bulkhead.Digest(child.issuer.RawSubjectPublicKeyInfo), serialOf(t, cross))
 	h.look()
-	_, err = h.Status.RevokeCertificates(t.Context(), "operator:test", "the cross-certificate", []bulkhead.ChangeItem{
+	id, err := h.Status.RevokeCertificates(t.Context(), "operator:test", "the cross-certificate", []bulkhead.ChangeItem{
 		{CertificateRef: bulkhead.CertificateRef{Issuer: issuing, Serial: serialOf(t, cross)}, Reason: bulkhead.CessationOfOperation}})
+	if bulkhead.KindOf(err) != bulkhead.KindGate {
+		t.Fatalf("one person revoked the certificate of an authority: %v", err)
+	}
+	change, err := h.Status.Change(t.Context(), id)
 	ok(t, err)
+	ok(t, h.Status.Approve(t.Context(), id, change.PreviewHash, "two people"))
+	ok(t, h.Status.Activate(t.Context(), id))
 	ok(t, h.Edge.Refresh(t.Context()))
 	if got := h.status(witness.at(cross)); got != "revoked" {
 		t.Errorf("the cross-certificate is %s", got)
