@@ -70,12 +70,12 @@ func first(p []byte) []byte {
 
 // der reads certificates that follow each other.
 func (r *reader) der(body []byte) {
-	body = bytes.TrimRight(body, "\r\n")
 	if len(bytes.TrimSpace(body)) == 0 {
 		r.refuse("the file is empty")
 		return
 	}
-	for len(body) > 0 {
+	// A line end after the last certificate is no part of it; one that is its last octet is.
+	for len(bytes.TrimRight(body, "\r\n")) > 0 {
 		element := first(body)
 		if body[0] != 0x30 {
 			if r.next == 0 {

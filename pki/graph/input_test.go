@@ -86,6 +86,24 @@ func TestLenient(t *testing.T) {
 }
 
 // TestRead counts every block once, whatever is around it.
+// TestReadLastOctet: a certificate whose last octet is that of a line end is read whole.
+func TestReadLastOctet(t *testing.T) {
+	m := newMaker(t)
+	for range 20_000 {
+		der := m.der("Root", "Root", ca())
+		if last := der[len(der)-1]; last != '\n' && last != '\r' {
+			continue
+		}
+		for _, body := range [][]byte{der, append(slices.Clone(der), '\n'), slices.Concat(der, der)} {
+			if found, unparsed := Read("f", body); len(found) == 0 || len(unparsed) != 0 {
+				t.Errorf("%d certificates, unparsed %v", len(found), unparsed)
+			}
+		}
+		return
+	}
+	t.Fatal("no signature ended with a line end: this tested nothing")
+}
+
 func TestRead(t *testing.T) {
 	good := newMaker(t).der("Root", "Root", ca())
 	block := func(label string, der []byte) string {
