@@ -85,7 +85,6 @@ func TestLenient(t *testing.T) {
 	}
 }
 
-// TestRead counts every block once, whatever is around it.
 // TestReadLastOctet: a certificate whose last octet is that of a line end is read whole.
 func TestReadLastOctet(t *testing.T) {
 	m := newMaker(t)
@@ -104,6 +103,7 @@ func TestReadLastOctet(t *testing.T) {
 	t.Fatal("no signature ended with a line end: this tested nothing")
 }
 
+// TestRead counts every block once, whatever is around it.
 func TestRead(t *testing.T) {
 	good := newMaker(t).der("Root", "Root", ca())
 	block := func(label string, der []byte) string {
