@@ -51,7 +51,7 @@ func (d *driver) judge(h *house) {
 		case outcomes[x.ref] != bulkhead.Digest(x.leaf.Raw):
 			h.t.Errorf("%s was received and is not in evidence", x.ref)
 		case x.acked && row.State != bulkhead.Revoked:
-			h.t.Errorf("the revocation of %s was acknowledged, the record says %s", x.ref, row.State)
+			h.t.Errorf("the revocation of %s was acknowledged, the record says %s\n%s", x.ref, row.State, h.log)
 		case !x.asked && row.State != bulkhead.Issued:
 			h.t.Errorf("nobody asked to revoke %s, the record says %s", x.ref, row.State)
 		}
@@ -124,6 +124,9 @@ func (d *driver) neverSigned(h *house, rows map[bulkhead.CertificateRef]bulkhead
 	h.t.Logf("asked for %d serials that were reserved and never signed", dead)
 }
 
+// asker is a relying party that does not wait for ever.
+var asker = &http.Client{Timeout: 30 * time.Second}
+
 func ask(x *held, serial *big.Int) (*ocsp.Response, error) {
 	leaf := *x.leaf
 	leaf.SerialNumber = serial
@@ -131,7 +134,7 @@ func ask(x *held, serial *big.Int) (*ocsp.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.Post(x.leaf.OCSPServer[0], "application/ocsp-request", bytes.NewReader(req)) //nolint:noctx // a test against loopback
+	res, err := asker.Post(x.leaf.OCSPServer[0], "application/ocsp-request", bytes.NewReader(req)) //nolint:noctx // a test against loopback
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +148,7 @@ func ask(x *held, serial *big.Int) (*ocsp.Response, error) {
 
 func fetch(t testing.TB, address string, issuer *x509.Certificate) map[string]bool {
 	t.Helper()
-	res, err := http.Get(address) //nolint:noctx,gosec // a test against loopback
+	res, err := asker.Get(address) //nolint:noctx,gosec // a test against loopback
 	ok(t, err)
 	defer res.Body.Close()
 	der, err := io.ReadAll(res.Body)

@@ -93,6 +93,9 @@ func (h *house) killAt(c *client.Client, d *driver, calls string, n int) bool {
 	}
 }
 
+// detachTimeout is how long strace may take to let go.
+const detachTimeout = 5 * time.Second
+
 // trace attaches strace to every thread of the server, to kill it as it enters the nth call.
 func (h *house) trace(calls string, n int) (detach func()) {
 	h.t.Helper()
@@ -126,7 +129,14 @@ func (h *house) trace(calls string, n int) (detach func()) {
 	}
 	return func() {
 		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(detachTimeout):
+			// A thread of the server that waits in vfork for a child which strace holds never stops for it: strace would wait
+			// for ever. When strace dies the kernel lets go of all of them.
+			_ = cmd.Process.Kill()
+			<-ended
+		}
 	}
 }
 
