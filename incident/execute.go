@@ -1,10 +1,12 @@
 package incident
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -101,7 +103,7 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 	if err != nil {
 		return err
 	}
-	items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+	items, err := s.chunk(ctx, c, j)
 	if err != nil {
 		return err
 	}
@@ -114,11 +116,11 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 // ownFirst reports whether customers may be told: the house's own estate is replaced to the last one (Comodo did so in
 // 2014 and could say so).
 func (s *Service) ownFirst(ctx context.Context, c bulkhead.Campaign) (string, error) {
-	t, err := s.cfg.Store.TallyCampaign(ctx, c.ID, s.now())
-	if err != nil || t.OwnReplaced >= t.OwnTotal {
+	total, replaced, err := s.cfg.Store.OwnProgress(ctx, c.ID)
+	if err != nil || replaced >= total {
 		return "", err
 	}
-	return fmt.Sprintf("own estate first: %d of %d are replaced", t.OwnReplaced, t.OwnTotal), nil
+	return fmt.Sprintf("own estate first: %d of %d are replaced", replaced, total), nil
 }
 
 // notify tells the holders of a chunk, with tickets where the campaign gives them. Tickets come to the same code and
@@ -221,27 +223,66 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	if err := s.record(ctx, c, j, sorted); err != nil {
 		return err
 	}
-	now := s.now()
-	if len(sorted.ready) > 0 {
-		change, err := s.change(ctx, c, &j, sorted.ready)
-		if err != nil {
-			return err
-		}
-		if err := s.cfg.Revoker.ActivateForCampaign(ctx, c, change); err != nil {
-			return s.refused(ctx, &j, change, err)
-		}
-		if err := s.mark(ctx, c, &j, change.ID, sorted.ready); err != nil {
-			return err
-		}
+	if err := s.revokeReady(ctx, c, &j, sorted.ready); err != nil {
+		return err
 	}
+	now := s.now()
 	j.LeaseUntil, j.Done, j.Problem, j.Change = now, len(sorted.waiting) == 0, "", ""
 	if !j.Done {
-		j.DueAt = now.Add(recheck)
+		j.DueAt = again(sorted.waiting, now)
 		if c.ForceAt.After(now) && c.ForceAt.Before(j.DueAt) {
 			j.DueAt = c.ForceAt
 		}
 	}
 	return overtaken(s.cfg.Store.KeepJob(ctx, j))
+}
+
+// again is when what waits is looked at next: when the first of it is due, and soon where something is due already.
+func again(waiting []bulkhead.CampaignItem, now time.Time) time.Time {
+	next := now.Add(12 * recheck) // what others did to an item, its holder for one, is seen within the hour
+	for _, it := range waiting {
+		switch {
+		case it.RevokeAt.IsZero():
+		case it.RevokeAt.Before(now.Add(recheck)):
+			return now.Add(recheck)
+		case it.RevokeAt.Before(next):
+			next = it.RevokeAt
+		}
+	}
+	return next
+}
+
+// revokeReady revokes items by one change, or, after a try that failed, by as many as keep what is refused from holding up
+// the rest.
+func (s *Service) revokeReady(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignItem) error {
+	if len(ready) == 0 {
+		return nil
+	}
+	size := len(ready)
+	if j.Problem != "" {
+		size = s.cfg.Chunk
+	}
+	var refused error
+	for part := range slices.Chunk(ready, size) {
+		change, err := s.change(ctx, c, j, part)
+		if err != nil {
+			return err
+		}
+		note, err := s.activate(ctx, c, j, change)
+		switch {
+		case err == nil && note == "":
+			err = s.mark(ctx, c, j, change.ID, part, "")
+		case err == nil:
+			err = s.markRevoked(ctx, c, j, change.ID, part, note)
+		}
+		if bulkhead.KindOf(err) == bulkhead.KindGate {
+			refused, err = err, nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return refused
 }
 
 // sorted is a chunk by what is to be done with it.
@@ -382,27 +423,46 @@ func (s *Service) settle(ctx context.Context, c bulkhead.Campaign, j *bulkhead.C
 		return false, err
 	}
 	if err == nil && change.State != bulkhead.ChangeRefused {
-		if err := s.cfg.Revoker.ActivateForCampaign(ctx, c, change); err != nil {
-			return false, s.refused(ctx, j, change, err)
-		}
-		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+		items, err := s.chunk(ctx, c, *j)
 		if err != nil {
 			return false, err
 		}
-		if err := s.markRevoked(ctx, c, j, change.ID, items); err != nil {
+		note, err := s.activate(ctx, c, j, change)
+		if err == nil {
+			err = s.markRevoked(ctx, c, j, change.ID, items, note)
+		}
+		if err != nil {
 			return false, err
 		}
 	}
 	j.Change = ""
-	items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+	items, err := s.chunk(ctx, c, *j)
 	if err != nil {
 		return false, err
 	}
 	return false, s.revoke(ctx, c, *j, items)
 }
 
+// activate carries a change through. One that went public and is not settled, because a verifier disputes what it saw or a
+// cache keeps the old answer, has revoked its certificates all the same, and the rest is the status service's to mend: note
+// says so, and the record which of them it revoked.
+func (s *Service) activate(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change bulkhead.Change) (note string, err error) {
+	if err = s.cfg.Revoker.ActivateForCampaign(ctx, c, change); err == nil {
+		return "", nil
+	}
+	now, lookErr := s.cfg.Revoker.Change(ctx, change.ID)
+	if lookErr != nil || now.State != bulkhead.ChangeActivated && now.State != bulkhead.ChangePublished && now.State != bulkhead.ChangeSettled {
+		return "", s.refused(ctx, j, change, err)
+	}
+	return "; it is public and not settled: " + bulkhead.AsFault(err).Detail, nil
+}
+
+func (s *Service) chunk(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob) ([]bulkhead.CampaignItem, error) {
+	return s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+}
+
 // markRevoked marks those items that the record shows as revoked.
-func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem) error {
+func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem, note string) error {
 	states, err := s.statuses(ctx, items)
 	if err != nil {
 		return err
@@ -413,21 +473,43 @@ func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkh
 			revoked = append(revoked, it)
 		}
 	}
-	return s.mark(ctx, c, j, change, revoked)
+	return s.mark(ctx, c, j, change, revoked, note)
 }
 
+// markTries is how often items that somebody else moved meanwhile are read again: a large chunk takes seconds, in which a
+// notice or a replacement of another process moves some of it.
+const markTries = 5
+
 // mark moves items to revoked by a change that is public.
-func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem) error {
-	if len(items) == 0 {
-		return nil
-	}
-	detail := "by change " + change
+func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem, note string) error {
+	detail := "by change " + change + note
 	if forcedNow := !s.now().Before(c.ForceAt); forcedNow {
 		detail += ", on the deadline clock"
 	}
-	moves := make([]bulkhead.ItemMove, len(items))
-	for i, it := range items {
-		moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemRevoked, At: s.now(), Detail: detail, Change: change}
+	for try := 1; len(items) > 0; try++ {
+		moves := make([]bulkhead.ItemMove, len(items))
+		at := s.now()
+		for i, it := range items {
+			moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemRevoked, At: at, Detail: detail, Change: change}
+		}
+		slices.SortStableFunc(moves, func(a, b bulkhead.ItemMove) int { return cmp.Compare(a.From, b.From) }) // alike ones go together
+		err := s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.itemsLeaf(c, "role:incident", items, "old-revoked: "+detail))
+		if bulkhead.KindOf(err) != bulkhead.KindConflict || try == markTries {
+			return overtaken(err)
+		}
+		if items, err = s.reread(ctx, c, *j, items); err != nil {
+			return err
+		}
 	}
-	return overtaken(s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.itemsLeaf(c, "role:incident", items, "old-revoked: "+detail)))
+	return nil
+}
+
+// reread is items as they stand now, without those that are done.
+func (s *Service) reread(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) ([]bulkhead.CampaignItem, error) {
+	ours := make(map[int64]bool, len(items))
+	for _, it := range items {
+		ours[it.IntentSeq] = true
+	}
+	now, err := s.chunk(ctx, c, j)
+	return slices.DeleteFunc(now, func(it bulkhead.CampaignItem) bool { return !ours[it.IntentSeq] || it.State.Done() }), err
 }

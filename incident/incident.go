@@ -68,6 +68,10 @@ type Store interface {
 	KnownKeys(ctx context.Context, id string, keys ...bulkhead.Hash) ([]bulkhead.Hash, error)
 	AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev ...bulkhead.Evidence) error
 	IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error)
+	// Replacing picks, of new certificates, those that may replace an item by account and name.
+	Replacing(ctx context.Context, id string, certs []bulkhead.Certificate) (map[int64]bool, error)
+	EarlyItems(ctx context.Context, id string, after int64, limit int) ([]bulkhead.CampaignItem, error)
+	OwnProgress(ctx context.Context, id string) (total, replaced int64, err error)
 	SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error)
 
 	CreateTickets(ctx context.Context, tickets []bulkhead.Ticket, ev ...bulkhead.Evidence) (fresh int64, err error)

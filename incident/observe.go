@@ -34,9 +34,15 @@ func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) err
 		if err != nil {
 			return err
 		}
+		maybe, err := s.cfg.Store.Replacing(ctx, c.ID, rows)
+		if err != nil {
+			return err
+		}
 		for _, n := range rows {
-			if err := s.replacement(ctx, c, n); err != nil {
-				return err
+			if maybe[n.IntentSeq] || n.Replaces != (bulkhead.CertificateRef{}) {
+				if err := s.replacement(ctx, c, n); err != nil {
+					return err
+				}
 			}
 			cursor = n.OutcomeSeq
 		}
@@ -186,15 +192,12 @@ func (s *Service) early(ctx context.Context, c bulkhead.Campaign) error {
 	}
 	var first int64
 	for {
-		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: first, Limit: 1000, States: []bulkhead.ItemState{bulkhead.ItemNotified}})
+		items, err := s.cfg.Store.EarlyItems(ctx, c.ID, first, 1000)
 		if err != nil || len(items) == 0 {
 			return err
 		}
 		for _, it := range items {
-			first = it.Ordinal + 1
-			if it.Replacement == (bulkhead.CertificateRef{}) {
-				continue
-			}
+			first = it.Ordinal
 			n, _, err := s.cfg.Store.Certificate(ctx, it.Replacement)
 			if err != nil {
 				return err

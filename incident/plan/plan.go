@@ -46,7 +46,7 @@ type Snapshot struct {
 	Now      time.Time
 	FinishBy time.Time // later than the deadline only with a record of the delay; zero: the deadline
 	Capacity Capacity
-	Chunk    int // items of one job; 0 means 500
+	Chunk    int // items of one job that tells, a twentieth of one that revokes; 0 means 500
 	Items    []Item
 }
 
@@ -451,12 +451,19 @@ func encode(ref bulkhead.CertificateRef, a Assignment) []byte {
 	return out
 }
 
+// together is how many chunks are revoked by one job. A change signs a head and the whole CRLs of its issuers however few
+// certificates it has: with small ones a campaign would sign the CRL of a million hundreds of times.
+const together = 20
+
 // jobs cuts the assignments into chunks of work. A chunk is due with the first of its items, and again for those that are
 // due later: a chunk for each slice would sign heads and CRLs for a handful of certificates.
 func jobs(all []Assignment, chunk int64) []Job {
 	var out []Job
 	for _, kind := range []bulkhead.JobKind{bulkhead.JobNotify, bulkhead.JobRevoke} {
 		var open *Job
+		if kind == bulkhead.JobRevoke {
+			chunk *= together
+		}
 		for _, a := range all {
 			if a.RevokeAt.IsZero() { // held, or needs a ceremony
 				open = nil

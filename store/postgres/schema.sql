@@ -765,9 +765,13 @@ CREATE INDEX campaign_attempts_campaign ON public.campaign_attempts USING btree 
 
 CREATE INDEX campaign_items_account ON public.campaign_items USING btree (account_id, name);
 
+CREATE INDEX campaign_items_early ON public.campaign_items USING btree (campaign_seq, ordinal) WHERE ((state = 'notified'::text) AND (replacement_issuer <> ''::text));
+
 CREATE INDEX campaign_items_key ON public.campaign_items USING btree (key_hash);
 
 CREATE UNIQUE INDEX campaign_items_ordinal ON public.campaign_items USING btree (campaign_seq, ordinal);
+
+CREATE INDEX campaign_items_own ON public.campaign_items USING btree (campaign_seq, state) WHERE (own = 1);
 
 CREATE INDEX campaign_items_ref ON public.campaign_items USING btree (issuer, serial);
 
@@ -794,6 +798,8 @@ CREATE INDEX certificates_open ON public.certificates USING btree (reserved_at) 
 CREATE INDEX certificates_order ON public.certificates USING btree (order_id) WHERE (order_id <> ''::text);
 
 CREATE INDEX certificates_outcome ON public.certificates USING btree (issuer, outcome_seq) WHERE (outcome_seq > 0);
+
+CREATE INDEX certificates_outcome_any ON public.certificates USING btree (outcome_seq) WHERE ((outcome_seq > 0) AND (kind = 'leaf'::text));
 
 CREATE INDEX certificates_product ON public.certificates USING btree (issuer, profile, not_after, kind) WHERE ((state = 'issued'::text) AND (kind = ANY (ARRAY['leaf'::text, 'infra'::text])));
 

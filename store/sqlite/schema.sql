@@ -152,9 +152,13 @@ CREATE TABLE campaign_items (
 
 CREATE INDEX campaign_items_account ON campaign_items (account_id, name);
 
+CREATE INDEX campaign_items_early ON campaign_items (campaign_seq, ordinal) WHERE state = 'notified' AND replacement_issuer <> '';
+
 CREATE INDEX campaign_items_key ON campaign_items (key_hash);
 
 CREATE UNIQUE INDEX campaign_items_ordinal ON campaign_items (campaign_seq, ordinal);
+
+CREATE INDEX campaign_items_own ON campaign_items (campaign_seq, state) WHERE own = 1;
 
 CREATE INDEX campaign_items_ref ON campaign_items (issuer, serial);
 
@@ -283,6 +287,8 @@ CREATE INDEX certificates_open ON certificates (reserved_at) WHERE state = 'rese
 CREATE INDEX certificates_order ON certificates (order_id) WHERE order_id <> '';
 
 CREATE INDEX certificates_outcome ON certificates (issuer, outcome_seq) WHERE outcome_seq > 0;
+
+CREATE INDEX certificates_outcome_any ON certificates (outcome_seq) WHERE outcome_seq > 0 AND kind = 'leaf';
 
 CREATE INDEX certificates_product ON certificates (issuer, profile, not_after, kind) WHERE state = 'issued' AND kind IN ('leaf', 'infra');
 

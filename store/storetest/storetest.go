@@ -148,6 +148,7 @@ type Store interface {
 
 	incidentStore
 	campaignStore
+	campaignRoundStore
 	tellingStore
 	PutStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
 	EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evidence) error
@@ -247,6 +248,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},
 		{"Campaigns", testCampaigns},
+		{"CampaignRound", testCampaignRound},
 		{"Tickets", testTickets},
 		{"Stops", testStops},
 		{"Compromises", testCompromises},

@@ -317,31 +317,6 @@ func (s *Store) MoveItems(ctx context.Context, id string, moves []bulkhead.ItemM
 	})
 }
 
-const moveItem = `UPDATE campaign_items SET state = $4, detail = $5, moved_at = $6,
-	replacement_issuer = CASE WHEN $4 = 'reopened' THEN '' WHEN $7 <> '' THEN $7 ELSE replacement_issuer END, replacement_serial = CASE WHEN $4 = 'reopened' THEN $11 WHEN $7 <> '' THEN $8 ELSE replacement_serial END,
-	change_id = CASE WHEN $9 <> '' THEN $9 ELSE change_id END, vulnerable = CASE WHEN $10 > vulnerable THEN $10 ELSE vulnerable END
-	WHERE campaign_seq = $1 AND intent_seq = $2 AND state = $3`
-
-const addStep = `INSERT INTO campaign_steps (campaign_seq, intent_seq, number, state, at, leaf_seq, detail)
-	VALUES ($1, $2, (SELECT COUNT(*) + 1 FROM campaign_steps WHERE campaign_seq = $1 AND intent_seq = $2), $3, $4, $5, $6)`
-
-func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove, seqs []int64) error {
-	for _, m := range moves {
-		n, err := exec(ctx, t, moveItem, seq, m.IntentSeq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
-			unix(m.Vulnerable), []byte{})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return conflict("an item of the campaign is no longer %s", m.From)
-		}
-		if _, err := exec(ctx, t, addStep, seq, m.IntentSeq, string(m.To), unix(m.At), seqs[m.Leaf], text(m.Detail)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // NoteItem keeps what was seen of an item without moving it: detail, when it was seen with the fault, and a replacement that
 // cannot count yet.
 func (s *Store) NoteItem(ctx context.Context, id string, n bulkhead.ItemMove) error {

@@ -58,7 +58,7 @@ func (s *Store) AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev .
 // IssuedAfter returns subscriber certificates whose outcome has an evidence sequence above seq, in that order.
 func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error) {
 	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates
-		WHERE outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
+		WHERE outcome_seq > 0 AND outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
 	return rows, s.fault("IssuedAfter", err)
 }
 
