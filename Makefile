@@ -4,6 +4,9 @@ GO ?= go
 FUZZTIME ?= 1h
 BENCHCOUNT ?= 10
 
+# TOKEN are the packages whose tests use a PKCS#11 token.
+TOKEN = ./keys/... ./cmd/bulkhead-root/...
+
 .PHONY: build test check bench benchcmp torture tools
 
 build: ## the programs, into bin/
@@ -11,7 +14,7 @@ build: ## the programs, into bin/
 
 test: tools ## every test; seeded and time-boxed, installs what it needs on Debian
 	$(GO) test -timeout 15m ./...
-	CGO_ENABLED=1 $(GO) test -timeout 10m -tags pkcs11 ./keys/... ./cmd/bulkhead-root/...
+	CGO_ENABLED=1 $(GO) test -timeout 10m -tags pkcs11 $(TOKEN)
 
 tools:
 	./scripts/test-tools.sh

@@ -70,6 +70,9 @@ const DestroyNotice = "the file was overwritten and removed; copies made by back
 	"file systems and the wear levelling of flash storage may remain, as may memory of processes that had the key open. " +
 	"Only destroying the identity or passphrase that seals them makes those copies useless; a key in an HSM can be destroyed for certain"
 
+// maxName is the length of the longest name, in octets.
+const maxName = 64
+
 var nameSyntax = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 
 // CheckName verifies the name of a new key: a slug of at most 64 characters.

@@ -76,6 +76,28 @@ func TestTokenRing(t *testing.T) {
 	}, keys.P256, keys.P384, keys.RSA2048)
 }
 
+// TestTokenBesideFiles: the ring of a house with a token, over a real one.
+func TestTokenBesideFiles(t *testing.T) {
+	keystest.Exercise(t, func(t *testing.T) keystest.Open {
+		uri, dir := token(t), t.TempDir()
+		identity := filepath.Join(dir, "identity")
+		if _, err := keys.NewIdentity(identity); err != nil {
+			t.Fatal(err)
+		}
+		return func() keys.Ring {
+			files, err := keys.OpenFileRing(keys.Config{Dir: filepath.Join(dir, "keys"), IdentityFile: identity})
+			if err != nil {
+				t.Fatal(err)
+			}
+			later, err := keys.OpenToken(uri)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return keys.Beside(later, files, "house-")
+		}
+	}, keys.P256, keys.RSA2048, keys.Ed25519)
+}
+
 // TestWrongPIN: the PIN is named in no error.
 func TestWrongPIN(t *testing.T) {
 	uri := token(t)

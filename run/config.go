@@ -66,6 +66,9 @@ type Config struct {
 	Signer Signer `yaml:"signer,omitempty"`
 	// KeyPassphraseFile replaces keys.identity as what opens the key files; empty uses the identity file.
 	KeyPassphraseFile string `yaml:"key_passphrase_file,omitempty"`
+	// KeyRing is the PKCS#11 token on which keys are made: "pkcs11:token=NAME?module-path=/LIB&pin-source=/FILE", the PIN in a
+	// file of mode 600. Empty makes sealed files. The key of the status head is Ed25519 and always a sealed file.
+	KeyRing string `yaml:"key_ring,omitempty"`
 
 	// WeakKeyLists are files with hashes of known weak keys (the Debian lists of CVE-2008-0166 and the like): openssl-blacklist
 	// text, 120-bit or full SHA-256 hex, a JSON array of those, or badkeys' binary blocklist.dat. None is shipped.
@@ -296,6 +299,9 @@ func (c Config) Check() error {
 		return wrong("store", "%q is neither sqlite:FILE nor postgres:FILE", c.Store)
 	}
 	if err := errors.Join(c.checkObjects(), c.Signer.check()); err != nil {
+		return err
+	}
+	if err := c.checkKeyRing(); err != nil {
 		return err
 	}
 	for key, p := range map[string]int{"validate_http_port": c.ValidateHTTPPort, "validate_tls_port": c.ValidateTLSPort} {

@@ -33,6 +33,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 		add("store", levelOK, "", "the store answers")
 	}
 	h.diagnoseRoot(ctx, add)
+	h.diagnoseToken(ctx, add)
 	if h.evidence == nil {
 		add("evidence", levelOK, "", "the log is kept by another process")
 	} else if lag := h.evidence.Lag(); lag > 10*time.Second {

@@ -161,20 +161,15 @@ func (f *first) make() error {
 }
 
 func (f *first) openRing() error {
-	c := keys.Config{Dir: filepath.Join(f.data, keysDir)}
-	if f.cfg.KeyPassphraseFile != "" {
-		p, err := ReadSecret(f.cfg.KeyPassphraseFile)
-		if err != nil {
-			return err
-		}
-		c.Passphrase = p
-	} else {
-		c.IdentityFile = filepath.Join(f.data, identityFile)
-		if _, err := keys.NewIdentity(c.IdentityFile); err != nil {
+	if f.cfg.KeyPassphraseFile == "" {
+		if _, err := keys.NewIdentity(filepath.Join(f.data, identityFile)); err != nil {
 			return err
 		}
 	}
-	ring, err := keys.OpenFileRing(c)
+	ring, err := openRing(f.data, f.cfg)
+	if err == nil {
+		_, err = ring.List(f.ctx) // a token that is away is found before anything is made
+	}
 	f.online = ring
 	return err
 }

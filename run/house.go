@@ -235,23 +235,6 @@ func (h *House) openRecord(ctx context.Context, _ seed) error {
 	return nil
 }
 
-func (h *House) openKeys(context.Context, seed) error {
-	if !h.roles.has(signerrpc.Signer) {
-		return nil
-	}
-	c := keys.Config{Dir: filepath.Join(h.dir, keysDir), IdentityFile: filepath.Join(h.dir, identityFile)}
-	if h.cfg.KeyPassphraseFile != "" {
-		p, err := ReadSecret(h.cfg.KeyPassphraseFile)
-		if err != nil {
-			return err
-		}
-		c.IdentityFile, c.Passphrase = "", p
-	}
-	ring, err := keys.OpenFileRing(c)
-	h.ring = ring
-	return err
-}
-
 // loadProfiles reads every profile of the data directory.
 func loadProfiles(dir string) ([]*profile.Profile, error) {
 	files, err := filepath.Glob(filepath.Join(dir, profilesDir, "*.yaml"))

@@ -348,6 +348,9 @@ func (r *restoring) next() []string {
 	} else if !r.header.Identity {
 		out = append(out, "bring "+r.cfg.KeyPassphraseFile+" back: without it the sealed keys do not open")
 	}
+	if r.cfg.KeyRing != "" {
+		out = append(out, "plug the token of key_ring in, or one with a copy of its keys: they are in no backup")
+	}
 	return append(out, "bulkhead up --data "+r.o.Dir)
 }
 

@@ -121,7 +121,7 @@ func roleConfig(cfg *Config, o ExportOptions) error {
 		}
 	}
 	cfg.Store = "postgres:store.dsn"
-	cfg.KeyPassphraseFile = ""
+	cfg.KeyPassphraseFile, cfg.KeyRing = "", ""
 	if o.Objects != "" {
 		cfg.Objects = o.Objects
 	} else if kind, rest := cfg.objectsKind(); kind == "dir" && !filepath.IsAbs(rest) {

@@ -11,6 +11,7 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 
 	"bulkhead"
+	"bulkhead/keys"
 )
 
 // SandboxOptions say what the signer's process may still reach once it is shut in.
@@ -34,6 +35,13 @@ func Sandbox(o SandboxOptions) error {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return bulkhead.Faultf(bulkhead.KindUsage, "the data directory %s has no absolute path", o.Dir).WithCause(err)
+	}
+	if cfg.KeyRing != "" {
+		library, pin, err := keys.TokenFiles(cfg.KeyRing)
+		if err != nil {
+			return err
+		}
+		o.Read = append(append([]string{}, o.Read...), filepath.Dir(library), pin)
 	}
 	rules := []landlock.Rule{landlock.RWDirs(append([]string{dir}, o.Write...)...)}
 	for _, p := range append(append([]string{}, systemFolders...), o.Read...) {

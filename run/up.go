@@ -144,6 +144,7 @@ var settings = map[string]setting{
 	"store":               text(func(c *Config) *string { return &c.Store }),
 	"objects":             text(func(c *Config) *string { return &c.Objects }),
 	"key_passphrase_file": text(func(c *Config) *string { return &c.KeyPassphraseFile }),
+	"key_ring":            text(func(c *Config) *string { return &c.KeyRing }),
 	"resolver":            text(func(c *Config) *string { return &c.Resolver }),
 	"validate_http_port":  number("validate_http_port", func(c *Config) *int { return &c.ValidateHTTPPort }),
 	"validate_tls_port":   number("validate_tls_port", func(c *Config) *int { return &c.ValidateTLSPort }),

@@ -27,6 +27,7 @@ func (a *app) up() *cobra.Command {
 		{"store", "sqlite:FILE or postgres:FILE-WITH-CONNECTION-STRING"},
 		{"objects", "where objects are published: dir:FOLDER or s3:FILE (default dir:objects)"},
 		{"key_passphrase_file", "file with the passphrase that seals the signing keys"},
+		{"key_ring", "PKCS#11 token for the signing keys: pkcs11:token=NAME?module-path=/LIB&pin-source=/FILE (default: sealed files)"},
 		{"validate_http_port", "port that http-01 dials (default 80)"},
 		{"validate_tls_port", "port that tls-alpn-01 dials (default 443)"},
 		{"resolver", "DNS resolver HOST:PORT (default: the system's)"},

@@ -16,6 +16,7 @@ func TestApart(t *testing.T) {
 	h := start(t)
 	t.Run("an ordinary day", func(t *testing.T) { ordinary(t, h) })
 	t.Run("the web tier is taken over", func(t *testing.T) { takenOver(t, h) })
+	t.Run("the token is pulled out", func(t *testing.T) { pulledOut(t, h) })
 	t.Run("each role dies", func(t *testing.T) { deaths(t, h) })
 	t.Run("the signer is shut in", func(t *testing.T) { shutIn(t, h) })
 }
@@ -48,11 +49,15 @@ func takenOver(t *testing.T, h *house) {
 		return string(out), err
 	}
 	// Files of the others.
+	out, err := run("cat", filepath.Join(h.hsm(), "pin"))
+	refusedBy("reading the PIN", "Permission denied", out, err)
+	out, err = run("ls", filepath.Join(h.hsm(), "tokens"))
+	refusedBy("looking at the token", "Permission denied", out, err)
 	for _, path := range []string{"signer/keys.identity", "signer/keys", "evidence/evidence.key", "status/store.dsn", "status/identity.pem", "console/identity.pem"} {
 		out, err := run("cat", filepath.Join(h.dir, "roles", path))
 		refusedBy("reading "+path, "Permission denied", out, err)
 	}
-	out, err := run("touch", filepath.Join(h.dir, "roles", "evidence", "evidence", "x"))
+	out, err = run("touch", filepath.Join(h.dir, "roles", "evidence", "evidence", "x"))
 	refusedBy("writing into the log", "Permission denied", out, err)
 
 	// The signer's door: nothing but its own methods, no name but its own.
@@ -156,12 +161,12 @@ func shutIn(t *testing.T, h *house) {
 	ok(t, os.WriteFile(outside, []byte("# nothing\n"), 0o644))
 	h.edit("signer", func(text string) string { return text + "weak_key_lists: [" + outside + "]\n" })
 	h.kill("signer")
-	cmd := as(users["signer"], false, filepath.Join(h.bin, "bulkhead-signer"), "--data", h.data("signer"))
+	cmd := as(users["signer"], false, filepath.Join(h.bin, "bulkhead-signer"), h.signerArgs()...)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "cannot be read") {
 		t.Errorf("a file outside was read: %v: %s", err, out)
 	}
-	cmd = as(users["signer"], false, filepath.Join(h.bin, "bulkhead-signer"), "--data", h.data("signer"), "--allow-read", outside)
+	cmd = as(users["signer"], false, filepath.Join(h.bin, "bulkhead-signer"), append(h.signerArgs(), "--allow-read", outside)...)
 	ok(t, cmd.Start())
 	h.process["signer"] = cmd
 	ready := filepath.Join(h.data("signer"), "run", "ready.json")

@@ -70,6 +70,7 @@ func start(t testing.TB) *house {
 	ok(t, os.Chmod(dir, 0o755))
 	ok(t, os.Mkdir(filepath.Join(dir, "roles"), 0o755))
 	h.build()
+	h.token()
 	h.database()
 	h.bucket()
 	h.make()
@@ -83,8 +84,8 @@ func start(t testing.TB) *house {
 
 func (h *house) build() {
 	h.t.Helper()
-	cmd := exec.Command("go", "build", "-o", h.bin+"/", "bulkhead/cmd/...")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("go", "build", "-tags", "pkcs11", "-o", h.bin+"/", "bulkhead/cmd/bulkhead", "bulkhead/cmd/bulkhead-signer")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("go build: %v: %s", err, out)
 	}
@@ -102,7 +103,7 @@ func as(uid uint32, network bool, name string, args ...string) *exec.Cmd {
 	if !network {
 		cmd = exec.Command("unshare", append([]string{"--net", "--", "setpriv"}, all...)...)
 	}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "SOFTHSM2_CONF=" + os.Getenv("SOFTHSM2_CONF")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -230,7 +231,7 @@ func (h *house) bucket() {
 // make is the first start, by the owner of the database, in one process.
 func (h *house) make() {
 	h.t.Helper()
-	cmd := exec.Command(h.program(), "up", "--data", h.data("signer"), "--store", "postgres:"+h.dsn["owner"], "--objects", "s3:"+filepath.Join(h.dir, "bucket.yaml"), "--listen", h.https, "--status-listen", h.http, "--metrics-listen", address(h.t))
+	cmd := exec.Command(h.program(), "up", "--data", h.data("signer"), "--store", "postgres:"+h.dsn["owner"], "--objects", "s3:"+filepath.Join(h.dir, "bucket.yaml"), "--key-ring", h.ring(), "--listen", h.https, "--status-listen", h.http, "--metrics-listen", address(h.t))
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	ok(h.t, cmd.Start())
@@ -288,6 +289,7 @@ func (h *house) takeApart() {
 	ok(h.t, os.Chown(filepath.Join(h.dir, "door"), int(users["signer"]), int(users["signer"])))
 	// The first operator's key is the operator's, not the signer's.
 	ok(h.t, os.Rename(filepath.Join(h.data("signer"), "operator", "operator-1.key"), filepath.Join(h.dir, "operator.key")))
+	h.must(exec.Command("chown", "-R", fmt.Sprintf("%d:%d", users["signer"], users["signer"]), h.hsm()))
 	for r, u := range users {
 		h.must(exec.Command("chown", "-R", fmt.Sprintf("%d:%d", u, u), h.data(r)))
 	}
@@ -312,7 +314,7 @@ func (h *house) up(role string) {
 	h.t.Helper()
 	name, args := h.program(), []string{"run", role, "--data", h.data(role)}
 	if role == "signer" {
-		name, args = filepath.Join(h.bin, "bulkhead-signer"), []string{"--data", h.data(role)}
+		name, args = filepath.Join(h.bin, "bulkhead-signer"), h.signerArgs()
 	}
 	cmd := as(users[role], !offline[role], name, args...)
 	log := &bytes.Buffer{}

@@ -54,20 +54,15 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 		}
 		mechanism, input = pkcs11.CKM_RSA_PKCS, append(slices.Clone(prefix), digest...)
 	}
-	var out []byte
-	err := s.t.with(func(sess pkcs11.SessionHandle) error {
-		found, err := s.t.find(sess, pkcs11.CKO_PRIVATE_KEY, s.object)
+	out, err := with(s.t, patience, func(sess pkcs11.SessionHandle) ([]byte, error) {
+		key, err := s.t.privateKey(sess, s.object)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if len(found) != 1 {
-			return bulkhead.NewFault(bulkhead.KindNotFound, "the key was destroyed").WithHint("open the key that follows it")
+		if err := s.t.ctx.SignInit(sess, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, key); err != nil {
+			return nil, err
 		}
-		if err := s.t.ctx.SignInit(sess, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, found[0]); err != nil {
-			return err
-		}
-		out, err = s.t.ctx.Sign(sess, input)
-		return err
+		return s.t.ctx.Sign(sess, input)
 	})
 	if err != nil || mechanism != pkcs11.CKM_ECDSA {
 		return out, err
@@ -82,26 +77,24 @@ func (t *Token) Signer(uri string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &signer{t: t, object: object}
-	err = t.with(func(sess pkcs11.SessionHandle) error {
+	pub, err := with(t, patience, func(sess pkcs11.SessionHandle) (crypto.PublicKey, error) {
 		private, err := t.find(sess, pkcs11.CKO_PRIVATE_KEY, object)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		public, err := t.find(sess, pkcs11.CKO_PUBLIC_KEY, object)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(private) != 1 || len(public) != 1 {
-			return bulkhead.Faultf(bulkhead.KindNotFound, "the token has %d private and %d public keys %q", len(private), len(public), object).WithHint("see what is on it: pkcs11-tool --list-objects")
+			return nil, t.absent(bulkhead.Faultf(bulkhead.KindNotFound, "the token has %d private and %d public keys %q", len(private), len(public), object).WithHint("see what is on it: pkcs11-tool --list-objects"))
 		}
-		s.public, err = t.publicKey(sess, public[0])
-		return err
+		return t.publicKey(sess, public[0])
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return &signer{t: t, object: object, public: pub}, nil
 }
 
 func (t *Token) object(uri string) (string, error) {
@@ -176,18 +169,18 @@ func (t *Token) Generate(name, algorithm string) (string, crypto.Signer, error) 
 	}
 	t.made.Lock()
 	defer t.made.Unlock()
-	err := t.with(func(s pkcs11.SessionHandle) error {
+	_, err := with(t, makingPatience, func(s pkcs11.SessionHandle) (none struct{}, err error) {
 		for _, class := range []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY} {
 			found, err := t.find(s, class, name)
 			if err != nil {
-				return err
+				return none, err
 			}
 			if len(found) > 0 {
-				return bulkhead.Faultf(bulkhead.KindConflict, "the token has a key %q already", name).WithHint("choose another name")
+				return none, bulkhead.Faultf(bulkhead.KindConflict, "the token has a key %q already", name).WithHint("choose another name")
 			}
 		}
-		_, _, err := t.ctx.GenerateKeyPair(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, public, private)
-		return err
+		_, _, err = t.ctx.GenerateKeyPair(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, public, private)
+		return none, err
 	})
 	if err != nil {
 		return "", nil, err
@@ -204,44 +197,46 @@ func (t *Token) Destroy(uri string) error {
 		return err
 	}
 	gone := 0
-	return t.with(func(s pkcs11.SessionHandle) error {
+	_, err = with(t, patience, func(s pkcs11.SessionHandle) (none struct{}, err error) {
 		for _, class := range []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY} {
 			found, err := t.find(s, class, object)
 			if err != nil {
-				return err
+				return none, err
 			}
 			for _, o := range found {
 				if err := t.ctx.DestroyObject(s, o); err != nil {
-					return err
+					return none, err
 				}
 				gone++
 			}
 		}
+		t.mu.Lock()
+		delete(t.private, object)
+		t.mu.Unlock()
 		if gone == 0 {
-			return bulkhead.Faultf(bulkhead.KindNotFound, "the token has no key %q", object).WithHint("see what is on it: pkcs11-tool --list-objects")
+			return none, t.absent(bulkhead.Faultf(bulkhead.KindNotFound, "the token has no key %q", object).WithHint("see what is on it: pkcs11-tool --list-objects"))
 		}
-		return nil
+		return none, nil
 	})
+	return err
 }
 
 // List returns the URIs of all private keys, sorted.
 func (t *Token) List() ([]string, error) {
-	out := []string{}
-	err := t.with(func(s pkcs11.SessionHandle) error {
-		out = out[:0]
+	return with(t, patience, func(s pkcs11.SessionHandle) ([]string, error) {
+		out := []string{}
 		found, err := t.find(s, pkcs11.CKO_PRIVATE_KEY, "")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, o := range found {
 			a, err := t.ctx.GetAttributeValue(s, o, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, nil)})
 			if err != nil {
-				return err
+				return nil, err
 			}
 			out = append(out, t.uri.Key(string(a[0].Value)))
 		}
 		slices.Sort(out)
-		return nil
+		return out, nil
 	})
-	return out, err
 }
