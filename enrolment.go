@@ -159,6 +159,13 @@ type CAACheck struct {
 	Detail     string // domain at which records were found and the records, as text
 }
 
+// OrderEvidence is on what an order rests, oldest first: every validation of those of its authorisations that are valid (one
+// that was revoked or given up vouches for nothing), and every CAA check made for it.
+type OrderEvidence struct {
+	Validations []Validation
+	Checks      []CAACheck
+}
+
 // RenewalInfo is the answer of RFC 9773 for one certificate.
 type RenewalInfo struct {
 	Start, End     time.Time

@@ -31,8 +31,8 @@ type Store interface {
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	// PutAuthority inserts or replaces the authority with its evidence.
 	PutAuthority(ctx context.Context, a bulkhead.Authority, ev ...bulkhead.Evidence) error
-	// OrderEvidence returns the validations and CAA checks on which an order rests.
-	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
+	// OrdersEvidence returns the validations and CAA checks on which each order rests; orders that do not exist are left out.
+	OrdersEvidence(ctx context.Context, orders ...string) (map[string]*bulkhead.OrderEvidence, error)
 	// Standing returns an account with its partner and the stops in force, read at one moment; no ID for an account
 	// that does not exist.
 	Standing(ctx context.Context, accountID string) (bulkhead.Standing, error)

@@ -115,7 +115,7 @@ func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*d
 	if err := s.judgeKey(csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
 		return nil, err
 	}
-	if m.subject.Methods, err = s.checkEvidence(ctx, req, names, m.stops); err != nil {
+	if m.subject.Methods, err = s.checkEvidence(req, names, m); err != nil {
 		return nil, err
 	}
 	if err := m.stops.Refuse(m.subject); err != nil {

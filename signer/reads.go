@@ -65,3 +65,39 @@ func (s *Signer) flushLookups(ids []bulkhead.AuthorityID) []outcome[*authority] 
 	}
 	return out
 }
+
+// asker is who asks for a certificate, and for which order.
+type asker struct{ account, order string }
+
+// grounds are what the record says of an asker: who it is, what is stopped, and on what the order rests; no evidence for an
+// order that does not exist.
+type grounds struct {
+	standing bulkhead.Standing
+	evidence *bulkhead.OrderEvidence
+}
+
+// flushStandings reads the grounds of all who ask in one go, each account once.
+func (s *Signer) flushStandings(askers []asker) []outcome[grounds] {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	orders := make([]string, len(askers))
+	for i, a := range askers {
+		orders[i] = a.order
+	}
+	evidence, err := s.cfg.Store.OrdersEvidence(ctx, orders...)
+	if err != nil {
+		return failed[grounds](len(askers), err)
+	}
+	seen := map[string]outcome[grounds]{}
+	out := make([]outcome[grounds], len(askers))
+	for i, a := range askers {
+		o, known := seen[a.account]
+		if !known {
+			o.value.standing, o.err = s.cfg.Store.Standing(ctx, a.account)
+			seen[a.account] = o
+		}
+		o.value.evidence = evidence[a.order]
+		out[i] = o
+	}
+	return out
+}

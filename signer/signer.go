@@ -81,6 +81,7 @@ type Signer struct {
 	completes *group[completion, int64]
 	blocks    *group[bulkhead.Hash, bulkhead.Stops]
 	lookups   *group[bulkhead.AuthorityID, *authority]
+	standings *group[asker, grounds]
 
 	laying sync.Mutex // guards laid
 	laid   *laidOver  // the change that was read last; nil when that is long ago
@@ -139,6 +140,7 @@ func New(c Config) (*Signer, error) {
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)
 	s.blocks = newGroup(c.GroupSize, readDelay, s.flushBlocks)
 	s.lookups = newGroup(c.GroupSize, readDelay, s.flushLookups)
+	s.standings = newGroup(c.GroupSize, readDelay, s.flushStandings)
 	return s, nil
 }
 
@@ -179,6 +181,7 @@ func (s *Signer) Close() error {
 		s.completes.close()
 		s.blocks.close()
 		s.lookups.close()
+		s.standings.close()
 	}
 	return nil
 }

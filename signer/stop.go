@@ -9,11 +9,13 @@ import (
 	"bulkhead/pki/profile"
 )
 
-// mandate is what the record gives a request: what a stop could cover, and the volume to count it against.
+// mandate is what the record gives a request: what a stop could cover, on what the order rests, and the volume to count
+// it against.
 type mandate struct {
-	subject bulkhead.StopSubject
-	stops   bulkhead.Stops
-	volume  *bulkhead.Volume
+	subject  bulkhead.StopSubject
+	stops    bulkhead.Stops
+	evidence *bulkhead.OrderEvidence // nil when there is no such order
+	volume   *bulkhead.Volume
 }
 
 // mandate asks the record, and nobody else, whether the account may have this certificate now: it exists and is in
@@ -23,11 +25,15 @@ func (s *Signer) mandate(ctx context.Context, req bulkhead.CertificateRequest, p
 	if req.AccountID == "" || req.OrderID == "" {
 		return mandate{}, bulkhead.NewFault(bulkhead.KindMalformed, "a certificate needs an account and an order").WithHint("place an order first")
 	}
-	st, err := s.cfg.Store.Standing(ctx, req.AccountID)
+	g, err := s.standings.do(ctx.Done(), asker{req.AccountID, req.OrderID})
+	if errors.Is(err, errNotTaken) {
+		return mandate{}, unavailable("the request was given up", ctx.Err())
+	}
 	if err != nil {
 		return mandate{}, err
 	}
-	m := mandate{stops: st.Stops, subject: bulkhead.StopSubject{Issuer: req.Authority, Profile: p.Name, Partner: st.Account.Partner, Account: req.AccountID}}
+	st := g.standing
+	m := mandate{stops: st.Stops, evidence: g.evidence, subject: bulkhead.StopSubject{Issuer: req.Authority, Profile: p.Name, Partner: st.Account.Partner, Account: req.AccountID}}
 	if err := m.stops.Refuse(m.subject); err != nil {
 		return m, err
 	}

@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -11,11 +10,11 @@ import (
 // checkEvidence requires for each name a validation by this account that still counts, and a look at CAA for this
 // order that permits. The signer reads them from the record itself: a caller cannot vouch. A validation by a method that
 // is stopped does not count while another serves. It returns the methods on which the names rest.
-func (s *Signer) checkEvidence(ctx context.Context, req bulkhead.CertificateRequest, names []bulkhead.Identifier, stops bulkhead.Stops) ([]bulkhead.Method, error) {
-	validations, checks, err := s.cfg.Store.OrderEvidence(ctx, req.OrderID)
-	if err != nil {
-		return nil, hinted(err, "place an order first")
+func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead.Identifier, m mandate) ([]bulkhead.Method, error) {
+	if m.evidence == nil {
+		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "order %q is not there", req.OrderID).WithHint("place an order first")
 	}
+	validations, checks, stops := m.evidence.Validations, m.evidence.Checks, m.stops
 	now := s.now()
 	var methods []bulkhead.Method
 	var subs []bulkhead.SubFault

@@ -250,5 +250,14 @@ func testOrderEvidence(t *testing.T, open Open) {
 	ok(t, err)
 	equal(t, validations, []bulkhead.Validation{v})
 	equal(t, len(checks), 0)
+
+	both, err := s.OrdersEvidence(ctx, "o-2", "none", "o-1", "o-2")
+	ok(t, err)
+	equal(t, both, map[string]*bulkhead.OrderEvidence{"o-1": {Validations: []bulkhead.Validation{v}, Checks: []bulkhead.CAACheck{check, denied}},
+		"o-2": {Validations: []bulkhead.Validation{v}}})
+	ok(t, s.CreateOrder(ctx, order("o-3", "z-2"), nil))
+	both, err = s.OrdersEvidence(ctx, "o-3")
+	ok(t, err)
+	equal(t, both, map[string]*bulkhead.OrderEvidence{"o-3": {}})
 	equal(t, len(checkEvidence(t, s)), 1)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"bulkhead"
 )
@@ -163,24 +164,73 @@ func (s *Store) OpenOrdersByAccount(ctx context.Context, accountID string, limit
 // of its authorisations that are valid (one that was revoked or given up vouches for nothing), every CAA check made
 // for it. KindNotFound when there is no such order.
 func (s *Store) OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error) {
-	validations, err := list(ctx, s.reader, func(r scanner) (v bulkhead.Validation, err error) {
-		err = r.Scan(&v.ID, &v.AuthorizationID, &v.AccountID, &v.Identifier.Type, &v.Identifier.Value, &v.Wildcard,
-			&v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}, &v.Detail)
-		return v, err
-	}, `SELECT id, authorization_id, account_id, name_type, name, wildcard, method, at, reuse_until, detail FROM validations
-		WHERE authorization_id IN (SELECT id FROM authorizations WHERE state = 'valid'
-			AND id IN (SELECT authorization_id FROM order_authorizations WHERE order_id = $1)) ORDER BY seq`, orderID)
+	found, err := s.OrdersEvidence(ctx, orderID)
+	if err == nil && found[orderID] == nil {
+		err = s.fault("OrderEvidence", absent(sql.ErrNoRows, "order", orderID))
+	}
 	if err != nil {
-		return nil, nil, s.fault("OrderEvidence", err)
+		return nil, nil, err
 	}
-	checks, err := list(ctx, s.reader, func(r scanner) (c bulkhead.CAACheck, err error) {
-		err = r.Scan(&c.OrderID, &c.Identifier.Type, &c.Identifier.Value, timeCol{&c.At}, timeCol{&c.ValidUntil}, &c.Result, &c.Detail)
-		return c, err
-	}, `SELECT order_id, name_type, name, at, valid_until, result, detail FROM caa_checks WHERE order_id = $1 ORDER BY seq`, orderID)
-	if err == nil && len(validations)+len(checks) == 0 { // nothing to show, or nothing there
-		err = s.reader.QueryRowContext(ctx, `SELECT 1 FROM orders WHERE id = $1`, orderID).Scan(new(int64))
+	return found[orderID].Validations, found[orderID].Checks, nil
+}
+
+// OrdersEvidence is OrderEvidence for several orders in one go; it leaves out orders that do not exist.
+func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[string]*bulkhead.OrderEvidence, error) {
+	out := map[string]*bulkhead.OrderEvidence{}
+	of := func(order string) *bulkhead.OrderEvidence {
+		if out[order] == nil {
+			out[order] = &bulkhead.OrderEvidence{}
+		}
+		return out[order]
 	}
-	return validations, checks, s.fault("OrderEvidence", absent(err, "order", orderID))
+	err := inChunks(distinct(orders), 1, func(id string) any { return id }, func(part []string, in string, args []any) error {
+		_, err := list(ctx, s.reader, func(r scanner) (v bulkhead.Validation, err error) {
+			var order string
+			err = r.Scan(&order, &v.ID, &v.AuthorizationID, &v.AccountID, &v.Identifier.Type, &v.Identifier.Value, &v.Wildcard,
+				&v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}, &v.Detail)
+			if err == nil {
+				of(order).Validations = append(of(order).Validations, v)
+			}
+			return v, err
+		}, `SELECT o.order_id, v.id, v.authorization_id, v.account_id, v.name_type, v.name, v.wildcard, v.method, v.at, v.reuse_until, v.detail
+			FROM order_authorizations o JOIN authorizations a ON a.id = o.authorization_id AND a.state = 'valid'
+			JOIN validations v ON v.authorization_id = a.id WHERE o.order_id IN `+in+` ORDER BY v.seq`, args...)
+		if err != nil {
+			return err
+		}
+		_, err = list(ctx, s.reader, func(r scanner) (c bulkhead.CAACheck, err error) {
+			err = r.Scan(&c.OrderID, &c.Identifier.Type, &c.Identifier.Value, timeCol{&c.At}, timeCol{&c.ValidUntil}, &c.Result, &c.Detail)
+			if err == nil {
+				of(c.OrderID).Checks = append(of(c.OrderID).Checks, c)
+			}
+			return c, err
+		}, `SELECT order_id, name_type, name, at, valid_until, result, detail FROM caa_checks WHERE order_id IN `+in+` ORDER BY seq`, args...)
+		for _, id := range part {
+			if err != nil || out[id] != nil {
+				continue
+			}
+			// Nothing to show, or nothing there.
+			switch err = s.reader.QueryRowContext(ctx, `SELECT 1 FROM orders WHERE id = $1`, id).Scan(new(int64)); {
+			case err == nil:
+				of(id)
+			case errors.Is(err, sql.ErrNoRows):
+				err = nil
+			}
+		}
+		return err
+	})
+	return out, s.fault("OrdersEvidence", err)
+}
+
+// distinct leaves out what stands there already.
+func distinct(items []string) []string {
+	out := make([]string, 0, len(items))
+	for _, x := range items {
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // PutCAAChecks records looks at CAA.
