@@ -11,5 +11,12 @@ type CheckResult struct {
 	Detail    string     `json:"detail"`
 	At        time.Time  `json:"at"`
 	ExpiresAt time.Time  `json:"expires_at"` // when the shared page ends
-	Looks     []Look     `json:"looks"`
+	// Looks has one for each address.
+	Looks []CheckedLook `json:"looks"`
+}
+
+// CheckedLook is a look with what was found beside its verdict.
+type CheckedLook struct {
+	Look
+	Findings []LookFinding `json:"findings,omitempty"`
 }

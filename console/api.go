@@ -24,6 +24,7 @@ type Config struct {
 	Explainer Explainer
 
 	Desk        Desk
+	Looks       Looks
 	Reports     Reports
 	Notices     Notices
 	Inventory   Inventory
@@ -64,8 +65,8 @@ func New(cfg Config) (*API, error) {
 		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
-	if cfg.Desk == nil || cfg.Reports == nil || cfg.Notices == nil {
-		return nil, fmt.Errorf("console: the desk, reports and notices are required")
+	if cfg.Desk == nil || cfg.Looks == nil || cfg.Reports == nil || cfg.Notices == nil {
+		return nil, fmt.Errorf("console: the desk, looks, reports and notices are required")
 	}
 	if cfg.Alarms == nil || cfg.Explainer == nil {
 		return nil, fmt.Errorf("console: every port is required")

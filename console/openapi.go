@@ -100,6 +100,8 @@ func (s *schemas) operation(op description) object {
 		security = append(security, object{"token": []any{}})
 	case partnersOnly:
 		security = []any{object{"token": []any{}}}
+	case anybody:
+		security = []any{}
 	}
 	out := object{"operationId": op.id, "summary": op.summary, "security": security, "parameters": parameters, "responses": object{
 		"200":     object{"description": "done", "content": object{jsonType: object{"schema": good}}},
@@ -187,7 +189,7 @@ func (s *schemas) of(t reflect.Type) object {
 		return object{"type": "string"}
 	case reflect.Bool:
 		return object{"type": "boolean"}
-	case reflect.Int, reflect.Int64, reflect.Uint64:
+	case reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint64:
 		return object{"type": "integer"}
 	case reflect.Slice:
 		return object{"type": "array", "items": s.of(t.Elem())}
@@ -209,8 +211,7 @@ func (s *schemas) component(t reflect.Type) object {
 	}
 	properties, required := object{}, []string{}
 	s.components[name] = object{"type": "object", "properties": properties}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range members(t) {
 		key, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if key == "-" {
 			continue
@@ -228,4 +229,17 @@ func (s *schemas) component(t reflect.Type) object {
 		s.components[name].(object)["required"] = required
 	}
 	return ref
+}
+
+// members are the fields of a struct as encoding/json has them: those of embedded structs stand among them.
+func members(t reflect.Type) (out []reflect.StructField) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous && f.Tag.Get("json") == "" && f.Type.Kind() == reflect.Struct {
+			out = append(out, members(f.Type)...)
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
 }

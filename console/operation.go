@@ -20,6 +20,7 @@ const (
 	anybodyKnown        // operators and accounts
 	partnersToo         // and people at registration partners
 	partnersOnly
+	anybody // without a login; served beside the API
 )
 
 // operation is one call of the API: who may call it, what it takes, what it does and, when it changes something, what

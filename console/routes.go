@@ -34,6 +34,7 @@ func (a *API) routes() {
 	a.credentialRoutes()
 	a.partnerRoutes()
 	a.offlineRoutes()
+	a.lookRoutes()
 }
 
 func (a *API) certificateRoutes() {

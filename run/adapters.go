@@ -315,6 +315,7 @@ func (h *House) openAPI(context.Context, seed) error {
 	}
 	h.api, err = console.New(console.Config{Offline: offline{h}, Alarms: h.watch, Explainer: h.explainer(), Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
 		Desk:      desk{h.desk, h},
+		Looks:     looks{h},
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
 		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})

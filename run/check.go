@@ -127,20 +127,21 @@ func (e eyes) Check(ctx context.Context, text string) (bulkhead.CheckResult, err
 			return bulkhead.CheckResult{}, bulkhead.Faultf(bulkhead.KindForbidden, "%s has a private or reserved address, which is not looked at for strangers", t.Host)
 		}
 	}
-	rs, err := e.sweep(ctx, guard, names, []scan.Target{t}, true)
+	rs, err := e.sweep(ctx, bulkhead.PublicLooks, guard, names, []scan.Target{t})
 	if err != nil {
 		return bulkhead.CheckResult{}, err
 	}
 	r := rs[0]
-	out := bulkhead.CheckResult{Target: t.Text, Host: r.Host, Verdict: r.Verdict, Reason: r.Reason, Detail: r.Detail, At: r.At, Looks: []bulkhead.Look{}}
+	out := bulkhead.CheckResult{Target: t.Text, Host: r.Host, Verdict: r.Verdict, Reason: r.Reason, Detail: r.Detail, At: r.At, Looks: []bulkhead.CheckedLook{}}
 	for _, x := range r.Endpoints {
-		out.Looks = append(out.Looks, x.Look)
+		out.Looks = append(out.Looks, bulkhead.CheckedLook{Look: x.Look, Findings: x.Findings})
 	}
 	return out, nil
 }
 
-// sweep looks at targets with what the house knows, and hands what the wire showed to the watch.
-func (e eyes) sweep(ctx context.Context, guard *scan.Guard, names scan.Names, targets []scan.Target, whole bool) ([]scan.Result, error) {
+// sweep takes whole looks at targets with what the house knows, keeps them in a book of the history, and hands what the wire
+// showed to the watch.
+func (e eyes) sweep(ctx context.Context, book bulkhead.LookBook, guard *scan.Guard, names scan.Names, targets []scan.Target) ([]scan.Result, error) {
 	ours, err := e.h.ourAuthorities(ctx)
 	if err != nil {
 		return nil, err
@@ -154,13 +155,20 @@ func (e eyes) sweep(ctx context.Context, guard *scan.Guard, names scan.Names, ta
 	if err != nil {
 		return nil, err
 	}
-	rs, err := scan.Sweep(ctx, scan.Config{Looker: looker, Names: names, Now: time.Now, Whole: whole, Retries: -1, Concurrency: 8}, targets)
+	judge := func(_ context.Context, x *scan.Endpoint) { x.Findings = scan.Findings(x.Look, known) }
+	rs, err := scan.Sweep(ctx, scan.Config{Looker: looker, Names: names, Now: time.Now, Whole: true, Retries: -1, Concurrency: 8, Judge: judge}, targets)
+	if err != nil {
+		return rs, err
+	}
 	for _, r := range rs {
 		for _, x := range r.Endpoints {
 			e.h.sawOnWire(ours, x.Look)
 		}
 	}
-	return rs, err
+	if err := e.h.history.Keep(ctx, book, rs); err != nil { // what was seen is worth more than its history
+		e.h.log.WarnContext(ctx, "a look was not kept", slog.String("error", err.Error()))
+	}
+	return rs, nil
 }
 
 // ourAuthorities are the house's own, by id.

@@ -38,6 +38,7 @@ import (
 	"bulkhead/publish"
 	"bulkhead/quorum"
 	"bulkhead/retention"
+	"bulkhead/scan"
 	"bulkhead/signer"
 	"bulkhead/signer/signerrpc"
 	"bulkhead/status"
@@ -67,6 +68,7 @@ type Store interface {
 	console.Inventory
 	check.Store
 	console.Replies
+	scan.HistoryStore
 	// Succeed puts an authority and retires its predecessor, both or neither.
 	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
@@ -118,6 +120,7 @@ type House struct {
 	enroll       *enroll.Service
 	desk         *incident.Service
 	tell         *notice.Tell
+	history      *scan.History // of looks at endpoints
 	enrolment    enroll.Config
 	corroborator *dcv.Corroborator // nil without perspectives
 	profiles     []*profile.Profile
@@ -232,8 +235,12 @@ func (h *House) openRecord(ctx context.Context, _ seed) error {
 		return err
 	}
 	h.closers = append(h.closers, h.store.Close)
+	h.history = scan.NewHistory(h.store, h.now, time.Duration(h.cfg.Analyser.Keep), historyFor)
 	return nil
 }
+
+// historyFor is how long looks of the house are kept after they were last seen so.
+const historyFor = 400 * 24 * time.Hour
 
 // loadProfiles reads every profile of the data directory.
 func loadProfiles(dir string) ([]*profile.Profile, error) {

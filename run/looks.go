@@ -40,7 +40,7 @@ func (l endpointLooks) Look(ctx context.Context, item bulkhead.CampaignItem, _ b
 		return nil, bulkhead.NewFault(bulkhead.KindUsage, "the certificate names no host that can be looked at (a wildcard says not which)").
 			WithHint("bulkhead campaign import --serials FILE --step installed --why TEXT")
 	}
-	rs, err := l.e.sweep(ctx, scan.NewGuard(l.e.private, scan.Own(targets)...), l.e.names, targets, true)
+	rs, err := l.e.sweep(ctx, bulkhead.HouseLooks, scan.NewGuard(l.e.private, scan.Own(targets)...), l.e.names, targets)
 	if err != nil {
 		return nil, err
 	}
@@ -85,4 +85,17 @@ func (h *House) lookPorts() []uint16 {
 		out = []uint16{443}
 	}
 	return out
+}
+
+// looks implements console.Looks by the house's book of the history.
+type looks struct{ h *House }
+
+// KeepLooks implements console.Looks.
+func (x looks) KeepLooks(ctx context.Context, all []bulkhead.LookRecord) ([]bulkhead.LookRecord, error) {
+	return x.h.history.KeepRecords(ctx, bulkhead.HouseLooks, all)
+}
+
+// LooksOf implements console.Looks.
+func (x looks) LooksOf(ctx context.Context, host string, limit int) ([]bulkhead.LookRecord, error) {
+	return x.h.history.Of(ctx, bulkhead.HouseLooks, host, limit)
 }

@@ -34,6 +34,8 @@ type ScanOptions struct {
 	Before        string // output of an earlier run, to compare keys with
 	Started       func(targets, known int)
 	Each          func(scan.Result)
+	// Keep gives all results to a record, which may add findings; nil keeps nothing.
+	Keep func(ctx context.Context, rs []scan.Result) error
 }
 
 // ScanTargets reads every target before anything is dialled, so that a slip in a list changes nothing.
@@ -133,6 +135,9 @@ func Scan(ctx context.Context, o ScanOptions) ([]scan.Result, error) {
 	rs, err := scan.Sweep(ctx, cfg, targets)
 	scan.SharedKeys(rs)
 	scan.Since(rs, before)
+	if err == nil && o.Keep != nil {
+		err = o.Keep(ctx, rs)
+	}
 	return rs, err
 }
 

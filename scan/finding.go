@@ -17,11 +17,7 @@ import (
 )
 
 // Finding is something that a whole look found beside its verdict.
-type Finding struct {
-	Rule     string            `json:"rule"`
-	Severity bulkhead.Severity `json:"severity"`
-	Message  string            `json:"message"`
-}
+type Finding = bulkhead.LookFinding
 
 // ruleWords describe each rule in one sentence.
 var ruleWords = map[string]string{
@@ -33,7 +29,8 @@ var ruleWords = map[string]string{
 	"chain-superfluous":      "The server sends certificates that no path needs.",
 	"chain-disorder":         "The server sends its chain in the wrong order.",
 	"key-weak":               "The key of the certificate is weak.",
-	"key-shared":             "Other hosts of this run show the same key.",
+	"key-shared":             "Other hosts show the same key.",
+	"key-blocked":            "The key is blocked: it is known to others, or weak.",
 	"key-kept":               "The host was vulnerable before and still shows the same key.",
 	"key-unchanged":          "The key is the one of the look before.",
 	"staple-bad":             "The stapled OCSP response does not speak for the certificate.",
@@ -49,7 +46,7 @@ const expiringWithin = 14 * 24 * time.Hour
 func Findings(l bulkhead.Look, known []*x509.Certificate) []Finding {
 	var out []Finding
 	add := func(rule string, s bulkhead.Severity, format string, args ...any) {
-		out = append(out, Finding{rule, s, fmt.Sprintf(format, args...)})
+		out = append(out, Finding{Rule: rule, Severity: s, Message: fmt.Sprintf(format, args...)})
 	}
 	if n := len(l.Suites); n > 0 {
 		add("suites-weak", bulkhead.Warning, "%d weak cipher suites are accepted", n)
@@ -112,9 +109,9 @@ func staple(l bulkhead.Look, leaf *x509.Certificate, known []*x509.Certificate) 
 	}
 	switch {
 	case err != nil:
-		return []Finding{{"staple-bad", bulkhead.Warning, "the stapled response is of no use to a browser: " + bulkhead.AsFault(err).Detail}}
+		return []Finding{{Rule: "staple-bad", Severity: bulkhead.Warning, Message: "the stapled response is of no use to a browser: " + bulkhead.AsFault(err).Detail}}
 	case s.State == ocsp.Revoked:
-		return []Finding{{"staple-revoked", bulkhead.Critical, "the certificate was revoked on " + s.RevokedAt.UTC().Format(time.DateOnly)}}
+		return []Finding{{Rule: "staple-revoked", Severity: bulkhead.Critical, Message: "the certificate was revoked on " + s.RevokedAt.UTC().Format(time.DateOnly)}}
 	}
 	return nil
 }
@@ -159,12 +156,9 @@ func SharedKeys(all []Result) {
 			if !ok || len(hosts[k]) < 2 {
 				continue
 			}
-			others := slices.DeleteFunc(slices.Clone(hosts[k]), func(h string) bool { return h == all[i].Host })
-			more := ""
-			if n := len(others) - 5; n > 0 {
-				others, more = others[:5], fmt.Sprintf(" and %d more", n)
+			if f, ok := sharedWith(all[i].Host, hosts[k]); ok {
+				e.Findings = append(e.Findings, f)
 			}
-			e.Findings = append(e.Findings, Finding{"key-shared", bulkhead.Warning, "the same key is at " + strings.Join(others, ", ") + more})
 		}
 	}
 }
@@ -194,11 +188,10 @@ func Since(all, before []Result) {
 			if !ok || !known || w.key != k {
 				continue
 			}
-			day := w.at.UTC().Format(time.DateOnly)
 			if w.vulnerable {
-				e.Findings = append(e.Findings, Finding{"key-kept", bulkhead.Critical, "the host was vulnerable on " + day + " and still shows the same key: a new certificate with it protects nothing"})
+				e.Findings = append(e.Findings, kept(w.at))
 			} else {
-				e.Findings = append(e.Findings, Finding{"key-unchanged", bulkhead.Notice, "the key is the one of " + day})
+				e.Findings = append(e.Findings, Finding{Rule: "key-unchanged", Severity: bulkhead.Notice, Message: "the key is the one of " + w.at.UTC().Format(time.DateOnly)})
 			}
 		}
 	}

@@ -23,7 +23,7 @@ func (a *app) scan() *cobra.Command {
 	o := run.ScanOptions{In: a.in}
 	var ports []uint
 	var out scanOutput
-	var inventory bool
+	var inventory, record bool
 	c := &cobra.Command{
 		Use: "scan TARGET…", Short: "look for Heartbleed (CVE-2014-0160) and wrong certificates at endpoints", Args: cobra.ArbitraryArgs,
 		Long: "Looks at every address of each target. A target is a name, an address, HOST:PORT, or SCHEME://HOST[:PORT] where the scheme\n" +
@@ -32,7 +32,7 @@ func (a *app) scan() *cobra.Command {
 			"Names that lead to private addresses are refused without --allow-private; an address that is written as such is dialled.\n\n" +
 			"Exit codes: 3 something is vulnerable (or critical, with --whole), else 4 something was not seen, 5 nothing was reached, else 0.",
 		Example: "  bulkhead scan www.example.com 192.0.2.1:8443 smtp://mail.example.com\n  bulkhead scan --file hosts.txt --state run.jsonl --json > report.json\n" +
-			"  bulkhead scan 192.0.2.0/24 --authorisation letter.yaml\n  bulkhead scan --inventory --whole --before last-week.json",
+			"  bulkhead scan 192.0.2.0/24 --authorisation letter.yaml\n  bulkhead scan --inventory --whole --record",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Targets, o.Ports, o.More = args, nil, nil
 			for _, p := range ports {
@@ -51,12 +51,16 @@ func (a *app) scan() *cobra.Command {
 				}
 				o.More = more
 			}
+			if record {
+				o.Keep = a.keepLooks
+			}
 			return a.runScan(c, o, out)
 		},
 	}
-	c.AddCommand(a.scanOwnEstate())
+	c.AddCommand(a.scanOwnEstate(), a.scanHistory())
 	f := c.Flags()
 	f.BoolVar(&inventory, "inventory", false, "every name of every valid certificate of this house, from its API")
+	f.BoolVar(&record, "record", false, "keep what is seen in the house's history, and say what changed since the looks before")
 	f.StringVar(&o.Before, "before", "", "output of an earlier run (--json, --jsonl or --state): says which keys are still the same")
 	f.StringSliceVar(&o.Files, "file", nil, "file of targets, one a line, # begins a comment; - reads standard input")
 	f.UintSliceVar(&ports, "port", []uint{443}, "port of targets that name none; several are all looked at")
@@ -132,6 +136,9 @@ func (a *app) runScan(c *cobra.Command, o run.ScanOptions, out scanOutput) error
 		err = nil
 	}
 	if human {
+		if o.Keep != nil {
+			writeHistory(a.out, results)
+		}
 		a.scanWords(s)
 	}
 	if stopped {

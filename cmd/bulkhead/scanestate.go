@@ -72,6 +72,7 @@ func (a *app) scanOwnEstate() *cobra.Command {
 		}); err != nil {
 			return err
 		}
+		o.Keep = a.keepLooks
 		return a.runScan(c, o, out)
 	}
 	f := c.Flags()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bulkhead"
+	"bulkhead/console"
 	"bulkhead/scan/probe/probetest"
 )
 
@@ -28,9 +29,18 @@ func TestScanOwnEstate(t *testing.T) {
 	if !strings.Contains(talk, "1 vulnerable") {
 		t.Error(talk)
 	}
+	// The record knew the listener: its key is the one of before, and what was seen once is one entry.
+	out, _ := c.run(t, exitDone, "scan", "own-estate", "--json")
+	if !strings.Contains(out, `"rule": "key-unchanged"`) {
+		t.Error(out)
+	}
+	known := asJSON[console.LookList](t, c, "scan", "history", doc.Targets[0].Host)
+	if n := len(known.Looks); n != 2 || known.Looks[1].Looks != 3 || known.Looks[0].Verdict != bulkhead.Vulnerable { // the planted site has the same address
+		t.Errorf("%d entries: %+v", n, known)
+	}
 	c.run(t, exitDone, "issue", "localhost", "--out", c.work)
 	_, port, _ := strings.Cut(serveBehaviour(t, probetest.Behaviour{}), ":")
-	out, _ := c.run(t, exitPartly, "scan", "--inventory", "--port", port, "--json", "--retries", "0")
+	out, _ = c.run(t, exitPartly, "scan", "--inventory", "--port", port, "--json", "--retries", "0")
 	var all scanDoc
 	if err := json.Unmarshal([]byte(out), &all); err != nil {
 		t.Fatal(err)

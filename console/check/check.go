@@ -246,13 +246,23 @@ func (p *page) result(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, http.StatusOK, view{Target: res.Target, Result: &res, Path: "/check/r/" + id})
 }
 
+// LookRequest is the body of POST /api/v1/check.
+type LookRequest struct {
+	Target string `json:"target"` // a host, HOST:PORT, or SCHEME://HOST as the command line takes it
+}
+
+// LookAnswer is what /api/v1/check answers.
+type LookAnswer struct {
+	bulkhead.CheckResult
+	Page   string        `json:"page"` // path of the page that can be shared
+	Advice advice.Advice `json:"advice"`
+}
+
 // api is the same look as JSON: {"target": "…"}, or ?target=.
 func (p *page) api(w http.ResponseWriter, r *http.Request) {
 	target := r.URL.Query().Get("target")
 	if r.Method == http.MethodPost {
-		var in struct {
-			Target string `json:"target"`
-		}
+		var in LookRequest
 		dec := json.NewDecoder(r.Body)
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&in); err != nil {
@@ -266,11 +276,7 @@ func (p *page) api(w http.ResponseWriter, r *http.Request) {
 		p.problem(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, struct {
-		bulkhead.CheckResult
-		Page   string        `json:"page"`
-		Advice advice.Advice `json:"advice"`
-	}{res, "/check/r/" + id, adviceFor(res, language(r))})
+	writeJSON(w, http.StatusOK, LookAnswer{res, "/check/r/" + id, adviceFor(res, language(r))})
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
@@ -342,6 +348,13 @@ type node struct {
 
 func adviceFor(res bulkhead.CheckResult, l advice.Language) advice.Advice {
 	s := advice.State{Host: res.Host, Verdict: res.Verdict, Looked: res.At}
+	for _, x := range res.Looks {
+		for _, f := range x.Findings {
+			if x.Chain != nil && (f.Rule == "key-kept" || f.Rule == "key-blocked") { // it was seen to leak, or is known to others
+				s.OldKey, s.ServedKey, s.Issued = x.Chain.Key.SPKI, x.Chain.Key.SPKI, x.Chain.NotBefore
+			}
+		}
+	}
 	return advice.For(s, l)
 }
 
@@ -376,30 +389,21 @@ func (p *page) show(w http.ResponseWriter, r *http.Request, code int, v view) {
 	_, _ = w.Write(b.Bytes()) // the reader is gone: nothing to do
 }
 
-func nodeOf(l bulkhead.Look, t *pageWords) node {
+func nodeOf(l bulkhead.CheckedLook, t *pageWords) node {
 	n := node{Address: l.Endpoint.AddrPort().String(), Verdict: t.verdicts[l.Verdict], Reason: string(l.Reason), Detail: l.Detail, Class: string(l.Verdict)}
-	c := l.Chain
-	if c == nil || c.Malformed != "" {
-		return n
+	if c := l.Chain; c != nil && c.Malformed == "" {
+		n.Cert = fmt.Sprintf("%s (%s)", c.Subject, c.Issuer)
+		n.Key = fmt.Sprintf("%s %d, SHA-256 %s", c.Key.Algorithm, c.Key.Bits, c.Key.SPKI)
+		if !c.Expired && !c.NotAfter.IsZero() {
+			n.Notes = append(n.Notes, t.until+c.NotAfter.UTC().Format("2006-01-02"))
+		}
 	}
-	n.Cert = fmt.Sprintf("%s (%s)", c.Subject, c.Issuer)
-	n.Key = fmt.Sprintf("%s %d, SHA-256 %s", c.Key.Algorithm, c.Key.Bits, c.Key.SPKI)
-	if c.Expired {
-		n.Notes = append(n.Notes, t.expired+c.NotAfter.UTC().Format("2006-01-02"))
-	} else if !c.NotAfter.IsZero() {
-		n.Notes = append(n.Notes, t.until+c.NotAfter.UTC().Format("2006-01-02"))
-	}
-	if c.Missing != "" {
-		n.Notes = append(n.Notes, t.missing+c.Missing)
-	}
-	if len(c.Superfluous) > 0 {
-		n.Notes = append(n.Notes, t.superfluous+strings.Join(c.Superfluous, ", "))
-	}
-	if c.Key.Weak != "" {
-		n.Notes = append(n.Notes, t.weak+c.Key.Weak)
-	}
-	if len(l.Suites) > 0 {
-		n.Notes = append(n.Notes, fmt.Sprintf("%s%d", t.suites, len(l.Suites)))
+	for _, f := range l.Findings {
+		if words := t.rules[f.Rule]; words != "" {
+			n.Notes = append(n.Notes, words+": "+f.Message)
+		} else {
+			n.Notes = append(n.Notes, f.Message)
+		}
 	}
 	return n
 }

@@ -43,7 +43,8 @@ func (l *looker) Check(_ context.Context, target string) (bulkhead.CheckResult, 
 		return bulkhead.CheckResult{}, l.err
 	}
 	v := bulkhead.LookReasons[l.reason]
-	return bulkhead.CheckResult{Target: target, Host: target, Verdict: v, Reason: l.reason, Detail: "seen so", At: time.Unix(1_400_000_000, 0), Looks: []bulkhead.Look{{Endpoint: bulkhead.Endpoint{Host: target, Address: netip.MustParseAddr("192.0.2.1"), Port: 443}, Verdict: v, Reason: l.reason, Detail: "seen so"}}}, nil
+	return bulkhead.CheckResult{Target: target, Host: target, Verdict: v, Reason: l.reason, Detail: "seen so", At: time.Unix(1_400_000_000, 0), Looks: []bulkhead.CheckedLook{
+		{Look: bulkhead.Look{Endpoint: bulkhead.Endpoint{Host: target, Address: netip.MustParseAddr("192.0.2.1"), Port: 443}, Verdict: v, Reason: l.reason, Detail: "seen so"}}}}, nil
 }
 
 type site struct {

@@ -12,7 +12,8 @@ type pageWords struct {
 	Certificate, Key, Notes, Meaning, What, Problem, Scope string
 	verdicts                                               map[bulkhead.Verdict]string
 	refusals                                               map[bulkhead.Kind]string
-	expired, until, missing, superfluous, weak, suites     string
+	until                                                  string
+	rules                                                  map[string]string // findings of looks; empty shows their own words
 }
 
 // Big is the verdict in a word or two.
@@ -33,7 +34,7 @@ var texts = map[advice.Language]*pageWords{advice.English: {
 		bulkhead.KindNotFound:  "There is no such result, or it has expired.", bulkhead.KindRateLimited: "Too many looks. Each asker and each host has a limit; please wait a minute.",
 		bulkhead.KindUnavailable: "Many looks are under way. Please try again in a moment.", bulkhead.KindInternal: "Something is wrong on our side. Nothing was looked at; please try again later.",
 	},
-	expired: "expired on ", until: "valid until ", missing: "the server does not send the intermediate certificate: ", superfluous: "sent without need: ", weak: "weak key: ", suites: "weak cipher suites accepted: ",
+	until: "valid until ",
 }, advice.Japanese: {
 	Title: "Heartbleed チェック", Intro: "サーバーがメモリの内容を第三者に返さないか(CVE-2014-0160)を確認し、必要な対応をお知らせします。ご自身が管理するサーバーにご利用ください。",
 	Label: "ホスト名または IP アドレス", Example: "www.example.jp、192.0.2.1、smtp://mail.example.jp など", Button: "確認する", Wait: "確認には最大 40 秒かかります。", Switch: "English",
@@ -49,5 +50,12 @@ var texts = map[advice.Language]*pageWords{advice.English: {
 		bulkhead.KindNotFound:  "結果が存在しないか、公開期限が過ぎています。", bulkhead.KindRateLimited: "確認の回数が多すぎます。しばらくお待ちください。",
 		bulkhead.KindUnavailable: "混み合っています。しばらくしてからもう一度お試しください。", bulkhead.KindInternal: "システムに問題が発生しました。確認は行われていません。",
 	},
-	expired: "有効期限切れ: ", until: "有効期限: ", missing: "中間 CA 証明書が送信されていません: ", superfluous: "不要な証明書が送信されています: ", weak: "弱い鍵: ", suites: "受け付ける弱い暗号スイートの数: ",
+	until: "有効期限: ",
+	rules: map[string]string{
+		"certificate-unreadable": "証明書を読み取れません", "certificate-expired": "証明書の有効期間外です", "certificate-expiring": "証明書の有効期限が近づいています", "name-mismatch": "証明書の名前がホスト名と一致しません",
+		"chain-incomplete": "中間 CA 証明書が送信されていません", "chain-superfluous": "不要な証明書が送信されています", "chain-disorder": "証明書の順序が正しくありません", "key-weak": "弱い鍵です",
+		"key-shared": "ほかのホストと同じ鍵です", "key-kept": "脆弱性が確認された後も、同じ鍵が使用されています。新しい鍵を作成してください", "key-unchanged": "前回の確認時と同じ鍵です", "key-blocked": "この鍵は漏えいなどの理由で使用できません",
+		"staple-bad": "ステープリングされた OCSP 応答が有効ではありません", "staple-revoked": "証明書は失効しています(OCSP ステープリング)", "suites-weak": "弱い暗号スイートを受け付けます",
+		"revoked": "証明書は失効しています", "status-disagrees": "失効情報の配布元により回答が異なります", "status-missing": "失効情報を取得できません", "caa-forbids": "CAA レコードは、この証明書の認証局による発行を許可していません",
+	},
 }}

@@ -28,6 +28,7 @@ var rights = map[string]map[string]string{
 		"signature_counters": "INSERT, UPDATE",
 	},
 	"enroll": {
+		"looks":                "INSERT, UPDATE, DELETE",
 		"accounts":             "INSERT, UPDATE",
 		"authorizations":       "INSERT, UPDATE",
 		"orders":               "INSERT, UPDATE",
@@ -51,6 +52,7 @@ var rights = map[string]map[string]string{
 	},
 	// It works on campaigns, too: it plans their changes and carries them through on the approvals that their plans have.
 	"status": {
+		"looks":           "INSERT, UPDATE, DELETE",
 		"changes":         "INSERT, UPDATE",
 		"change_items":    "INSERT, UPDATE",
 		"incidents":       "INSERT",
@@ -69,6 +71,7 @@ var rights = map[string]map[string]string{
 		"authorities":     "UPDATE (state, key_uri)",
 	},
 	"console": {
+		"looks":                "INSERT, UPDATE, DELETE",
 		"accounts":             "INSERT, UPDATE",
 		"authorizations":       "INSERT, UPDATE",
 		"orders":               "INSERT, UPDATE",

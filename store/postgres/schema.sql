@@ -470,6 +470,27 @@ CREATE TABLE incidents (
   CONSTRAINT incidents_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE looks (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  book text COLLATE "C" NOT NULL,
+  host text COLLATE "C" NOT NULL,
+  address text COLLATE "C" NOT NULL,
+  starttls text COLLATE "C" NOT NULL,
+  first_at bigint NOT NULL,
+  last_at bigint NOT NULL,
+  looks bigint NOT NULL,
+  verdict text NOT NULL,
+  reason text NOT NULL,
+  detail text NOT NULL,
+  fingerprint bytea NOT NULL,
+  key_hash bytea NOT NULL,
+  issued bigint NOT NULL,
+  not_after bigint NOT NULL,
+  findings text NOT NULL,
+  changed text NOT NULL,
+  CONSTRAINT looks_pkey PRIMARY KEY (seq)
+);
+
 CREATE TABLE notice_steps (
   incident text COLLATE "C" NOT NULL,
   step text COLLATE "C" NOT NULL,
@@ -826,6 +847,12 @@ CREATE INDEX incident_notices_message ON public.incident_notices USING btree (me
 CREATE INDEX incident_notices_state ON public.incident_notices USING btree (incident, step, state, seq);
 
 CREATE UNIQUE INDEX incidents_delayed ON public.incidents USING btree (parent) WHERE ((kind = 'delayed-revocation'::text) AND (state = 'open'::text));
+
+CREATE INDEX looks_age ON public.looks USING btree (book, last_at);
+
+CREATE INDEX looks_key ON public.looks USING btree (book, key_hash, last_at);
+
+CREATE INDEX looks_place ON public.looks USING btree (book, host, address, starttls, seq);
 
 CREATE INDEX order_authorizations_back ON public.order_authorizations USING btree (authorization_id);
 

@@ -140,6 +140,7 @@ type Store interface {
 	PutCheck(ctx context.Context, id bulkhead.Hash, body []byte, now, expires time.Time) error
 	Check(ctx context.Context, id bulkhead.Hash, now time.Time) ([]byte, error)
 
+	lookStore
 	Expiring(ctx context.Context, f bulkhead.ExpiringFilter) ([]bulkhead.Expiring, error)
 	Told(ctx context.Context, channel bulkhead.NoticeChannel, ref bulkhead.CertificateRef, threshold time.Duration) ([]string, error)
 	PutNotices(ctx context.Context, notices []bulkhead.ExpiryNotice) error
@@ -222,6 +223,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Replies", testReplies},
 		{"Notices", testNotices},
 		{"Checks", testChecks},
+		{"Looks", testLooks},
 		{"Prune", testPrune},
 		{"Status", testStatus},
 		{"Products", testProducts},
