@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"bulkhead"
+	"bulkhead/headroom"
 	"bulkhead/signer/signerrpc"
 )
 
@@ -30,6 +31,7 @@ var unbuilt = []signerrpc.Role{signerrpc.Incident, signerrpc.Scan}
 
 // RunRoles runs some roles in this process until ctx ends.
 func RunRoles(ctx context.Context, o RoleOptions) error {
+	headroom.Keep(headroom.Room)
 	for _, r := range o.Roles {
 		if slices.Contains(unbuilt, r) {
 			return bulkhead.Faultf(bulkhead.KindUsage, "the role %s does not run alone: it is part of console", r).WithHint("bulkhead run console")

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"bulkhead"
+	"bulkhead/headroom"
 )
 
 // UpOptions is what `bulkhead up` was called with.
@@ -32,6 +33,7 @@ type UpOptions struct {
 
 // Up runs every role in one process until ctx ends.
 func Up(ctx context.Context, o UpOptions) error {
+	headroom.Keep(headroom.Room)
 	made, err := firstStart(ctx, o)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/headroom"
 	"bulkhead/pki/profile"
 )
 
@@ -44,6 +45,7 @@ func processor() time.Duration {
 // without: check the CSR and x509.CreateCertificate. Rounds alternate, so that a busy machine slows both. It reports both
 // rates, their ratio, processor time for each, and commits per certificate.
 func BenchmarkIssue32(b *testing.B) {
+	headroom.Keep(headroom.Room) // as the programs do; the reference has it too
 	h := newHouse(b)
 	const orders = 64 // an order may be used more than once here: the signer reads its evidence each time all the same
 	reqs := make([]bulkhead.CertificateRequest, orders)
