@@ -80,6 +80,12 @@ const (
 	EvCachesVerified  EvidenceKind = 76  // Ref: change id; Count: head sequence; Detail: what each node served
 	EvChangeProblem   EvidenceKind = 77  // Ref: change id; Detail: why it does not go on
 
+	EvSecurityKey EvidenceKind = 150 // Ref: operator; KeyHash; Digest: of the request; Detail: bound, or taken away and why
+	EvSignIn      EvidenceKind = 151 // Actor: operator; Ref: operator; Link: of the session's token; Detail: by what, began or ended
+	EvSignInNo    EvidenceKind = 152 // Ref: operator or subject; KeyHash; Detail: why somebody whom a key or a provider vouched for was not let in
+	EvUnsigned    EvidenceKind = 153 // Ref: request or change that says approved; Digest; Detail: whose signatures verify
+	EvInvited     EvidenceKind = 154 // Actor: operator; Ref: whom; Detail: until when
+
 	EvImported            EvidenceKind = 155 // an import. Ref: import id; Authority; Digest: over its sources; Count: certificates that are new; Detail: counts
 	EvImportedCertificate EvidenceKind = 156 // Authority, Serial; KeyHash; Digest: the certificate; Ref: import id; Detail: file and line
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said

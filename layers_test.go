@@ -46,7 +46,8 @@ var rules = []rule{
 	{"status/caches", []string{".", "pki/ocsp", "pki/pack", "pki/policy"}, "a judge of caches knows answers and nothing of how they are made"},
 	{"status/verifiers", []string{".", "pki/ocsp", "status"}, "a child speaks the parent's ports; it judges what is public and is given nothing else"},
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
-	{"quorum", []string{"."}, "approvals are signatures by people, verified with the standard library"},
+	{"pki/approval", []string{"."}, "whoever acts on an approval judges it himself; an auditor's verifier stands on this too"},
+	{"quorum", []string{".", "pki/approval"}, "approvals are signatures by people, verified with the standard library"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
 	{"watch/outside", []string{".", "pki/*"}, "it reads the record through ports, fetches what strangers fetch, and changes nothing"},
 	{"watch/deliver", []string{"."}, "alarms go out as text; it knows nothing of certificates"},
@@ -103,7 +104,7 @@ var rules = []rule{
 	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{}, "black-box tests of the programs import nothing of the house"},
 	{"cmd/bulkhead-signer", []string{".", "run/*", "signer/signerrpc"}, "one role, shut in before it opens a key"},
-	{"cmd/bulkhead-verify", []string{".", "pki/tlog", "pki/transcript"}, "the auditor's tool shares formats with the writers and nothing else"},
+	{"cmd/bulkhead-verify", []string{".", "pki/approval", "pki/tlog", "pki/transcript"}, "the auditor's tool shares formats with the writers and nothing else"},
 }
 
 // external forbids modules outside some folders.

@@ -51,3 +51,22 @@ type Approval struct {
 	Signature []byte
 	At        time.Time
 }
+
+// SecurityKey is a WebAuthn credential that a quorum bound to an operator: its signatures count like those of the key file.
+type SecurityKey struct {
+	ID        []byte // credential id
+	Operator  string
+	PublicKey []byte // DER SubjectPublicKeyInfo
+	COSE      []byte // the same as the authenticator gave it
+	RPID      string // relying party: the host's name
+	Origin    string // where it was registered
+	Label     string
+	AAGUID    []byte // model, as the authenticator says
+	SignCount uint32 // the highest counter seen; 0 for a key that keeps none
+	AddedAt   time.Time
+	RemovedAt time.Time // zero while it counts
+	UsedAt    time.Time // zero for never
+}
+
+// KeyHash identifies the key in evidence.
+func (k SecurityKey) KeyHash() Hash { return Digest(k.PublicKey) }

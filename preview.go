@@ -22,6 +22,7 @@ type Preview struct {
 	Ceremonies     []NeededCeremony       `json:"ceremonies"` // CRLs that only a ceremony can sign
 	Warnings       []string               `json:"warnings"`
 	Blocked        []string               `json:"blocked"` // why the change cannot go on
+	Items          Hash                   `json:"items"`   // digest over certificates, reasons and dates, all of them
 	World          Hash                   `json:"world"`   // digest of authorities, their certificates and the anchor sets; the preview is stale when it moves
 }
 

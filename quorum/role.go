@@ -5,14 +5,15 @@ import (
 	"strings"
 
 	"bulkhead"
+	"bulkhead/pki/approval"
 )
 
-// Roles of operators. Who has none is an administrator, as every operator was before there were roles.
+// Roles of operators; package approval says what each is good for.
 const (
-	RoleAdmin       = "admin"        // everything
-	RoleIssuerAdmin = "issuer-admin" // authorities, profiles, accounts, partners, stop and resume
-	RoleRevoker     = "revoker"      // revocation, blocked keys, stop
-	RoleAuditor     = "auditor"      // reads everything, changes nothing, approves nothing
+	RoleAdmin       = approval.RoleAdmin
+	RoleIssuerAdmin = approval.RoleIssuerAdmin
+	RoleRevoker     = approval.RoleRevoker
+	RoleAuditor     = approval.RoleAuditor
 )
 
 // Roles lists every role.
@@ -30,21 +31,4 @@ func CheckRoles(roles []string) error {
 
 // Has reports whether an operator has one of the roles. An administrator has all of them but the auditor's, which is no
 // power.
-func Has(o bulkhead.Operator, roles ...string) bool {
-	if len(o.Roles) == 0 || slices.Contains(o.Roles, RoleAdmin) {
-		return true
-	}
-	return slices.ContainsFunc(roles, func(r string) bool { return r != RoleAuditor && slices.Contains(o.Roles, r) })
-}
-
-// approvers says whose signature counts under an action, besides administrators'.
-func approvers(action string) []string {
-	noun, _, _ := strings.Cut(action, ".")
-	switch noun {
-	case "change":
-		return []string{RoleRevoker}
-	case "issuance", "partner", "account", "order":
-		return []string{RoleIssuerAdmin}
-	}
-	return nil // operators, and what this table does not know: administrators alone
-}
+func Has(o bulkhead.Operator, roles ...string) bool { return approval.Has(o.Roles, roles...) }

@@ -110,6 +110,7 @@ type House struct {
 	evidence     *evidence.Log
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
+	pinned       bool // who the operators are is held against the first ones, from outside the store
 	watch        *watch.Watch
 	outside      watcher
 	prober       atomic.Pointer[outside.Prober] // nil before Run
@@ -363,12 +364,16 @@ func (h *House) openStatus(context.Context, seed) error {
 	return err
 }
 
-func (h *House) openQuorum(context.Context, seed) error {
+func (h *House) openQuorum(_ context.Context, s seed) error {
 	if h.store == nil {
 		return nil
 	}
-	var err error
-	h.quorum, err = quorum.New(quorum.Config{Store: h.store, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
+	first, err := firstOperators(h.dir, s)
+	if err != nil {
+		return err
+	}
+	h.pinned = len(first) > 0
+	h.quorum, err = quorum.New(quorum.Config{Store: h.store, First: first, Alarm: h.raise, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
 		Execute: h.executors()})
 	if err != nil {
 		return err

@@ -232,17 +232,20 @@ func (h *House) lifecycle(c *status.Config) {
 	if len(h.cfg.Caches.Tiers) > 0 {
 		c.Tiers = tiers{h}
 	}
-	c.Alarm = func(ctx context.Context, a bulkhead.Alarm) {
-		a.FirstAt = h.now().UTC()
-		a.LastAt, a.Count = a.FirstAt, 1
-		if h.watch != nil {
-			h.watch.Raise(ctx, a)
-			return
-		}
-		ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:status", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
-		if _, err := h.store.RaiseAlarm(ctx, a, ev); err != nil && ctx.Err() == nil {
-			h.log.ErrorContext(ctx, "alarm could not be recorded", slog.String("message", a.Message), slog.String("error", err.Error()))
-		}
+	c.Alarm, c.Approvals = h.raise, approvals{h}
+}
+
+// raise hands an alarm to the watch, or records it.
+func (h *House) raise(ctx context.Context, a bulkhead.Alarm) {
+	a.FirstAt = h.now().UTC()
+	a.LastAt, a.Count = a.FirstAt, 1
+	if h.watch != nil {
+		h.watch.Raise(ctx, a)
+		return
+	}
+	ev := bulkhead.Evidence{Kind: bulkhead.EvAlarm, At: a.FirstAt, Actor: "role:status", Ref: a.Detector + "/" + a.Key, Detail: string(a.Severity) + ": " + a.Message}
+	if _, err := h.store.RaiseAlarm(ctx, a, ev); err != nil && ctx.Err() == nil {
+		h.log.ErrorContext(ctx, "alarm could not be recorded", slog.String("message", a.Message), slog.String("error", err.Error()))
 	}
 }
 

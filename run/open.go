@@ -11,6 +11,7 @@ import (
 	"bulkhead/enroll"
 	"bulkhead/evidence"
 	"bulkhead/publish"
+	"bulkhead/quorum"
 	"bulkhead/retention"
 	"bulkhead/signer"
 	"bulkhead/signer/signerrpc"
@@ -61,10 +62,11 @@ type Roles struct {
 	Objects   publish.Store
 	Hierarchy console.Hierarchy
 	Retention *retention.Service
+	Quorum    *quorum.Quorum
 }
 
 // Roles returns the compartments. They end with Close.
 func (h *House) Roles() Roles {
 	return Roles{Store: h.store, Signer: h.signer, Status: h.status, Enroll: h.enroll, Evidence: h.evidence, Watch: h.watch, Edge: h.edge,
-		Objects: h.objects, Hierarchy: hierarchy{h: h}, Retention: h.retention}
+		Objects: h.objects, Hierarchy: hierarchy{h: h}, Retention: h.retention, Quorum: h.quorum}
 }

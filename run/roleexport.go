@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -82,6 +83,9 @@ func ExportRole(ctx context.Context, o ExportOptions) (err error) {
 			return err
 		}
 	}
+	if err := exportOperators(o.Dir, o.Out); err != nil {
+		return err
+	}
 	text, err := cfg.Marshal()
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -95,6 +99,19 @@ func ExportRole(ctx context.Context, o ExportOptions) (err error) {
 		}
 	}
 	return syncTree(o.Out)
+}
+
+// exportOperators gives a role the operators of the first start, to hold the record against.
+func exportOperators(from, to string) error {
+	s, err := loadSeed(from)
+	if err != nil {
+		return err
+	}
+	body, err := json.MarshalIndent(s.Operators, "", "  ")
+	if err != nil {
+		return fmt.Errorf("operators of the first start: %w", err)
+	}
+	return writeFile(filepath.Join(to, firstOperatorsFile), append(body, '\n'), 0o644)
 }
 
 // signerOnly is the configuration of the directory as it stands: what was changed for the role is the role's.

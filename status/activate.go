@@ -43,6 +43,9 @@ func (s *Service) activate(ctx context.Context, id string) error {
 	if err != nil {
 		return s.refuse(ctx, c, err)
 	}
+	if err := s.signed(ctx, st); err != nil {
+		return s.refuse(ctx, c, err)
+	}
 	next := clone(s.head)
 	if err := s.stage(ctx, st, next); err != nil {
 		return err

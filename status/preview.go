@@ -90,6 +90,11 @@ func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, erro
 			return p, err
 		}
 	}
+	items := make([]bulkhead.ChangeItem, len(f.direct))
+	for i, d := range f.direct {
+		items[i] = d.item
+	}
+	p.Items = itemsDigest(items)
 	return p, nil
 }
 

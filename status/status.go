@@ -69,6 +69,7 @@ type Config struct {
 	Tiers        Tiers                                       // nil: no caches are configured
 	Incident     func(ctx context.Context, ref string) error // refuses an incident that is not on record; nil takes any name
 	Alarm        func(ctx context.Context, a bulkhead.Alarm) // nil: alarms are in the log alone
+	Approvals    Approvals                                   // nil: the row that says approved is believed
 	Policy       Policy
 	// Elsewhere says that another process signs, publishes and activates: this one plans, previews and approves, and waits for
 	// what becomes of it.

@@ -470,6 +470,17 @@ CREATE TABLE incidents (
   CONSTRAINT incidents_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE invitations (
+  token_hash bytea NOT NULL,
+  operator text NOT NULL,
+  roles text NOT NULL,
+  inviter text NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  used_at bigint NOT NULL,
+  CONSTRAINT invitations_pkey PRIMARY KEY (token_hash)
+);
+
 CREATE TABLE looks (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   book text COLLATE "C" NOT NULL,
@@ -656,12 +667,48 @@ CREATE TABLE second_approvals (
   CONSTRAINT second_approvals_pkey PRIMARY KEY (order_id, actor)
 );
 
+CREATE TABLE security_keys (
+  id bytea NOT NULL,
+  operator text NOT NULL,
+  public_key bytea NOT NULL,
+  cose bytea NOT NULL,
+  rp_id text NOT NULL,
+  origin text NOT NULL,
+  label text NOT NULL,
+  aaguid bytea NOT NULL,
+  sign_count bigint NOT NULL,
+  added_at bigint NOT NULL,
+  removed_at bigint NOT NULL,
+  used_at bigint NOT NULL,
+  CONSTRAINT security_keys_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE sessions (
+  token_hash bytea NOT NULL,
+  operator text NOT NULL,
+  method text NOT NULL,
+  subject text NOT NULL,
+  roles text NOT NULL,
+  began_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  ended_at bigint NOT NULL,
+  CONSTRAINT sessions_pkey PRIMARY KEY (token_hash)
+);
+
 CREATE TABLE signature_counters (
   key_hash bytea NOT NULL,
   announced bigint NOT NULL,
   made bigint NOT NULL,
   since bigint NOT NULL,
   CONSTRAINT signature_counters_pkey PRIMARY KEY (key_hash)
+);
+
+CREATE TABLE signin_steps (
+  id bytea NOT NULL,
+  kind text NOT NULL,
+  body bytea NOT NULL,
+  expires_at bigint NOT NULL,
+  CONSTRAINT signin_steps_pkey PRIMARY KEY (id)
 );
 
 CREATE TABLE standbys (
@@ -871,6 +918,10 @@ CREATE INDEX rate_limits_tat ON public.rate_limits USING btree (tat);
 CREATE INDEX replies_expiry ON public.replies USING btree (expires_at);
 
 CREATE INDEX requests_state ON public.requests USING btree (state, seq);
+
+CREATE INDEX sessions_expiry ON public.sessions USING btree (expires_at);
+
+CREATE INDEX signin_steps_expiry ON public.signin_steps USING btree (expires_at);
 
 CREATE INDEX stops_ended ON public.stops USING btree (ended_at);
 

@@ -502,6 +502,16 @@ CREATE TABLE incidents (
 
 CREATE UNIQUE INDEX incidents_delayed ON incidents (parent) WHERE kind = 'delayed-revocation' AND state = 'open';
 
+CREATE TABLE invitations (
+  token_hash BLOB PRIMARY KEY,
+  operator   TEXT NOT NULL,
+  roles      TEXT NOT NULL, -- JSON array
+  inviter    TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_at    INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE looks (
   seq         INTEGER PRIMARY KEY,
   book        TEXT NOT NULL, -- public: looks for strangers; house: all others
@@ -700,12 +710,49 @@ CREATE TABLE second_approvals (
   PRIMARY KEY (order_id, actor)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE security_keys (
+  id         BLOB PRIMARY KEY,
+  operator   TEXT NOT NULL,
+  public_key BLOB NOT NULL, -- DER SubjectPublicKeyInfo
+  cose       BLOB NOT NULL,
+  rp_id      TEXT NOT NULL,
+  origin     TEXT NOT NULL,
+  label      TEXT NOT NULL,
+  aaguid     BLOB NOT NULL,
+  sign_count INTEGER NOT NULL,
+  added_at   INTEGER NOT NULL,
+  removed_at INTEGER NOT NULL,
+  used_at    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+  token_hash BLOB PRIMARY KEY,
+  operator   TEXT NOT NULL,
+  method     TEXT NOT NULL,
+  subject    TEXT NOT NULL,
+  roles      TEXT NOT NULL, -- JSON array
+  began_at   INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  ended_at   INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
 CREATE TABLE signature_counters (
   key_hash  BLOB PRIMARY KEY,
   announced INTEGER NOT NULL,
   made      INTEGER NOT NULL,
   since     INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE signin_steps (
+  id         BLOB PRIMARY KEY,
+  kind       TEXT NOT NULL,
+  body       BLOB NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX signin_steps_expiry ON signin_steps (expires_at);
 
 CREATE TABLE standbys (
   authority     TEXT NOT NULL,

@@ -19,6 +19,7 @@ import (
 
 // Store is every port of the compartments in one, and the inventory.
 type Store interface {
+	SignInStore
 	Close() error
 	Ping(ctx context.Context) error
 	IsEmpty(ctx context.Context) (bool, error)
@@ -245,6 +246,8 @@ func Run(t *testing.T, fresh Fresh) {
 		{"NewestHead", testNewestHead},
 		{"Heads", testHeads},
 		{"Quorum", testQuorum},
+		{"SecurityKeys", testSecurityKeys},
+		{"SignIn", testSignIn},
 		{"Alarms", testAlarms},
 		{"Proof", testProof},
 		{"Incidents", testIncidents},

@@ -1,0 +1,106 @@
+package quorum
+
+import (
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+
+	"bulkhead"
+	"bulkhead/pki/approval"
+)
+
+// Detector is the alarm of a request or a change that says approved and is not signed.
+const (
+	Detector = "quorum"
+	Runbook  = "doc/runbooks/quorum-missing.md"
+)
+
+// Statement is what an operator signs: the request, what it would do, and the digest of exactly what was shown.
+func Statement(r bulkhead.ApprovalRequest) []byte { return approval.Statement(r) }
+
+// SignApproval signs a request as shown. The digest is computed anew, so that the signature is over what was read and
+// not over what a server claims it was.
+func SignApproval(key ed25519.PrivateKey, r bulkhead.ApprovalRequest) []byte {
+	return ed25519.Sign(key, approval.Statement(r))
+}
+
+// office works out whose signatures count now.
+func (q *Quorum) office(ctx context.Context) (approval.Office, error) {
+	var r approval.Record
+	var err error
+	if r.Operators, err = q.cfg.Store.Operators(ctx); err != nil {
+		return approval.Office{}, err
+	}
+	if r.Keys, err = q.cfg.Store.SecurityKeys(ctx); err != nil {
+		return approval.Office{}, err
+	}
+	if r.Requests, err = q.cfg.Store.OperatorRequests(ctx); err != nil {
+		return approval.Office{}, err
+	}
+	return approval.NewOffice(q.cfg.First, q.cfg.Needed, q.cfg.Origins, r), nil
+}
+
+// Signed fails with KindGate unless a quorum of those whose signatures count signed exactly this request.
+func (q *Quorum) Signed(ctx context.Context, r bulkhead.ApprovalRequest) error {
+	o, err := q.office(ctx)
+	if err != nil {
+		return err
+	}
+	return o.Judge(r)
+}
+
+// Stands returns a request that a quorum signed and that waits for nothing more; KindGate when it only says so.
+func (q *Quorum) Stands(ctx context.Context, id string) (bulkhead.ApprovalRequest, error) {
+	r, err := q.cfg.Store.Request(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	if r.State != bulkhead.RequestApproved && r.State != bulkhead.RequestExecuted {
+		return r, bulkhead.Faultf(bulkhead.KindGate, "request %s is %s", id, r.State).WithHint("bulkhead approve " + id + " --key FILE")
+	}
+	return r, q.Signed(ctx, r)
+}
+
+// refuse ends a request that says approved without the signatures, and raises the alarm.
+func (q *Quorum) refuse(ctx context.Context, r bulkhead.ApprovalRequest, why error) (bulkhead.ApprovalRequest, error) {
+	if bulkhead.KindOf(why) != bulkhead.KindGate {
+		return r, why
+	}
+	detail := bulkhead.AsFault(why).Detail
+	ev := bulkhead.Evidence{Kind: bulkhead.EvUnsigned, At: q.cfg.Now().UTC(), Actor: "role:quorum", Ref: r.ID, Digest: r.Digest, Detail: detail}
+	if err := q.cfg.Store.MoveRequest(ctx, r.ID, bulkhead.RequestApproved, bulkhead.RequestRefused, ev); err != nil {
+		return r, err
+	}
+	r.State = bulkhead.RequestRefused
+	q.cfg.Log.ErrorContext(ctx, "a request says approved and is not signed", slog.String("request", r.ID), slog.String("detail", detail))
+	if q.cfg.Alarm != nil {
+		q.cfg.Alarm(ctx, bulkhead.Alarm{Detector: Detector, Key: r.ID, Severity: bulkhead.Critical, Runbook: Runbook, Message: detail + ": nothing was done"})
+	}
+	return r, why
+}
+
+// usedKey moves the counter of a security key; a counter that does not go forward is a copy of the key.
+func (q *Quorum) usedKey(ctx context.Context, k approval.Key, signature []byte) error {
+	if k.Security == nil {
+		return nil
+	}
+	a, err := approval.ParseAssertion(signature)
+	if err != nil {
+		return err
+	}
+	return q.UseKey(ctx, k.Operator, *k.Security, a.Counter())
+}
+
+// UseKey records that a security key was used, with its counter. KindForbidden, and an alarm, when the counter does not go
+// forward: somebody has a copy of the key (WebAuthn section 6.1.1).
+func (q *Quorum) UseKey(ctx context.Context, owner string, k approval.SecurityKey, counter uint32) error {
+	err := q.cfg.Store.UseSecurityKey(ctx, k.ID, counter, q.cfg.Now().UTC())
+	if bulkhead.KindOf(err) != bulkhead.KindConflict {
+		return err
+	}
+	if q.cfg.Alarm != nil {
+		q.cfg.Alarm(ctx, bulkhead.Alarm{Detector: Detector, Key: "copy," + bulkhead.Digest(k.PublicKey).String()[:16], Severity: bulkhead.Critical, Runbook: Runbook,
+			Message: "security key " + k.Label + " of operator " + owner + " counts backwards: there is a copy of it"})
+	}
+	return bulkhead.Faultf(bulkhead.KindForbidden, "security key %q counts backwards: there is a copy of it, and it does not count", k.Label).WithHint("take it away: bulkhead operator keys drop KEY --reason TEXT")
+}
