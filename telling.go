@@ -25,16 +25,21 @@ const (
 	NoticeInDoubt   NoticeState = "in-doubt"
 	NoticeBounced   NoticeState = "bounced"    // refused for good, at once or by a report that came back
 	NoticeNoContact NoticeState = "no-contact" // the account has nothing that a message could be sent to
+	NoticeNotNeeded NoticeState = "not-needed" // of a campaign: nothing was left to tell when its turn came
 )
 
 var noticeMoves = map[NoticeState][]NoticeState{
-	NoticePlanned:   {NoticeSending},
+	NoticePlanned:   {NoticeSending, NoticeNotNeeded},
 	NoticeSending:   {NoticePlanned, NoticeSent, NoticeInDoubt, NoticeBounced},
 	NoticeSent:      {NoticeBounced},
 	NoticeInDoubt:   {NoticePlanned, NoticeSent, NoticeBounced}, // a person decides
 	NoticeBounced:   {},
 	NoticeNoContact: {},
+	NoticeNotNeeded: {},
 }
+
+// Open reports whether the message is still on its way.
+func (s NoticeState) Open() bool { return s == NoticePlanned || s == NoticeSending }
 
 // CanMove reports whether a message may go from state s to t.
 func (s NoticeState) CanMove(t NoticeState) bool {
@@ -134,4 +139,16 @@ type Announcement struct {
 	WhatEN, WhatJA string // what happened
 	DoEN, DoJA     string // what to do
 	Until          time.Time
+}
+
+// LetterItem is one certificate of an account in a campaign, as its letter shows it.
+type LetterItem struct {
+	CertificateRef
+	Name        string // first of the certificate
+	OrderID     string
+	NotAfter    time.Time
+	WindowStart time.Time // in which it is to be replaced; zero: at once
+	WindowEnd   time.Time
+	RevokeAt    time.Time
+	Code        string // for one free reissue; "" without one
 }

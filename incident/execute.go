@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bulkhead"
-	"bulkhead/incident/plan"
 )
 
 // Run works on campaigns and looks at clocks every interval (0 means 15 s) until ctx ends.
@@ -111,97 +110,6 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 		return s.notify(ctx, c, j, items)
 	}
 	return s.revoke(ctx, c, j, items)
-}
-
-// ownFirst reports whether customers may be told: the house's own estate is replaced to the last one (Comodo did so in
-// 2014 and could say so).
-func (s *Service) ownFirst(ctx context.Context, c bulkhead.Campaign) (string, error) {
-	total, replaced, err := s.cfg.Store.OwnProgress(ctx, c.ID)
-	if err != nil || replaced >= total {
-		return "", err
-	}
-	return fmt.Sprintf("own estate first: %d of %d are replaced", replaced, total), nil
-}
-
-// notify tells the holders of a chunk, with tickets where the campaign gives them. Tickets come to the same code and
-// notices to the same key each time, so that a repetition tells nobody twice.
-func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) error {
-	now := s.now()
-	wait, err := s.ownFirst(ctx, c)
-	if err != nil {
-		return err
-	}
-	j.Done, j.LeaseUntil, j.Problem = true, now, ""
-	later := func(at time.Time, why string) {
-		if j.Done || at.Before(j.DueAt) {
-			j.DueAt = at
-		}
-		j.Done, j.Problem = false, why
-	}
-	var tell []bulkhead.CampaignItem
-	for _, it := range items {
-		switch {
-		case it.State != bulkhead.ItemPlanned:
-		case it.NotifyAt.After(now):
-			later(it.NotifyAt, j.Problem)
-		case wait != "" && !it.Own && it.Wave != int(plan.Replaced):
-			later(now.Add(time.Minute), wait)
-		default:
-			tell = append(tell, it)
-		}
-	}
-	codes, err := s.ticketsFor(ctx, c, tell)
-	if err != nil {
-		return err
-	}
-	if err := s.tell(ctx, c, tell, codes); err != nil {
-		return err
-	}
-	return overtaken(s.move(ctx, c, "role:incident", tell, bulkhead.ItemNotified, s.how(), &j))
-}
-
-// how says in evidence by what means a holder knows.
-func (s *Service) how() string {
-	if s.cfg.Notifier == nil {
-		return "by renewal information and the account's own list; nothing was sent"
-	}
-	return "told, and by renewal information and the account's own list"
-}
-
-// tell hands one notice for each account to the notifier.
-func (s *Service) tell(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem, codes map[bulkhead.CertificateRef]string) error {
-	if s.cfg.Notifier == nil || len(items) == 0 {
-		return nil
-	}
-	i, err := s.cfg.Store.Incident(ctx, c.Incident)
-	if err != nil {
-		return err
-	}
-	byAccount := map[string]*Notice{}
-	var order []string
-	for _, it := range items {
-		if it.Wave == int(plan.Replaced) || it.AccountID == "" {
-			continue
-		}
-		n := byAccount[it.AccountID]
-		if n == nil {
-			n = &Notice{Incident: i, Campaign: c, Account: it.AccountID, Codes: map[bulkhead.CertificateRef]string{}}
-			byAccount[it.AccountID], order = n, append(order, it.AccountID)
-		}
-		n.Items = append(n.Items, it)
-		if code, ok := codes[it.CertificateRef]; ok {
-			n.Codes[it.CertificateRef] = code
-		}
-	}
-	for _, a := range order {
-		n := byAccount[a]
-		// The first certificate tells this notice from the account's others; it is the same each time.
-		n.Key = fmt.Sprintf("%s/%d/%s/%s", c.ID, c.Generation, a, n.Items[0].CertificateRef)
-		if err := s.cfg.Notifier.Notify(ctx, *n); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // recheck is how soon a revocation that waits for its replacement is looked at again.

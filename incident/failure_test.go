@@ -1,89 +1,81 @@
 package incident_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"bulkhead"
 	"bulkhead/incident"
+	"bulkhead/notice"
 	"bulkhead/pki/tlog"
 )
 
-// TestKilledAtEveryStep fails one commit after another of a whole campaign, once so that it is lost and once so that only
-// its acknowledgement is, and goes on with another process each time. Every item ends revoked, by exactly one activated
-// revocation, with exactly one ticket, and was told of by exactly one notice.
+// TestKilledAtEveryStep ends the process at one commit after another of a whole campaign, on both stores, once so that the
+// commit is lost and once so that only its acknowledgement is, and goes on with another process each time. Every item ends
+// revoked, by exactly one activated revocation, with exactly one ticket, and its holder got exactly one mail about it; a mail
+// whose arrival nobody knows is in doubt by name, and not sent again.
 func TestKilledAtEveryStep(t *testing.T) {
-	step := 4 // a different part of the commits in each of the two ways
+	step := 8 // a different part of the commits in each of the four ways
 	if os.Getenv("BULKHEAD_TORTURE") != "" {
 		step = 1
 	}
-	for way, persisted := range []bool{false, true} {
-		fault := 1 + 2*way
-		for killed(t, fault, persisted) {
-			fault += step
+	for n, e := range engines() {
+		for way, persisted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/persisted=%v", e.name, persisted), func(t *testing.T) {
+				fault := 1 + (2*(2*n+way))%step
+				for killed(t, e, fault, persisted) {
+					fault += step
+				}
+				if fault < 20 {
+					t.Errorf("only %d commits could fail", fault)
+				}
+			})
 		}
-		if fault < 12 {
-			t.Errorf("only %d commits could fail", fault)
-		}
 	}
 }
 
-type mailbox struct {
-	mu   sync.Mutex
-	keys map[string]bool
-	told map[bulkhead.CertificateRef]int
-}
-
-// Notify implements incident.Notifier: a notice that was sent before is not sent again.
-func (m *mailbox) Notify(_ context.Context, n incident.Notice) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.keys[n.Key] {
-		return nil
-	}
-	m.keys[n.Key] = true
-	for _, it := range n.Items {
-		m.told[it.CertificateRef]++
-	}
-	return nil
-}
-
-// killed runs a campaign in which the fault-th commit fails; false when there are not so many.
-func killed(t *testing.T, fault int, persisted bool) bool {
+// killed runs a campaign in which the process dies at the fault-th commit; false when there are not so many.
+func killed(t *testing.T, e engine, fault int, persisted bool) bool {
 	t.Helper()
-	box := &mailbox{keys: map[string]bool{}, told: map[bulkhead.CertificateRef]int{}}
-	h := newHouse(t, func(c *incident.Config) { c.Notifier, c.Chunk, c.Lease = box, 2, time.Minute })
+	h, l, p := mailHouse(t, e, func(c *incident.Config) { c.Chunk, c.Lease = 2, time.Minute })
+	h.account("a0", "", "mailto:a0@a.test")
+	h.account("a1", "", "mailto:a1@a.test")
 	refs := h.many(4, 2)
 	yes, needs := true, bulkhead.CampaignNeeds{NewKey: true}
 	i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})
 	c := h.campaign(i, incident.PlanRequest{Tickets: &yes, Needs: &needs})
-	commits, failed := 0, false
+	commits, failed, dead := 0, false, false
 	hook := func(_ string, commit func() error) error {
-		if commits++; commits != fault {
+		if commits++; commits != fault && !dead {
 			return commit()
 		}
-		failed = true
-		if persisted {
+		if persisted && !dead {
 			if err := commit(); err != nil {
 				return err
 			}
 		}
+		failed, dead = true, true // nothing of this process is kept from here on
 		return errors.New("killed")
 	}
 	h.hook.Store(&hook)
-	for round := range 16 {
-		before := failed
+	for round := range 24 {
 		_ = h.desk.Tick(t.Context())
-		if failed && !before { // the process is gone; another one starts
+		if !dead {
+			_, _ = l.tell.SendCampaigns(t.Context(), 100)
+		}
+		if dead { // the process is gone; another one starts
+			dead = false
 			h.desk = h.process()
+			l.open(p)
 			ok(t, h.status.Start(t.Context()))
 		}
-		if round == 3 {
+		if round == 14 {
 			h.pass(c.ForceAt.Sub(h.now()) + time.Second)
 			continue
 		}
@@ -91,12 +83,12 @@ func killed(t *testing.T, fault int, persisted bool) bool {
 	}
 	h.hook.Store(nil)
 	h.tick()
-	h.once(c, refs, box)
+	h.once(i, c, refs, p)
 	return failed
 }
 
 // once holds the record against "exactly once".
-func (h *house) once(c bulkhead.Campaign, refs []bulkhead.CertificateRef, box *mailbox) {
+func (h *house) once(i bulkhead.Incident, c bulkhead.Campaign, refs []bulkhead.CertificateRef, p *post) {
 	h.t.Helper()
 	revoked := map[bulkhead.CertificateRef]int{}
 	rows, err := h.store.EvidenceOfKinds(h.t.Context(), 0, []bulkhead.EvidenceKind{bulkhead.EvRevocation}, 1000)
@@ -113,13 +105,38 @@ func (h *house) once(c bulkhead.Campaign, refs []bulkhead.CertificateRef, box *m
 		ticketed[k.Replaces]++
 	}
 	for _, ref := range refs {
-		if it := h.item(ref); it.State != bulkhead.ItemRevoked || revoked[ref] != 1 || ticketed[ref] != 1 || box.told[ref] != 1 {
-			h.t.Fatalf("%s is %s (%s): revoked %d times, %d tickets, told %d times", ref, it.State, it.Detail, revoked[ref], ticketed[ref], box.told[ref])
+		if it := h.item(ref); it.State != bulkhead.ItemRevoked || revoked[ref] != 1 || ticketed[ref] != 1 {
+			h.t.Fatalf("%s is %s (%s): revoked %d times, %d tickets", ref, it.State, it.Detail, revoked[ref], ticketed[ref])
 		}
 		_, _, steps, err := h.desk.History(h.t.Context(), ref)
 		ok(h.t, err)
 		if len(steps) != 2 || steps[0].State != bulkhead.ItemNotified || steps[1].State != bulkhead.ItemRevoked {
 			h.t.Fatalf("%s went through %+v", ref, steps)
+		}
+	}
+	h.toldOnce(i, c, p)
+}
+
+// toldOnce: each account got one mail that names all of its certificates, or its message is in doubt by name and arrived at
+// most once.
+func (h *house) toldOnce(i bulkhead.Incident, c bulkhead.Campaign, p *post) {
+	h.t.Helper()
+	messages, err := h.store.NoticesTo(h.t.Context(), i.ID, notice.CampaignStep(c.ID, c.Generation), []string{"a0", "a1"})
+	ok(h.t, err)
+	if len(messages) != 2 {
+		h.t.Fatalf("%d messages of 2 accounts", len(messages))
+	}
+	for _, m := range messages {
+		got := p.to(m.Recipient)
+		switch {
+		case m.State == bulkhead.NoticeInDoubt && len(got) <= 1:
+		case m.State != bulkhead.NoticeSent || len(got) != 1:
+			h.t.Fatalf("%s: %s, and %d mails arrived", m.Account, m.State, len(got))
+		}
+		for n, name := range []string{"w0.", "w1.", "w2.", "w3."} {
+			if own := m.Account == "a"+strconv.Itoa(n%2); len(got) == 1 && strings.Contains(got[0].body, name+"example.com") != own {
+				h.t.Fatalf("%s is told of %s: %v", m.Account, name, !own)
+			}
 		}
 	}
 }

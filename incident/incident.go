@@ -59,6 +59,8 @@ type Store interface {
 	// MoveItems moves all items, or none with KindConflict when one is elsewhere or the job is not the caller's any more.
 	MoveItems(ctx context.Context, id string, moves []bulkhead.ItemMove, job *bulkhead.CampaignJob, ev ...bulkhead.Evidence) error
 	NoteItem(ctx context.Context, id string, n bulkhead.ItemMove) error
+	NoteAccount(ctx context.Context, id, account, detail string, ev ...bulkhead.Evidence) error
+	OpenItemCounts(ctx context.Context, id string, accounts []string) (map[string]int64, error)
 	// ClaimJob gives out one due job of a running campaign's plan in force; one claim stands until its lease ends.
 	ClaimJob(ctx context.Context, holder string, now, lease time.Time) (bulkhead.CampaignJob, bool, error)
 	KeepJob(ctx context.Context, j bulkhead.CampaignJob) error
@@ -102,19 +104,17 @@ type Revoker interface {
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
 }
 
-// Notice tells one account about its certificates in a campaign.
-type Notice struct {
-	Key      string // the same notice has the same key, however often it is asked for: tell once
-	Incident bulkhead.Incident
-	Campaign bulkhead.Campaign
-	Account  string
-	Items    []bulkhead.CampaignItem
-	Codes    map[bulkhead.CertificateRef]string // ticket codes, when the campaign gives them
+// Reached is how far telling one account has come.
+type Reached struct {
+	Settled bool   // nothing more is tried
+	How     string // in words for the record, without addresses
 }
 
-// Notifier tells people. An error means that nothing is known to have gone out; the notice is asked for again.
+// Notifier tells people.
 type Notifier interface {
-	Notify(ctx context.Context, n Notice) error
+	// Notify has each account told of its certificates in the campaign, once for each plan however often it is asked, and
+	// says how far each has come. accounts is how many certificates each has. An error means that it is to be asked again.
+	Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64) (map[string]Reached, error)
 }
 
 // EndpointLook is what one node of an endpoint showed.

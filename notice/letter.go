@@ -38,6 +38,7 @@ type Letter struct {
 	Portal, Page, Contact string // addresses; "" leaves their words away
 	Step                  bulkhead.NoticeStep
 	Items                 []Item
+	More                  int    // certificates that are not among the items
 	Proof                 string // where the proof about the authorities' own keys is; "" claims nothing
 }
 
@@ -71,7 +72,7 @@ func (l Letter) Write(language string) (subject, body string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("notice: %w", err)
 	}
-	d := letterData{House: l.House, Incident: l.Incident, Portal: l.Portal, Page: l.Page, Contact: l.Contact, Count: len(l.Items), Certificates: certificates(language, l.Items),
+	d := letterData{House: l.House, Incident: l.Incident, Portal: l.Portal, Page: l.Page, Contact: l.Contact, Count: len(l.Items) + l.More, Certificates: certificates(language, l.Items, l.More),
 		Keys: keysWords(language, l.Proof), Until: until(language, l.Step.Until)}
 	for _, x := range []struct {
 		json string
@@ -102,14 +103,44 @@ func until(language string, t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04 UTC")
 }
 
-func certificates(language string, items []Item) string {
+func certificates(language string, items []Item, more int) string {
 	var b strings.Builder
 	for i, c := range items {
 		if i == most {
-			fmt.Fprintf(&b, texts[language].more+"\n", len(items)-most)
+			more += len(items) - most
 			break
 		}
 		fmt.Fprintf(&b, "  %s\n    %s %s, %s %s\n", strings.Join(c.Names, ", "), c.Issuer, c.Serial, texts[language].until, c.NotAfter.UTC().Format("2006-01-02 15:04 UTC"))
+		if c.Replace != nil {
+			b.WriteString(replacement(language, *c.Replace))
+		}
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, texts[language].more+"\n", more)
+	}
+	return b.String()
+}
+
+// replacement says of one certificate of a campaign when it is to be replaced, by which code, and when the old one goes.
+func replacement(language string, r Replacement) string {
+	w := map[string]struct{ order, window, now, revoked, code string }{
+		"en": {"    order %s\n", "    replace it between %s and %s\n", "    replace it at once\n", "    the old one is revoked at %s at the latest\n", "    code for a free reissue, good once: %s\n"},
+		"ja": {"    注文番号 %s\n", "    再発行の期間 %s ~ %s\n", "    できるだけ早く再発行してください\n", "    以前の証明書の失効 遅くとも %s\n", "    無償再発行コード(1回限り) %s\n"},
+	}[language]
+	var b strings.Builder
+	if r.Order != "" {
+		fmt.Fprintf(&b, w.order, r.Order)
+	}
+	if r.From.IsZero() {
+		b.WriteString(w.now)
+	} else {
+		fmt.Fprintf(&b, w.window, until(language, r.From), until(language, r.To))
+	}
+	if !r.Revoked.IsZero() {
+		fmt.Fprintf(&b, w.revoked, until(language, r.Revoked))
+	}
+	if r.Code != "" {
+		fmt.Fprintf(&b, w.code, r.Code)
 	}
 	return b.String()
 }

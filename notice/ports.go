@@ -44,4 +44,15 @@ type Item struct {
 	Serial   string    `json:"serial"`
 	Names    []string  `json:"names"`
 	NotAfter time.Time `json:"not_after"`
+	// Replace is set in letters of a campaign.
+	Replace *Replacement `json:"replace,omitempty"`
+}
+
+// Replacement is how a certificate of a campaign is to be replaced.
+type Replacement struct {
+	Order   string    `json:"order,omitempty"`
+	Code    string    `json:"-"`             // of the ticket, for its holder alone: the webhook is the house's own
+	From    time.Time `json:"from,omitzero"` // zero: at once
+	To      time.Time `json:"to,omitzero"`
+	Revoked time.Time `json:"revoked,omitzero"` // when the old one is, at the latest
 }

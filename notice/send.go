@@ -20,15 +20,23 @@ func (t *Tell) Send(ctx context.Context, incident, step string, limit int) (done
 	if err != nil {
 		return 0, err
 	}
+	if _, _, own := ParseCampaignStep(step); own {
+		return 0, bulkhead.Faultf(bulkhead.KindUsage, "%s is sent by its campaign as that goes on", step).WithHint("bulkhead notice status " + incident)
+	}
 	if err := t.cfg.Gate.MayTell(ctx, incident); err != nil {
 		return 0, err
 	}
+	return t.send(ctx, s, limit)
+}
+
+// send is Send without its gates.
+func (t *Tell) send(ctx context.Context, s bulkhead.NoticeStep, limit int) (done int, err error) {
 	if err := t.doubt(ctx, s); err != nil {
 		return 0, err
 	}
 	var after int64
 	for done < limit {
-		rows, err := t.cfg.Store.IncidentNotices(ctx, incident, step, after, min(sendBatch, limit-done), bulkhead.NoticePlanned)
+		rows, err := t.cfg.Store.IncidentNotices(ctx, s.Incident, s.Step, after, min(sendBatch, limit-done), bulkhead.NoticePlanned)
 		if err != nil || len(rows) == 0 {
 			return done, err
 		}
@@ -92,12 +100,12 @@ func (t *Tell) doubt(ctx context.Context, s bulkhead.NoticeStep) error {
 // batch claims messages, carries them, and settles what became of each.
 func (t *Tell) batch(ctx context.Context, s bulkhead.NoticeStep, rows []bulkhead.IncidentNotice) (int, error) {
 	var out []Outgoing
+	rows, letters, err := t.compose(ctx, s, rows)
+	if err != nil {
+		return 0, err
+	}
 	for i := range rows {
-		m := &rows[i]
-		l, err := t.letter(ctx, s, *m)
-		if err != nil {
-			return 0, err
-		}
+		m, l := &rows[i], letters[i]
 		subject, body, err := l.Write(m.Language)
 		if err != nil {
 			return 0, err
@@ -130,6 +138,30 @@ func (t *Tell) batch(ctx context.Context, s bulkhead.NoticeStep, rows []bulkhead
 		done += len(mine)
 	}
 	return done, nil
+}
+
+// compose writes the letters of messages. Those of a campaign that have nothing left to tell are not sent.
+func (t *Tell) compose(ctx context.Context, s bulkhead.NoticeStep, rows []bulkhead.IncidentNotice) (to []bulkhead.IncidentNotice, letters []Letter, err error) {
+	_, _, campaign := ParseCampaignStep(s.Step)
+	var idle []bulkhead.IncidentNotice
+	for _, m := range rows {
+		l, err := t.letter(ctx, s, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		if campaign && len(l.Items) == 0 {
+			m.State, m.MovedAt, m.Problem = bulkhead.NoticeNotNeeded, t.now(), "every certificate was replaced, revoked or expired before"
+			idle = append(idle, m)
+			continue
+		}
+		to, letters = append(to, m), append(letters, l)
+	}
+	if len(idle) > 0 {
+		if err := t.cfg.Store.MoveNotices(ctx, idle, bulkhead.NoticePlanned); err != nil && bulkhead.KindOf(err) != bulkhead.KindConflict {
+			return nil, nil, err
+		}
+	}
+	return to, letters, nil
 }
 
 // settle keeps what became of the messages. A commit that is reported as lost may have happened: moves are from
@@ -211,5 +243,11 @@ func (t *Tell) Bounced(ctx context.Context, actor string, mail []byte) (bulkhead
 		return m, bulkhead.Faultf(bulkhead.KindConflict, "message %s is %s: nothing can have come back", b.MessageID, from)
 	}
 	m.State, m.MovedAt, m.Problem = bulkhead.NoticeBounced, t.now(), b.Status+" "+b.Diagnostic
-	return m, t.cfg.Store.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, from, bulkhead.Evidence{Kind: bulkhead.EvNoticesBounced, At: t.cfg.Now().UTC(), Actor: actor, Ref: m.Incident, Count: 1, Detail: m.Step + ": " + b.Status})
+	if err := t.cfg.Store.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, from, bulkhead.Evidence{Kind: bulkhead.EvNoticesBounced, At: t.cfg.Now().UTC(), Actor: actor, Ref: m.Incident, Count: 1, Detail: m.Step + ": " + b.Status}); err != nil {
+		return m, err
+	}
+	if campaign, _, ok := ParseCampaignStep(m.Step); ok && m.Account != "" && t.cfg.Book != nil {
+		return m, t.cfg.Book.CameBack(ctx, campaign, m.Account, b.Status)
+	}
+	return m, nil
 }

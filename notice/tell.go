@@ -18,8 +18,13 @@ type IncidentStore interface {
 	Incident(ctx context.Context, id string) (bulkhead.Incident, error)
 	IncidentItems(ctx context.Context, id, account string, heldOnly bool, after int64, limit int) ([]bulkhead.IncidentItem, error)
 	NoticeAccounts(ctx context.Context, incident, after string, limit int) ([]bulkhead.NoticeAccount, error)
+	Account(ctx context.Context, id string) (bulkhead.Account, error)
 	// PlanNotices keeps a step with its messages, all or none; KindConflict when the step is there.
 	PlanNotices(ctx context.Context, step bulkhead.NoticeStep, messages []bulkhead.IncidentNotice, ev bulkhead.Evidence) (bulkhead.NoticeStep, error)
+	// AddNotices keeps messages of a step, and the step with the first of them; what is there stays as it is.
+	AddNotices(ctx context.Context, step bulkhead.NoticeStep, messages []bulkhead.IncidentNotice, leaf func(fresh int64) bulkhead.Evidence) (fresh int64, err error)
+	NoticesTo(ctx context.Context, incident, step string, accounts []string) ([]bulkhead.IncidentNotice, error)
+	OpenNoticeSteps(ctx context.Context, prefix string) ([]bulkhead.NoticeStep, error)
 	NoticeSteps(ctx context.Context, incident string) ([]bulkhead.NoticeStep, error)
 	IncidentNotices(ctx context.Context, incident, step string, after int64, limit int, states ...bulkhead.NoticeState) ([]bulkhead.IncidentNotice, error)
 	BadNotices(ctx context.Context, after int64, limit int) ([]bulkhead.IncidentNotice, error)
@@ -58,6 +63,10 @@ type TellConfig struct {
 	Store    IncidentStore
 	Gate     Gate
 	Carriers []Carrier
+	// Channels are the ways out for which messages are kept; nil: those of the carriers. A process that plans and does not
+	// send has no carrier.
+	Channels []bulkhead.NoticeChannel
+	Book     CampaignBook // nil: no letters of campaigns
 	// PartnerContacts are mail addresses of registration partners, who are told of their own customers' certificates.
 	PartnerContacts       map[string]string
 	Language              string // en, ja or both
@@ -86,6 +95,11 @@ func NewTell(cfg TellConfig) (*Tell, error) {
 	}
 	if cfg.Language == "" {
 		cfg.Language = "both"
+	}
+	if cfg.Channels == nil {
+		for _, c := range cfg.Carriers {
+			cfg.Channels = append(cfg.Channels, c.Channel())
+		}
 	}
 	return &Tell{cfg}, nil
 }
@@ -155,12 +169,7 @@ func (t *Tell) Plan(ctx context.Context, actor string, a Announcement) (bulkhead
 func (t *Tell) messages(ctx context.Context, s bulkhead.NoticeStep) ([]bulkhead.IncidentNotice, error) {
 	var out []bulkhead.IncidentNotice
 	partners := map[string]int64{}
-	add := func(m bulkhead.IncidentNotice) {
-		m.Incident, m.Step, m.Language, m.MovedAt = s.Incident, s.Step, t.cfg.Language, s.At
-		id := bulkhead.Digest([]byte(strings.Join([]string{s.Incident, s.Step, string(m.Channel), m.Recipient, m.Account, m.Partner}, "\x00")))
-		m.MessageID = id.String()[:40] + "@" + t.cfg.Domain // the same message has the same id however often it is made
-		out = append(out, m)
-	}
+	add := func(m bulkhead.IncidentNotice) { out = append(out, t.stamp(s, m)) }
 	for after := ""; ; {
 		rows, err := t.cfg.Store.NoticeAccounts(ctx, s.Incident, after, page)
 		if err != nil {
@@ -189,11 +198,19 @@ func (t *Tell) messages(ctx context.Context, s bulkhead.NoticeStep) ([]bulkhead.
 	return out, nil
 }
 
+// stamp makes a message one of a step. The same message has the same id however often it is made.
+func (t *Tell) stamp(s bulkhead.NoticeStep, m bulkhead.IncidentNotice) bulkhead.IncidentNotice {
+	m.Incident, m.Step, m.Language, m.MovedAt = s.Incident, s.Step, t.cfg.Language, s.At
+	id := bulkhead.Digest([]byte(strings.Join([]string{s.Incident, s.Step, string(m.Channel), m.Recipient, m.Account, m.Partner}, "\x00")))
+	m.MessageID = id.String()[:40] + "@" + t.cfg.Domain
+	return m
+}
+
 // reach is how one account is told.
 func (t *Tell) reach(a bulkhead.NoticeAccount) (out []bulkhead.IncidentNotice) {
 	m := bulkhead.IncidentNotice{Account: a.ID, Items: a.Items, State: bulkhead.NoticePlanned}
-	for _, c := range t.cfg.Carriers {
-		if m.Channel = c.Channel(); m.Channel != bulkhead.NoticeMail {
+	for _, m.Channel = range t.cfg.Channels {
+		if m.Channel != bulkhead.NoticeMail {
 			m.Recipient = string(m.Channel)
 			out = append(out, m)
 			continue
@@ -232,6 +249,9 @@ func (t *Tell) letter(ctx context.Context, s bulkhead.NoticeStep, m bulkhead.Inc
 				break
 			}
 		}
+	}
+	if campaign, _, ok := ParseCampaignStep(s.Step); ok {
+		return l, t.campaignLetter(ctx, campaign, &l, accounts, m.Partner == "")
 	}
 	for _, a := range accounts {
 		if a == "" { // it would select everybody's

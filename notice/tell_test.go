@@ -41,22 +41,36 @@ func TestLetters(t *testing.T) {
 			}
 			subject, body, err := l.Write(language)
 			ok(t, err)
-			path, got := filepath.Join("testdata", day+"."+language+".txt"), subject+"\n\n"+body
-			if *update {
-				ok(t, os.WriteFile(path, []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(path)
-			ok(t, err)
-			if got != string(want) {
-				t.Errorf("%s differs (go test ./notice -update, then look at the diff)", path)
-			}
+			golden(t, day+"."+language+".txt", subject+"\n\n"+body)
 			if strings.Contains(body, "<no value>") || !strings.Contains(body, "www.a.test") || strings.ContainsAny(subject, "\r\n") {
 				t.Errorf("%s %s: %q %q", day, language, subject, body)
 			}
 		}
 	}
+	for _, language := range []string{"en", "ja"} { // of a campaign: with window, date, order and code of each
+		l := notice.Letter{House: "Example CA", Incident: "inc1", Step: bulkhead.NoticeStep{Step: notice.CampaignStep("k1", 1), Day: "key-compromise", What: whatJSON, Do: doJSON, Until: start.Add(24 * time.Hour)}, More: 3,
+			Items: []notice.Item{{Issuer: "issuing", Serial: "01ab", Names: []string{"www.a.test"}, NotAfter: start.Add(90 * day), Replace: &notice.Replacement{Order: "o77", Code: "ABCDEF-GHJKMN-PQRSTV-WXYZ01-23",
+				From: start.Add(time.Hour), To: start.Add(2 * time.Hour), Revoked: start.Add(20 * time.Hour)}}, {Issuer: "issuing", Serial: "02cd", Names: []string{"a.test"}, NotAfter: start.Add(90 * day), Replace: &notice.Replacement{}}}}
+		subject, body, err := l.Write(language)
+		ok(t, err)
+		golden(t, "campaign."+language+".txt", subject+"\n\n"+body)
+	}
 	if _, _, err := (notice.Letter{Step: bulkhead.NoticeStep{Day: "party"}}).Write("en"); bulkhead.KindOf(err) != bulkhead.KindUsage {
 		t.Error(err)
+	}
+}
+
+// golden holds a text against what people reviewed.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		ok(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	ok(t, err)
+	if got != string(want) {
+		t.Errorf("%s differs (go test ./notice -update, then look at the diff)", path)
 	}
 }
 

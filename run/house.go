@@ -566,6 +566,9 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 		w["watch"], w["notice"] = h.watch.Run, h.runNotices
 		w["outside"] = func(ctx context.Context) error { return h.runOutside(ctx, started, front.statusL) }
 	}
+	if h.roles.has(signerrpc.Console) {
+		w["letters"] = h.runLetters
+	}
 	if h.roles.has(signerrpc.Signer) {
 		w["signer"], w["live"] = h.sweep, h.runLive
 	}

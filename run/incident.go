@@ -113,6 +113,9 @@ func (h *House) openDesk(context.Context, seed) error {
 	if h.enroll != nil {
 		cfg.Reissuer = h.enroll
 	}
+	if len(h.cfg.ExpiryNotices.channels()) > 0 {
+		cfg.Notifier = campaignNotices{h}
+	}
 	if h.looker != nil {
 		cfg.Looker = h.looker
 	}

@@ -5,12 +5,14 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"bulkhead"
+	"bulkhead/incident"
 	"bulkhead/notice"
 	"bulkhead/signer/signerrpc"
 )
@@ -21,17 +23,21 @@ type PartnerContact struct {
 	Mail    string `yaml:"mail"`
 }
 
-// openTell composes what tells people of incidents. It goes out on the ways of expiry_notices.
+// openTell composes what tells people of incidents. It goes out on the ways of expiry_notices: the process of the console
+// sends; that of the status service, which works on campaigns, keeps what is to be sent.
 func (h *House) openTell(context.Context, seed) error {
-	if !h.roles.has(signerrpc.Console) {
+	if !h.roles.has(signerrpc.Console, signerrpc.Status) {
 		return nil
 	}
-	carriers, err := h.carriers()
-	if err != nil {
-		return err
+	var carriers []notice.Carrier
+	var err error
+	if h.roles.has(signerrpc.Console) {
+		if carriers, err = h.carriers(); err != nil {
+			return err
+		}
 	}
 	c := h.cfg.Incident
-	cfg := notice.TellConfig{Store: h.store, Gate: ownEstateFirst{h}, Carriers: carriers, PartnerContacts: map[string]string{}, Language: h.cfg.ExpiryNotices.Language, House: h.cfg.Organization,
+	cfg := notice.TellConfig{Store: h.store, Gate: ownEstateFirst{h}, Carriers: carriers, Channels: h.cfg.ExpiryNotices.channels(), Book: h.desk, PartnerContacts: map[string]string{}, Language: h.cfg.ExpiryNotices.Language, House: h.cfg.Organization,
 		Domain: "bulkhead.invalid", Portal: c.Explanation, Contact: c.Contact, PerHour: c.Capacity.Notices, Now: h.now}
 	if h.cfg.ExternalURL != "" {
 		cfg.Page = strings.TrimRight(h.cfg.ExternalURL, "/") + statusPrefix
@@ -44,6 +50,43 @@ func (h *House) openTell(context.Context, seed) error {
 	}
 	h.tell, err = notice.NewTell(cfg)
 	return err
+}
+
+// channels are the ways out that are configured.
+func (n ExpiryNotices) channels() []bulkhead.NoticeChannel {
+	out := []bulkhead.NoticeChannel{}
+	if n.To.Mail.SMTP != "" {
+		out = append(out, bulkhead.NoticeMail)
+	}
+	if n.To.Webhook != "" {
+		out = append(out, bulkhead.NoticeWebhook)
+	}
+	return out
+}
+
+// lettersEvery is how often the messages of campaigns are looked for.
+const lettersEvery = 5 * time.Second
+
+// runLetters sends what campaigns have to tell, where this process sends at all.
+func (h *House) runLetters(ctx context.Context) error {
+	if len(h.cfg.ExpiryNotices.channels()) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	return h.tell.RunCampaigns(ctx, lettersEvery, h.log.With(slog.String("role", "notice")))
+}
+
+// campaignNotices implements incident.Notifier by the messages of incidents.
+type campaignNotices struct{ h *House }
+
+// Notify implements incident.Notifier.
+func (n campaignNotices) Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64) (map[string]incident.Reached, error) {
+	got, err := n.h.tell.Call(ctx, notice.CampaignCall{Incident: i.ID, Campaign: c.ID, Generation: c.Generation, NewKey: c.Needs.NewKey, Until: c.ForceAt, Accounts: accounts})
+	out := make(map[string]incident.Reached, len(got))
+	for id, r := range got {
+		out[id] = incident.Reached(r)
+	}
+	return out, err
 }
 
 func (h *House) carriers() (out []notice.Carrier, err error) {
@@ -215,6 +258,9 @@ func (p *publicPage) render(ctx context.Context) (map[string][]byte, error) {
 	var all []notice.Public
 	at := map[string]int{}
 	for _, s := range steps {
+		if _, _, own := notice.ParseCampaignStep(s.Step); own { // letters to those concerned; what everybody may read, people write
+			continue
+		}
 		n, seen := at[s.Incident]
 		if !seen {
 			i, err := p.h.store.Incident(ctx, s.Incident)

@@ -887,9 +887,13 @@ CREATE INDEX incident_items_account ON public.incident_items USING btree (accoun
 
 CREATE INDEX incident_items_held ON public.incident_items USING btree (incident_seq, intent_seq) WHERE (held_at > 0);
 
+CREATE INDEX incident_notices_account ON public.incident_notices USING btree (account_id, incident, step);
+
 CREATE INDEX incident_notices_bad ON public.incident_notices USING btree (seq) WHERE (state = ANY (ARRAY['bounced'::text, 'no-contact'::text]));
 
 CREATE INDEX incident_notices_message ON public.incident_notices USING btree (message_id);
+
+CREATE INDEX incident_notices_open ON public.incident_notices USING btree (incident, step) WHERE (state = ANY (ARRAY['planned'::text, 'sending'::text]));
 
 CREATE INDEX incident_notices_state ON public.incident_notices USING btree (incident, step, state, seq);
 

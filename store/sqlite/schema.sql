@@ -472,9 +472,13 @@ CREATE TABLE incident_notices (
   UNIQUE (incident, step, channel, recipient, account_id, partner)
 ) STRICT;
 
+CREATE INDEX incident_notices_account ON incident_notices (account_id, incident, step);
+
 CREATE INDEX incident_notices_bad ON incident_notices (seq) WHERE state IN ('bounced', 'no-contact');
 
 CREATE INDEX incident_notices_message ON incident_notices (message_id);
+
+CREATE INDEX incident_notices_open ON incident_notices (incident, step) WHERE state IN ('planned', 'sending');
 
 CREATE INDEX incident_notices_state ON incident_notices (incident, step, state, seq);
 

@@ -76,4 +76,9 @@ func testCampaignRound(t *testing.T, open Open) {
 		cert(4, "b", "other.example.com"), cert(1005, "", "www.example.com"), cert(1006, "a", "www.example.com")}))(t)
 	equal(t, found, map[int64]bool{1001: true, 1006: true}) // 4 is the item itself
 	equal(t, len(value(s.Replacing(ctx, "none", []bulkhead.Certificate{cert(1006, "a", "www.example.com")}))(t)), 0)
+
+	equal(t, value(s.OpenItemCounts(ctx, "k1", []string{"a", "b", "c"}))(t), map[string]int64{"a": n - 1, "b": 1})
+	ok(t, s.NoteAccount(ctx, "k1", "b", "came back", event("came back")))
+	equal(t, value(s.OpenItemsOf(ctx, "k1", "b", "other.example.com"))(t)[0].Detail, "came back")
+	equal(t, value(s.OpenItemsOf(ctx, "k1", "a", "www.example.com"))(t)[1].Detail, "told")
 }

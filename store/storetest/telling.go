@@ -22,6 +22,11 @@ type tellingStore interface {
 	LiveLeaves(ctx context.Context, now time.Time) (map[bulkhead.AuthorityID]int64, error)
 	Reach(ctx context.Context, now time.Time) (accounts, reachable int64, err error)
 	NoticeAccounts(ctx context.Context, incident, after string, limit int) ([]bulkhead.NoticeAccount, error)
+	AddNotices(ctx context.Context, step bulkhead.NoticeStep, messages []bulkhead.IncidentNotice, leaf func(fresh int64) bulkhead.Evidence) (fresh int64, err error)
+	NoticesTo(ctx context.Context, incident, step string, accounts []string) ([]bulkhead.IncidentNotice, error)
+	OpenNoticeSteps(ctx context.Context, prefix string) ([]bulkhead.NoticeStep, error)
+	OpenItemCounts(ctx context.Context, id string, accounts []string) (map[string]int64, error)
+	NoteAccount(ctx context.Context, id, account, detail string, ev ...bulkhead.Evidence) error
 }
 
 // testTelling: the newest text of a field counts, a step tells each recipient once, and a message moves from the state
@@ -95,4 +100,45 @@ func testTelling(t *testing.T, open Open) {
 	m.State = bulkhead.NoticeBounced
 	ok(t, s.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, bulkhead.NoticeSending, event("bounced")))
 	reach(2, 1)
+	lettersOf(t, s)
+}
+
+// lettersOf: messages of a campaign are added to their step as they come, each once, and found by account.
+func lettersOf(t *testing.T, s Store) {
+	t.Helper()
+	ctx := t.Context()
+	step := bulkhead.NoticeStep{Incident: "i1", Step: "campaign.k1.1", Day: "ca-incident", What: "{}", Do: "{}", Until: at(60), Actor: "role:incident", At: at(5)}
+	message := func(account string) bulkhead.IncidentNotice {
+		return bulkhead.IncidentNotice{Incident: "i1", Step: step.Step, Channel: bulkhead.NoticeMail, Recipient: account + "@a.test", Account: account, Language: "ja", Items: 1, MessageID: "c-" + account, State: bulkhead.NoticePlanned, MovedAt: at(5)}
+	}
+	leaf := func(n int64) bulkhead.Evidence {
+		return bulkhead.Evidence{Kind: bulkhead.EvNoticesPlanned, At: at(5), Ref: "i1", Count: n}
+	}
+	before := len(checkEvidence(t, s))
+	for _, c := range []struct {
+		accounts []string
+		fresh    int64
+	}{{[]string{"a1"}, 1}, {[]string{"a1", "a2"}, 1}, {[]string{"a2"}, 0}} {
+		var all []bulkhead.IncidentNotice
+		for _, a := range c.accounts {
+			all = append(all, message(a))
+		}
+		equal(t, value(s.AddNotices(ctx, step, all, leaf))(t), c.fresh)
+	}
+	equal(t, len(checkEvidence(t, s))-before, 2)
+	_, err := s.AddNotices(ctx, bulkhead.NoticeStep{Incident: "none", Step: "x"}, []bulkhead.IncidentNotice{message("a9")}, leaf)
+	wantKind(t, err, bulkhead.KindNotFound)
+	got := value(s.NoticesTo(ctx, "i1", step.Step, []string{"a2", "a3"}))(t)
+	if len(got) != 1 || got[0].Account != "a2" {
+		t.Fatalf("%+v", got)
+	}
+	open := value(s.OpenNoticeSteps(ctx, "campaign."))(t)
+	if len(open) != 1 || open[0].Step != step.Step || open[0].LogIndex == 0 {
+		t.Fatalf("%+v", open)
+	}
+	for _, m := range value(s.IncidentNotices(ctx, "i1", step.Step, 0, 10))(t) {
+		m.State = bulkhead.NoticeNotNeeded
+		ok(t, s.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, bulkhead.NoticePlanned))
+	}
+	equal(t, len(value(s.OpenNoticeSteps(ctx, "campaign."))(t)), 0)
 }

@@ -87,14 +87,8 @@ func (s *Store) PlanNotices(ctx context.Context, step bulkhead.NoticeStep, messa
 		if n == 0 {
 			return conflict("step %s of incident %s exists", step.Step, step.Incident)
 		}
-		for _, m := range messages {
-			if _, err := exec(ctx, t, `INSERT INTO incident_notices (incident, step, channel, recipient, account_id, partner, language, items, message_id, state, tries, moved_at, problem)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, '') ON CONFLICT DO NOTHING`, step.Incident, step.Step, string(m.Channel), text(m.Recipient), m.Account, m.Partner,
-				m.Language, m.Items, m.MessageID, string(m.State), unix(m.MovedAt)); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err = t.addNotices(ctx, step, messages)
+		return err
 	})
 	return step, err
 }
