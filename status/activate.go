@@ -6,6 +6,8 @@ import (
 	"sort"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bulkhead"
 	"bulkhead/pki/pack"
 )
@@ -206,6 +208,7 @@ func (s *Service) read(ctx context.Context, c bulkhead.Change) (*staging, error)
 	if err != nil {
 		return nil, err
 	}
+	defer s.forewarn(ctx, c)()
 	st, n := &staging{change: c}, 0
 	for _, a := range authorities {
 		u := affected{authority: a}
@@ -231,22 +234,65 @@ func (s *Service) read(ctx context.Context, c bulkhead.Change) (*staging, error)
 	return st, nil
 }
 
+// forewarn has the signer read a large change while we read it: it keeps what it read until it is asked to sign. wait
+// returns when it has.
+func (s *Service) forewarn(ctx context.Context, c bulkhead.Change) (wait func()) {
+	if c.Count <= largeBatch {
+		return func() {}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer stop()
+		first, err := s.cfg.Store.ChangeItems(ctx, c.ID, bulkhead.CertificateRef{}, 1)
+		if err != nil || len(first) == 0 {
+			return // whoever reads it next says so
+		}
+		for range s.cfg.Signer.ShadowAnswers(ctx, c.ID, first[0].Issuer, []bulkhead.Serial{first[0].Serial}) {
+			break // the answer is not wanted
+		}
+	}()
+	return func() { <-done }
+}
+
 // stage signs and publishes the objects of a change, reads them back, and names them in next.
 func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error {
 	for _, u := range st.issuers {
 		ih := issuerHead(next, u.authority.ID)
-		if err := s.stageAnswers(ctx, st, u, ih); err != nil {
-			return err
-		}
-		for _, shard := range u.shards {
-			rec, err := s.changedCRL(ctx, u.authority, ih, shard, st)
-			if err != nil {
-				return err
+		crls := func(ctx context.Context) error {
+			for _, shard := range u.shards {
+				rec, err := s.changedCRL(ctx, u.authority, ih, shard, st)
+				if err != nil {
+					return err
+				}
+				st.crls = append(st.crls, rec)
 			}
-			st.crls = append(st.crls, rec)
+			return nil
+		}
+		answers := func(ctx context.Context) error { return s.stageAnswers(ctx, st, u, ih) }
+		if err := inOrder(ctx, len(u.rows) > largeBatch, answers, crls); err != nil {
+			return err
 		}
 		ih.Epoch++
 		ih.Change = st.change.ID
 	}
 	return nil
+}
+
+// inOrder does things one after the other, or all at once.
+func inOrder(ctx context.Context, atOnce bool, things ...func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if !atOnce {
+		g.SetLimit(1)
+	}
+	for _, f := range things {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return f(ctx)
+		})
+	}
+	return g.Wait()
 }

@@ -3,7 +3,9 @@ package status
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"log/slog"
 	"sort"
 	"time"
@@ -84,28 +86,13 @@ func (s *Service) putPack(ctx context.Context, a bulkhead.Authority, entries []p
 		return pack.ObjectRef{}, err
 	}
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Serial.Compare(entries[j].Serial) < 0 })
-	return s.writePack(ctx, a.ID, id, func(w *pack.Writer) error {
-		index := make([]int, len(t.certs))
-		for i, c := range t.certs {
-			n, err := w.AddResponder(c)
-			if err != nil {
-				return err
-			}
-			index[i] = n
-		}
-		for _, e := range entries {
-			e.Responder = index[e.Responder]
-			if err := w.Add(e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.writePack(ctx, a.ID, id, func(w *pack.Writer) error { return addAll(w, entries, t) })
 }
 
 // writePack builds a pack and stores it under a name made of its digest.
 func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID, id ocsp.Issuer, fill func(*pack.Writer) error) (pack.ObjectRef, error) {
-	var buf bytes.Buffer
+	var buf spool
+	defer buf.close()
 	w, err := pack.NewWriter(&buf, id)
 	if err != nil {
 		return pack.ObjectRef{}, err
@@ -118,7 +105,7 @@ func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID,
 		return ref, err
 	}
 	ref.Name = fmt.Sprintf("packs/%s/%s.pack", authority, ref.Digest.String()[:32])
-	return ref, s.cfg.Objects.Put(ctx, publish.Object{Name: ref.Name, Type: "application/octet-stream", Body: bytes.NewReader(buf.Bytes())})
+	return ref, s.cfg.Objects.Put(ctx, publish.Object{Name: ref.Name, Type: "application/octet-stream", Body: buf.body()})
 }
 
 // openPack reads a pack back and checks its digest.
@@ -131,6 +118,28 @@ func (s *Service) openPack(ctx context.Context, ref pack.ObjectRef) (*pack.Pack,
 		return nil, fmt.Errorf("object %s is not what the head names", ref.Name)
 	}
 	return pack.Open(body)
+}
+
+// readBack checks that a pack is in the object store as it was written. Its bytes were checked before they were written,
+// so the digest says all; a small one is opened as well.
+func (s *Service) readBack(ctx context.Context, ref pack.ObjectRef) error {
+	if ref.Size <= spooled {
+		_, err := s.openPack(ctx, ref)
+		return err
+	}
+	body, _, err := s.cfg.Objects.Open(ctx, ref.Name)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, body); err != nil {
+		return err
+	}
+	if bulkhead.Hash(sum.Sum(nil)) != ref.Digest {
+		return fmt.Errorf("object %s is not what the head names", ref.Name)
+	}
+	return nil
 }
 
 // mergeDeltas keeps the number of packs small without a new signature: the newest answer of each serial wins.
@@ -225,31 +234,21 @@ func (s *Service) startRefresh(ctx context.Context, a bulkhead.Authority, ih *pa
 	return nil
 }
 
-// refresh makes a new base. Deltas that appear while it signs stay above it, so a revocation is never covered by an
-// older answer.
+// refresh makes a new base, page by page: it may hold millions. Deltas that appear while it signs stay above it, so a
+// revocation is never covered by an older answer.
 func (s *Service) refresh(ctx context.Context, a bulkhead.Authority, replaced []pack.ObjectRef) error {
-	var entries []pack.Entry
-	var responders responderTable
-	var after bulkhead.Serial
 	from := s.now().Add(-s.cfg.Policy.KeepExpired)
-	for {
-		rows, err := s.cfg.Store.StatusPage(ctx, a.ID, after, from, batchSize)
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			break
-		}
-		got, err := s.signRows(ctx, a, rows, &responders)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, got...)
-		after = rows[len(rows)-1].Serial
+	rows, err := s.cfg.Store.StatusPage(ctx, a.ID, bulkhead.Serial{}, from, batchSize)
+	if err != nil {
+		return err
 	}
 	var base []pack.ObjectRef
-	if len(entries) > 0 {
-		ref, err := s.putPack(ctx, a, entries, responders)
+	if len(rows) > 0 {
+		id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
+		if err != nil {
+			return err
+		}
+		ref, err := s.writePack(ctx, a.ID, id, func(w *pack.Writer) error { return s.writeBase(ctx, a, rows, from, w) })
 		if err != nil {
 			return err
 		}
@@ -265,6 +264,43 @@ func (s *Service) refresh(ctx context.Context, a bulkhead.Authority, replaced []
 	ih.Packs = append(newer(ih.Packs, replaced), base...)
 	ih.Generation++
 	return s.put(ctx, next, nil)
+}
+
+// writeBase signs rows, and every page of the record after them, into a pack.
+func (s *Service) writeBase(ctx context.Context, a bulkhead.Authority, rows []bulkhead.Status, from time.Time, w *pack.Writer) error {
+	for len(rows) > 0 {
+		var t responderTable
+		entries, err := s.signRows(ctx, a, rows, &t)
+		if err != nil {
+			return err
+		}
+		if err := addAll(w, entries, t); err != nil {
+			return err
+		}
+		if rows, err = s.cfg.Store.StatusPage(ctx, a.ID, rows[len(rows)-1].Serial, from, batchSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addAll adds answers to a pack, in ascending order of serials, with the certificates of their responders.
+func addAll(w *pack.Writer, entries []pack.Entry, t responderTable) error {
+	index := make([]int, len(t.certs))
+	for i, c := range t.certs {
+		n, err := w.AddResponder(c)
+		if err != nil {
+			return err
+		}
+		index[i] = n
+	}
+	for _, e := range entries {
+		e.Responder = index[e.Responder]
+		if err := w.Add(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newer returns the packs that came after those replaced: deltas published while the refresh was signing.

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sort"
 	"strings"
 	"time"
@@ -120,9 +121,9 @@ func (s *Service) Plan(ctx context.Context, actor, why string, items []bulkhead.
 		if i > 0 && items[i].CertificateRef == items[i-1].CertificateRef {
 			return bulkhead.Change{}, bulkhead.Faultf(bulkhead.KindMalformed, "certificate %s stands twice in the change", items[i].CertificateRef)
 		}
-		if err := s.checkItem(ctx, &items[i], now); err != nil {
-			return bulkhead.Change{}, err
-		}
+	}
+	if err := s.checkItems(ctx, items, now); err != nil {
+		return bulkhead.Change{}, err
 	}
 	id, err := s.newID()
 	if err != nil {
@@ -136,16 +137,47 @@ func (s *Service) leaf(k bulkhead.EvidenceKind, c bulkhead.Change, actor, detail
 	return bulkhead.Evidence{Kind: k, At: s.cfg.Now().UTC(), Actor: actor, Ref: c.ID, Count: int64(c.Count), Digest: c.PreviewHash, Detail: detail}
 }
 
-// checkItem holds one item against the record and sets its date.
-func (s *Service) checkItem(ctx context.Context, it *bulkhead.ChangeItem, now time.Time) error {
-	cert, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
-	if err != nil {
-		if bulkhead.KindOf(err) == bulkhead.KindNotFound {
-			return neverIssued(it.CertificateRef)
+// checkItems holds items, sorted, against the record and sets their dates; many are read at once.
+func (s *Service) checkItems(ctx context.Context, items []bulkhead.ChangeItem, now time.Time) error {
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && n < batchSize && items[n].Issuer == items[0].Issuer {
+			n++
 		}
-		return err
+		part := items[:n]
+		items = items[n:]
+		rows, err := s.certificates(ctx, part)
+		if err != nil {
+			return err
+		}
+		for i := range part {
+			cert, ok := rows[part[i].Serial]
+			if !ok {
+				return neverIssued(part[i].CertificateRef)
+			}
+			if err := checkRow(cert, &part[i], now); err != nil {
+				return err
+			}
+		}
 	}
-	return checkRow(cert, it, now)
+	return nil
+}
+
+// certificates are the rows of items of one issuer, by serial; one that does not exist is not among them.
+func (s *Service) certificates(ctx context.Context, items []bulkhead.ChangeItem) (map[bulkhead.Serial]bulkhead.Certificate, error) {
+	serials := make([]bulkhead.Serial, len(items))
+	for i, it := range items {
+		serials[i] = it.Serial
+	}
+	found, err := s.cfg.Store.CertificatesBySerial(ctx, items[0].Issuer, serials)
+	if err != nil {
+		return nil, err
+	}
+	rows := make(map[bulkhead.Serial]bulkhead.Certificate, len(found))
+	for _, r := range found {
+		rows[r.Serial] = r
+	}
+	return rows, nil
 }
 
 func neverIssued(ref bulkhead.CertificateRef) error {
@@ -189,21 +221,21 @@ func (s *Service) onePersonMay(ctx context.Context, id string, count int) (bool,
 	if count <= s.cfg.Policy.OnePerson {
 		return true, nil
 	}
-	expedited := true
+	errOther := errors.New("another reason")
 	err := s.eachItem(ctx, id, func(it bulkhead.ChangeItem) error {
 		if it.Reason != bulkhead.KeyCompromise {
-			expedited = false
-			return nil
+			return errOther
 		}
-		cert, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
-		if err != nil {
-			return err
-		}
-		blocked, err := s.cfg.Store.BlockedKeys(ctx, cert.KeyHash)
-		expedited = expedited && len(blocked) > 0
-		return err
+		return nil
 	})
-	return expedited, err
+	if err != nil {
+		if errors.Is(err, errOther) {
+			err = nil
+		}
+		return false, err
+	}
+	blocked, err := s.cfg.Store.BlockedItems(ctx, id)
+	return blocked == count, err
 }
 
 // Approve moves a previewed change on. The hash must be that of the newest preview (promise P4).

@@ -314,22 +314,35 @@ func (f *foresight) subtree(ctx context.Context) error {
 	return nil
 }
 
-// revokedAuthorities are the authorities whose own certificate the change revokes.
+// revokedAuthorities are the authorities whose own certificate the change revokes. The change is asked about the few
+// certificates of authorities, never the other way round: it may name millions.
 func (s *Service) revokedAuthorities(ctx context.Context, change string, authorities []bulkhead.Authority) (map[bulkhead.AuthorityID]bool, error) {
+	own := map[bulkhead.Hash][]bulkhead.AuthorityID{}
+	for _, a := range authorities {
+		if len(a.Certificate) > 0 {
+			digest := bulkhead.Digest(a.Certificate)
+			own[digest] = append(own[digest], a.ID)
+		}
+	}
+	certs, err := s.cfg.Store.AuthorityCertificates(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := map[bulkhead.AuthorityID]bool{}
-	err := s.eachItem(ctx, change, func(it bulkhead.ChangeItem) error {
-		cert, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
-		if err != nil || cert.Kind != bulkhead.CACertificate {
-			return err
+	for _, cert := range certs {
+		ids := own[cert.Certificate.Fingerprint]
+		if len(ids) == 0 {
+			continue
 		}
-		for _, a := range authorities {
-			if len(a.Certificate) > 0 && bulkhead.Digest(a.Certificate) == cert.Fingerprint {
-				out[a.ID] = true
-			}
+		named, err := s.isItem(ctx, change, cert.Certificate.CertificateRef)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return out, err
+		for _, id := range ids {
+			out[id] = out[id] || named
+		}
+	}
+	return out, nil
 }
 
 // topRevoked is the revoked authority at or above a; "" when there is none.

@@ -100,18 +100,10 @@ func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, erro
 
 // readItems holds every item against the record as it is now.
 func (f *foresight) readItems(ctx context.Context) error {
-	return f.s.eachRun(ctx, f.change, func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error {
-		serials := make([]bulkhead.Serial, len(items))
-		for i, it := range items {
-			serials[i] = it.Serial
-		}
-		found, err := f.s.cfg.Store.CertificatesBySerial(ctx, issuer, serials)
+	return f.s.eachRun(ctx, f.change, func(items []bulkhead.ChangeItem) error {
+		rows, err := f.s.certificates(ctx, items)
 		if err != nil {
 			return err
-		}
-		rows := make(map[bulkhead.Serial]bulkhead.Certificate, len(found))
-		for _, r := range found {
-			rows[r.Serial] = r
 		}
 		for _, it := range items {
 			if err := f.readItem(it, rows); err != nil {
@@ -184,7 +176,7 @@ func (f *foresight) warn(format string, args ...any) {
 }
 
 // eachRun goes through the items of a change in runs of one issuer.
-func (s *Service) eachRun(ctx context.Context, change string, f func(issuer bulkhead.AuthorityID, items []bulkhead.ChangeItem) error) error {
+func (s *Service) eachRun(ctx context.Context, change string, f func(items []bulkhead.ChangeItem) error) error {
 	var run []bulkhead.ChangeItem
 	flush := func() error {
 		if len(run) == 0 {
@@ -192,7 +184,7 @@ func (s *Service) eachRun(ctx context.Context, change string, f func(issuer bulk
 		}
 		part := run
 		run = nil
-		return f(part[0].Issuer, part)
+		return f(part)
 	}
 	err := s.eachItem(ctx, change, func(it bulkhead.ChangeItem) error {
 		if len(run) == batchSize || len(run) > 0 && run[0].Issuer != it.Issuer {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,39 +34,66 @@ func (s *Service) stageAnswers(ctx context.Context, st *staging, u affected, ih 
 		return err
 	}
 	ref, err := s.writePack(ctx, u.authority.ID, id, func(w *pack.Writer) error {
-		for rest := u.rows; len(rest) > 0; {
-			part := rest[:min(len(rest), largeBatch)]
-			rest = rest[len(part):]
-			serials, expect := make([]bulkhead.Serial, len(part)), make([]bulkhead.Status, len(part))
-			for i, row := range part {
-				serials[i], expect[i] = row.Serial, st.after(row)
-			}
-			var t responderTable
-			entries, err := s.signAnswers(ctx, u.authority, serials, &st.change, expect, &t)
-			if err != nil {
-				return err
-			}
-			responder, err := w.AddResponder(t.certs[0])
-			if err != nil {
-				return err
-			}
-			for i := range entries {
-				entries[i].Responder = responder
-				if err := w.Add(entries[i]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return s.signParts(ctx, st, u, func(b signedPart) error { return addAll(w, b.entries, b.responders) })
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := s.openPack(ctx, ref); err != nil {
+	if err := s.readBack(ctx, ref); err != nil {
 		return err
 	}
 	ih.Packs = append([]pack.ObjectRef{ref}, ih.Packs...)
 	return nil
+}
+
+// signedPart is what came of one batch of a change.
+type signedPart struct {
+	entries    []pack.Entry
+	responders responderTable
+	err        error
+}
+
+// signParts has the answers of a change signed in batches and gives them on in order. While one is taken in the next is
+// signed already: what each costs beside its signatures is then done while the processors sign, and memory holds two.
+func (s *Service) signParts(ctx context.Context, st *staging, u affected, take func(signedPart) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	var g sync.WaitGroup
+	defer g.Wait()
+	defer stop()
+	parts := make(chan chan signedPart)
+	g.Go(func() {
+		defer close(parts)
+		for rest := u.rows; len(rest) > 0; {
+			rows := rest[:min(len(rest), largeBatch)]
+			rest = rest[len(rows):]
+			done := make(chan signedPart, 1)
+			g.Go(func() { done <- s.signPart(ctx, st, u.authority, rows) })
+			select {
+			case parts <- done:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for done := range parts {
+		part := <-done
+		if part.err == nil {
+			part.err = take(part)
+		}
+		if part.err != nil {
+			return part.err
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *Service) signPart(ctx context.Context, st *staging, a bulkhead.Authority, rows []bulkhead.AffectedStatus) (b signedPart) {
+	serials, expect := make([]bulkhead.Serial, len(rows)), make([]bulkhead.Status, len(rows))
+	for i, row := range rows {
+		serials[i], expect[i] = row.Serial, st.after(row)
+	}
+	b.entries, b.err = s.signAnswers(ctx, a, serials, &st.change, expect, &b.responders)
+	return b
 }
 
 // signAnswers asks the signer for one batch and checks each answer as a stranger would before it may go into a pack.

@@ -1,0 +1,55 @@
+package status
+
+import (
+	"bytes"
+	"io"
+	"os"
+)
+
+// spooled is how much of an object in the making is held in memory; the rest of a larger one is in a file.
+const spooled = 32 << 20
+
+// spool takes an object while it is written: in memory while it is small, and then in a file that has lost its name
+// already, so that nothing is left of it whatever happens. Where no file can be made it stays in memory.
+type spool struct {
+	buf  bytes.Buffer
+	file *os.File
+	full bool // no file can be made
+}
+
+// Write implements io.Writer.
+func (s *spool) Write(p []byte) (int, error) {
+	if s.file != nil {
+		return s.file.Write(p)
+	}
+	if s.full || s.buf.Len()+len(p) <= spooled {
+		return s.buf.Write(p)
+	}
+	f, err := os.CreateTemp("", "bulkhead-object-")
+	if err != nil {
+		s.full = true
+		return s.buf.Write(p)
+	}
+	_ = os.Remove(f.Name()) // at worst it stays in the folder for temporary files
+	s.file = f
+	if _, err := s.buf.WriteTo(f); err != nil {
+		return 0, err
+	}
+	s.buf = bytes.Buffer{}
+	return f.Write(p)
+}
+
+// body is what was written.
+func (s *spool) body() io.ReadSeeker {
+	if s.file != nil {
+		return s.file
+	}
+	return bytes.NewReader(s.buf.Bytes())
+}
+
+// close gives it up.
+func (s *spool) close() {
+	if s.file != nil {
+		_ = s.file.Close() // it was read, or is not needed
+	}
+}
