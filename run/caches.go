@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -14,7 +15,6 @@ import (
 
 	"bulkhead"
 	"bulkhead/pki/pack"
-	"bulkhead/publish"
 	"bulkhead/status/caches"
 )
 
@@ -92,7 +92,7 @@ type CacheView struct {
 	dir      string
 	cfg      Config
 	tiers    []caches.Tier // without secrets
-	objects  *publish.Dir
+	objects  copies        // without a source until something is read
 	verifier note.Verifier
 	store    Store
 	now      func() time.Time // nil means time.Now
@@ -130,7 +130,7 @@ func (v *CacheView) Plan(ctx context.Context, a caches.Assumption) (caches.Plan,
 		if err != nil {
 			return caches.Plan{}, err
 		}
-		longest, err := v.longest(head)
+		longest, err := v.longest(ctx, head)
 		if err != nil {
 			return caches.Plan{}, err
 		}
@@ -152,7 +152,7 @@ func (v *CacheView) Drain(ctx context.Context, now time.Time, to time.Duration, 
 	if err != nil {
 		return caches.Drain{}, err
 	}
-	longest, err := v.longest(head)
+	longest, err := v.longest(ctx, head)
 	if err != nil {
 		return caches.Drain{}, err
 	}
@@ -161,20 +161,36 @@ func (v *CacheView) Drain(ctx context.Context, now time.Time, to time.Duration, 
 
 // head reads and verifies the public head.
 func (v *CacheView) head(ctx context.Context) (*pack.Head, error) {
-	if v.objects == nil {
-		var err error
-		if v.verifier, err = readVerifier(filepath.Join(v.dir, headPub)); err != nil {
-			return nil, err
-		}
-		if v.objects, err = objectFiles(v.dir, v.cfg); err != nil {
+	if v.objects.source == nil {
+		if err := v.openObjects(ctx); err != nil {
 			return nil, err
 		}
 	}
-	signed, err := v.objects.Head(ctx)
+	signed, err := v.objects.source.Head(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return pack.OpenHead(signed, v.verifier)
+}
+
+// openObjects opens what is published. Copies of what lies elsewhere are in a folder of this view's own: the house's
+// belong to the house.
+func (v *CacheView) openObjects(ctx context.Context) error {
+	var err error
+	if v.verifier, err = readVerifier(filepath.Join(v.dir, headPub)); err != nil {
+		return err
+	}
+	_, source, err := openPublished(ctx, v.dir, v.cfg)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bulkhead-caches-")
+	if err != nil {
+		return bulkhead.NewFault(bulkhead.KindUnavailable, "there is no room for copies of what is published").WithHint("set TMPDIR to a folder with space").WithCause(err)
+	}
+	v.closers = append(v.closers, func() error { return os.RemoveAll(dir) })
+	v.objects = copies{source: source, dir: dir, mu: &sync.Mutex{}}
+	return nil
 }
 
 // window is the longest life among what is public.
@@ -191,11 +207,11 @@ func (w window) String() string {
 	return text
 }
 
-func (v *CacheView) longest(head *pack.Head) (window, error) {
+func (v *CacheView) longest(ctx context.Context, head *pack.Head) (window, error) {
 	var w window
 	for i := range head.Issuers {
 		ih := &head.Issuers[i]
-		packs, err := v.packs(ih)
+		packs, err := v.packs(ctx, ih)
 		if err != nil {
 			return w, err
 		}
@@ -217,17 +233,14 @@ func (v *CacheView) longest(head *pack.Head) (window, error) {
 }
 
 // packs maps an issuer's packs, newest first. Their digests are fsck's matter: packs of millions are opened in no time.
-func (v *CacheView) packs(ih *pack.IssuerHead) ([]*pack.Pack, error) {
+func (v *CacheView) packs(ctx context.Context, ih *pack.IssuerHead) ([]*pack.Pack, error) {
 	var out []*pack.Pack
 	for _, ref := range ih.Packs {
-		path, err := v.objects.LocalPath(ref.Name)
-		if err != nil {
-			return nil, err
-		}
-		data, err := v.mapped(path, ref.Size)
+		data, err := v.objects.mapObject(ctx, ref)
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", ref.Name, err)
 		}
+		v.closers = append(v.closers, func() error { return unix.Munmap(data) })
 		p, err := pack.Open(data)
 		if err != nil {
 			return nil, err
@@ -235,23 +248,6 @@ func (v *CacheView) packs(ih *pack.IssuerHead) ([]*pack.Pack, error) {
 		out = append(out, p)
 	}
 	return out, nil
-}
-
-func (v *CacheView) mapped(path string, size int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() != size {
-		return nil, fmt.Errorf("the file does not have the %d octets that the head says", size)
-	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, err
-	}
-	v.closers = append(v.closers, func() error { return unix.Munmap(data) })
-	return data, nil
 }
 
 // caches opens what purges and verifies, with secrets.
@@ -276,12 +272,9 @@ func (v *CacheView) caches(log *slog.Logger) (*caches.Caches, error) {
 
 // issuerCertificate reads the certificate that the head names for an issuer.
 func (v *CacheView) issuerCertificate(ctx context.Context, ih *pack.IssuerHead) (*x509.Certificate, error) {
-	der, err := v.objects.Get(ctx, ih.Certificate.Name)
+	der, err := v.objects.read(ctx, ih.Certificate)
 	if err != nil {
 		return nil, err
-	}
-	if bulkhead.Digest(der) != ih.Certificate.Digest {
-		return nil, bulkhead.Faultf(bulkhead.KindInternal, "the certificate of %s is not the one that the head names", ih.ID).WithHint("bulkhead fsck")
 	}
 	return x509.ParseCertificate(der)
 }

@@ -191,7 +191,7 @@ func (v *CacheView) open(ctx context.Context, head *pack.Head, id bulkhead.Autho
 	if err != nil {
 		return nil, err
 	}
-	packs, err := v.packs(ih)
+	packs, err := v.packs(ctx, ih)
 	return &opened{head: ih, certificate: cert, packs: packs}, err
 }
 

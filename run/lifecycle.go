@@ -14,6 +14,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/edge"
+	"bulkhead/pki/pack"
 	"bulkhead/publish"
 	"bulkhead/status"
 	"bulkhead/status/caches"
@@ -23,31 +24,29 @@ import (
 // edges implements status.Edges by the edge's own code.
 type edges struct{ h *House }
 
-// stagedSource is the published objects under a head that is not public.
+// stagedSource is the published objects, as files, under a head that is not public.
 type stagedSource struct {
+	copies
 	publish.Reader
-	head []byte
+	head  []byte
+	named map[string]pack.ObjectRef
 }
 
 // Head gives the staged head.
 func (s stagedSource) Head(context.Context) ([]byte, error) { return s.head, nil }
 
-// stagedFiles is stagedSource where objects are files, which an edge maps.
-type stagedFiles struct {
-	stagedSource
-	dir *publish.Dir
+// LocalPath is where an object's file lies, which an edge maps.
+func (s stagedSource) LocalPath(name string) (string, error) {
+	return s.file(context.Background(), s.named[name])
 }
 
-// LocalPath is where an object's file lies.
-func (s stagedFiles) LocalPath(name string) (string, error) { return s.dir.LocalPath(name) }
-
 // loaded is an edge that serves one head to its caller alone.
-func (x edges) loaded(ctx context.Context, head []byte) (*edge.Edge, error) {
-	var source publish.Reader = stagedSource{x.h.objects, head}
-	if dir, ok := x.h.objects.(*publish.Dir); ok {
-		source = stagedFiles{stagedSource{dir, head}, dir}
+func (x edges) loaded(ctx context.Context, signed []byte) (*edge.Edge, error) {
+	head, err := pack.OpenHead(signed, x.h.heads)
+	if err != nil {
+		return nil, err
 	}
-	e, err := edge.New(edge.Config{Source: source, HeadVerifier: x.h.heads, Log: slog.New(slog.DiscardHandler), Now: x.h.now})
+	e, err := edge.New(edge.Config{Source: stagedSource{x.h.copiesOf(x.h.objects), x.h.objects, signed, named(head)}, HeadVerifier: x.h.heads, Log: slog.New(slog.DiscardHandler), Now: x.h.now})
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +115,7 @@ type tiers struct{ h *House }
 
 // view looks at the house's own published state; closing it closes neither store nor objects.
 func (x tiers) view() (*CacheView, error) {
-	v := &CacheView{dir: x.h.dir, cfg: x.h.cfg, verifier: x.h.heads, store: x.h.store, now: x.h.now}
-	dir, ok := x.h.objects.(*publish.Dir)
-	if !ok {
-		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "caches are purged and verified beside the published files, and here they are in a bucket").WithHint("bulkhead caches purge --change ID beside an edge")
-	}
-	v.objects = dir
+	v := &CacheView{dir: x.h.dir, cfg: x.h.cfg, verifier: x.h.heads, store: x.h.store, now: x.h.now, objects: x.h.copiesOf(x.h.objects)}
 	var err error
 	v.tiers, err = x.h.cfg.Caches.tiers(unread)
 	return v, err

@@ -100,7 +100,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{T: t, at: time.Now().UTC().Truncate(time.Second), raised: map[string]bulkhead.Alarm{}}
 	dir := filepath.Join(t.TempDir(), "data")
@@ -109,6 +109,9 @@ func newWorld(t *testing.T) *world {
 	w.ok(exec.Command("cp", "-a", made, dir).Run()) // with its modes
 	cfg, err := LoadConfig(dir)
 	w.ok(err)
+	for _, f := range change {
+		f(&cfg)
+	}
 	w.h, err = OpenWith(t.Context(), Options{Dir: dir, Config: cfg, Now: w.now})
 	w.ok(err)
 	t.Cleanup(func() { _ = w.h.Close() })
@@ -600,6 +603,103 @@ func TestCRLContinuity(t *testing.T) {
 	r.Tick(t.Context())
 	if _, s := issuing(); s != bulkhead.Critical {
 		t.Errorf("severity %q with less than a quarter left", s)
+	}
+}
+
+// TestCRLNumberBack is S2-18's other half: an older CRL that becomes public again is an alarm, one for each shard, and none
+// is raised while numbers go up.
+func TestCRLNumberBack(t *testing.T) {
+	w := newWorld(t)
+	r := w.reconciler(nil)
+	back := func() (n int) {
+		r.Tick(t.Context())
+		for k, a := range w.alarms() {
+			if !strings.HasPrefix(k, "crl/number,"+string(w.live.Issuer)+",") {
+				continue
+			}
+			if n++; a.Severity != bulkhead.Critical || !strings.Contains(a.Message, "back to") {
+				t.Errorf("%+v", a)
+			}
+		}
+		return n
+	}
+	older, err := w.h.objects.Head(t.Context())
+	w.ok(err)
+	if n := back(); n != 0 {
+		t.Errorf("%d alarms at first", n)
+	}
+	w.pass(86 * time.Hour) // past the half-life of CRLs
+	w.publish()
+	newer, err := w.h.objects.Head(t.Context())
+	w.ok(err)
+	if n := back(); n != 0 {
+		t.Errorf("%d alarms after the renewal", n)
+	}
+	w.ok(w.h.objects.SetHead(t.Context(), older))
+	if n := back(); n != 8 {
+		t.Errorf("%d alarms for the older CRLs of 8 shards", n)
+	}
+	w.ok(w.h.objects.SetHead(t.Context(), newer))
+	if n := back(); n != 0 {
+		t.Errorf("%d alarms once it is mended", n)
+	}
+}
+
+// everyRound lets a minute pass on the test's clock at the beginning of each round of probes.
+type everyRound struct {
+	outside.Public
+	w *world
+}
+
+func (e everyRound) Open(ctx context.Context) (*outside.View, error) {
+	e.w.pass(outside.DefaultEvery)
+	return e.Public.Open(ctx)
+}
+
+// TestSeenWithinThreeMinutes is S2-16 end to end: rounds of probes run by themselves, one a minute; the status of live
+// certificates turns wrong in a cache, and the alarm is there less than three minutes later, on the clock of the rounds.
+func TestSeenWithinThreeMinutes(t *testing.T) {
+	w := newWorld(t)
+	var wrong atomic.Bool
+	var planted, rounds atomic.Int64
+	point := w.through(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		if !wrong.Load() {
+			next.ServeHTTP(rw, r)
+			return
+		}
+		http.Error(rw, "the responder is gone", http.StatusInternalServerError)
+	})
+	r := w.reconciler(nil)
+	r.Tick(t.Context())
+	w.alarms()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	var seen atomic.Int64
+	p, err := outside.NewProber(outside.ProberConfig{Record: w.h.store, Public: everyRound{newPublication(w.h), w}, Points: []outside.Point{point}, Base: w.h.cfg.StatusURL, Ledger: r, Now: w.now,
+		Every: time.Millisecond, Timeout: 2 * time.Second, Raise: func(_ context.Context, a bulkhead.Alarm) {
+			if !wrong.Load() {
+				t.Errorf("an alarm before the fault: %s", a.Message)
+			}
+			seen.CompareAndSwap(0, w.now().UnixNano())
+			stop()
+		}})
+	w.ok(err)
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	for ctx.Err() == nil && rounds.Load() < 3 { // silent while all is well
+		if l := p.Looks(); !l[0].Good.IsZero() {
+			rounds.Add(1)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	planted.Store(w.now().UnixNano())
+	wrong.Store(true)
+	w.ok(<-done)
+	if seen.Load() == 0 {
+		t.Fatal("nothing was seen")
+	}
+	if d := time.Duration(seen.Load() - planted.Load()); d > 3*time.Minute {
+		t.Errorf("seen after %s", d)
 	}
 }
 

@@ -2,32 +2,30 @@ package run
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead"
 	"bulkhead/pki/pack"
+	"bulkhead/publish"
 	"bulkhead/watch/outside"
 )
 
 // publication opens what the house publishes, for those who look at it. Objects that are no local files are copied once, by digest,
 // into the folder watch of the data directory.
 type publication struct {
-	h  *House
-	mu *sync.Mutex // guards the copies
+	h *House
+	copies
 }
 
-func newPublication(h *House) publication { return publication{h, &h.outside.mu} }
+func newPublication(h *House) publication { return publication{h, h.copiesOf(h.published)} }
+
+// copiesOf are the objects of a source as files of this house.
+func (h *House) copiesOf(source publish.Reader) copies {
+	return copies{source: source, dir: filepath.Join(h.dir, "watch"), mu: &h.outside.mu}
+}
 
 // Open implements outside.Public.
 func (o publication) Open(ctx context.Context) (_ *outside.View, err error) {
@@ -93,116 +91,4 @@ func (o publication) issuer(ctx context.Context, ih *pack.IssuerHead, mapped *[]
 		is.Packs = append(is.Packs, p)
 	}
 	return is, nil
-}
-
-// file is where an object lies on this machine.
-func (o publication) file(ctx context.Context, ref pack.ObjectRef) (string, error) {
-	if local, ok := o.h.published.(interface {
-		LocalPath(name string) (string, error)
-	}); ok {
-		return local.LocalPath(ref.Name)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	path := filepath.Join(o.copies(), ref.Digest.String())
-	if info, err := os.Stat(path); err == nil && info.Size() == ref.Size {
-		return path, nil
-	}
-	return path, o.copy(ctx, ref, path)
-}
-
-func (o publication) copies() string { return filepath.Join(o.h.dir, "watch") }
-
-// copy brings an object here, whole and verified or not at all.
-func (o publication) copy(ctx context.Context, ref pack.ObjectRef, path string) (err error) {
-	body, size, err := o.h.published.Open(ctx, ref.Name)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if size != ref.Size {
-		return fmt.Errorf("object %s has %d octets, the head says %d", ref.Name, size, ref.Size)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	sum := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, sum), io.LimitReader(body, ref.Size))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if bulkhead.Hash(sum.Sum(nil)) != ref.Digest {
-		return bulkhead.Faultf(bulkhead.KindInternal, "object %s is not the one that the head names", ref.Name).WithHint("bulkhead fsck")
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// keepCopies is how long a copy stays at least: somebody may be about to open it.
-const keepCopies = time.Hour
-
-// forget deletes copies that the head does not name any more.
-func (o publication) forget(head *pack.Head) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	entries, err := os.ReadDir(o.copies())
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	named := map[string]bool{}
-	for _, ih := range head.Issuers {
-		named[ih.Certificate.Digest.String()] = true
-		for _, p := range ih.Packs {
-			named[p.Digest.String()] = true
-		}
-		for _, c := range ih.CRLs {
-			named[c.Digest.String()] = true
-		}
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && !named[e.Name()] && time.Since(info.ModTime()) > keepCopies {
-			_ = os.Remove(filepath.Join(o.copies(), e.Name())) // tried again with the next head; a mapping outlives its file
-		}
-	}
-}
-
-// read reads an object whole and holds it against what the head says of it.
-func (o publication) read(ctx context.Context, ref pack.ObjectRef) ([]byte, error) {
-	path, err := o.file(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	body, err := os.ReadFile(path)
-	if err != nil {
-		return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "object %s cannot be read", ref.Name).WithHint("bulkhead fsck").WithCause(err)
-	}
-	if bulkhead.Digest(body) != ref.Digest {
-		return nil, bulkhead.Faultf(bulkhead.KindInternal, "object %s is not the one that the head names", ref.Name).WithHint("bulkhead fsck")
-	}
-	return body, nil
-}
-
-// mapObject maps a pack. Its digest is fsck's and the edge's matter: packs of millions are opened in no time.
-func (o publication) mapObject(ctx context.Context, ref pack.ObjectRef) ([]byte, error) {
-	path, err := o.file(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() != ref.Size || ref.Size <= 0 {
-		return nil, fmt.Errorf("the file does not have the %d octets that the head says", ref.Size)
-	}
-	return unix.Mmap(int(f.Fd()), 0, int(ref.Size), unix.PROT_READ, unix.MAP_SHARED)
 }

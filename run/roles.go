@@ -147,15 +147,6 @@ func openPublished(ctx context.Context, dir string, c Config) (publish.Store, pu
 	return nil, o, err
 }
 
-// objectFiles opens the published objects as files, for what reads them beside the house.
-func objectFiles(dir string, c Config) (*publish.Dir, error) {
-	kind, rest := c.objectsKind()
-	if kind != "dir" {
-		return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "what is published lies at %s, and this looks at files", c.Objects).WithHint("run it beside a house whose objects are in a folder")
-	}
-	return publish.NewDir(inDir(dir, rest))
-}
-
 // bucketFile is the file that "s3:FILE" names.
 type bucketFile struct {
 	Endpoint      string `yaml:"endpoint"`
