@@ -167,5 +167,25 @@ func signatureAlgorithm(oid, params cryptobyte.String) x509.SignatureAlgorithm {
 // readTime reads a GeneralizedTime in the one form that DER and RFC 5280 allow: YYYYMMDDHHMMSSZ.
 func readTime(s *cryptobyte.String, out *time.Time) bool {
 	const size = 17
-	return len(*s) >= size && (*s)[1] == size-2 && (*s)[size-1] == 'Z' && s.ReadASN1GeneralizedTime(out)
+	b := []byte(*s)
+	if len(b) < size || asn1.Tag(b[0]) != asn1.GeneralizedTime || b[1] != size-2 || b[size-1] != 'Z' {
+		return false
+	}
+	var n [14]int
+	for i := range n {
+		d := b[2+i]
+		if d < '0' || d > '9' {
+			return false
+		}
+		n[i] = int(d - '0')
+	}
+	two := func(i int) int { return 10*n[i] + n[i+1] }
+	month, day, hour, minute, second := time.Month(two(4)), two(6), two(8), two(10), two(12)
+	t := time.Date(100*two(0)+two(2), month, day, hour, minute, second, 0, time.UTC)
+	// What is beyond its range (a 31st of April, a minute 60) would have been carried over.
+	if t.Month() != month || t.Day() != day || t.Hour() != hour || t.Minute() != minute || t.Second() != second {
+		return false
+	}
+	*out = t
+	return s.Skip(size)
 }

@@ -196,8 +196,8 @@ func (s *Store) Affected(ctx context.Context, change string, issuer bulkhead.Aut
 		defer rows.Close()
 		for rows.Next() {
 			var a bulkhead.AffectedStatus
-			err := rows.Scan(serialCol{&a.Serial}, &a.Item.Reason, timeCol{&a.Item.RevokedAt}, &a.Item.WasReason, timeCol{&a.Item.WasRevokedAt},
-				&a.State, timeCol{&a.RevokedAt}, &a.Reason, timeCol{&a.NotAfter}, &a.Shard, &a.Seq)
+			err := rows.Scan(serialCol{&a.Serial}, intCol[bulkhead.Reason]{&a.Item.Reason}, timeCol{&a.Item.RevokedAt}, intCol[bulkhead.Reason]{&a.Item.WasReason}, timeCol{&a.Item.WasRevokedAt},
+				&a.State, timeCol{&a.RevokedAt}, intCol[bulkhead.Reason]{&a.Reason}, timeCol{&a.NotAfter}, intCol[int]{&a.Shard}, &a.Seq)
 			if err != nil {
 				yield(a, s.fault("Affected", err))
 				return

@@ -4,6 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"bulkhead"
 	"bulkhead/pki/tlog"
@@ -77,16 +81,31 @@ func (t *tx) perform(ctx context.Context, leaves [][]byte, fn func(t *tx) error)
 
 // marshal encodes leaves before a transaction is begun, so that malformed evidence changes nothing.
 func marshal(ev []bulkhead.Evidence) ([][]byte, error) {
-	var leaves [][]byte
-	for _, e := range ev {
-		leaf, err := tlog.Marshal(e)
-		if err != nil {
-			return nil, err
-		}
-		leaves = append(leaves, leaf)
+	if len(ev) == 0 {
+		return nil, nil
+	}
+	leaves := make([][]byte, len(ev))
+	workers := 1
+	if len(ev) > manyLeaves {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	var g errgroup.Group
+	for w := range workers {
+		g.Go(func() (err error) {
+			for i := w; i < len(ev) && err == nil; i += workers {
+				leaves[i], err = tlog.Marshal(ev[i])
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return leaves, nil
 }
+
+// manyLeaves is from how many on leaves are encoded on all processors.
+const manyLeaves = 1000
 
 // lockEvidence reads the evidence head and holds it until commit: until then nobody else appends evidence. What is
 // read after it is therefore settled with respect to every writer that appends evidence.
@@ -144,13 +163,18 @@ func (t *tx) moveHead(ctx context.Context) error {
 
 // statement is one write for many rows.
 type statement struct {
-	each string // for one row: a parameter is a value
-	many string // for all rows: a parameter is an array, where the dialect has arrays
+	each  string // for one row: a parameter is a value
+	many  string // for all rows: a parameter is an array, where the dialect has arrays
+	group string // for groupRows rows: a parameter is a value, row after row; "" where rows cannot stand together
 }
+
+// groupRows is how many rows one statement inserts where a dialect has no arrays: each costs less than alone, and few
+// texts are prepared.
+const groupRows = 16
 
 // insert makes the statement that inserts rows; columns are "name type" with the type as PostgreSQL calls it.
 func insert(table string, columns ...string) statement {
-	names, params, arrays := "", "", ""
+	names, arrays := "", ""
 	for i, c := range columns {
 		var name, kind string
 		fmt.Sscanf(c, "%s %s", &name, &kind)
@@ -159,11 +183,28 @@ func insert(table string, columns ...string) statement {
 			sep = ""
 		}
 		names += sep + name
-		params += fmt.Sprintf("%s$%d", sep, i+1)
 		arrays += fmt.Sprintf("%s$%d::%s[]", sep, i+1, kind)
 	}
 	into := "INSERT INTO " + table + " (" + names + ") "
-	return statement{each: into + "VALUES (" + params + ")", many: into + "SELECT * FROM unnest(" + arrays + ")"}
+	return statement{each: into + "VALUES " + rowsOf(1, len(columns)), many: into + "SELECT * FROM unnest(" + arrays + ")",
+		group: into + "VALUES " + rowsOf(groupRows, len(columns))}
+}
+
+// rowsOf are the parameters of rows.
+func rowsOf(rows, columns int) string {
+	var b strings.Builder
+	for i := range rows * columns {
+		switch {
+		case i == 0:
+			b.WriteString("(")
+		case i%columns == 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", i+1)
+	}
+	return b.String() + ")"
 }
 
 // values is one parameter of a statement for all rows.
@@ -179,7 +220,8 @@ func (c column[T]) len() int     { return len(c) }
 func (c column[T]) at(i int) any { return c[i] }
 func (c column[T]) all() any     { return []T(c) }
 
-// batch runs a statement for all rows: in one round trip with arrays, else by a prepared statement.
+// batch runs a statement for all rows: in one round trip with arrays, else by prepared statements, for many rows in
+// groups.
 func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
 	n := columns[0].len()
 	if n == 0 {
@@ -193,21 +235,52 @@ func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
 		_, err := t.ExecContext(ctx, s.many, args...)
 		return err
 	}
-	st := t.statement(ctx, s.each)
+	row := 0
+	if s.group != "" && n >= groupRows {
+		err := t.repeat(ctx, s.group, func(run func(args ...any) error) error {
+			group := make([]any, 0, groupRows*len(columns))
+			for ; row+groupRows <= n; row += groupRows {
+				group = group[:0]
+				for i := range groupRows {
+					for _, c := range columns {
+						group = append(group, c.at(row+i))
+					}
+				}
+				if err := run(group...); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || row == n {
+			return err
+		}
+	}
+	return t.repeat(ctx, s.each, func(run func(args ...any) error) error {
+		for ; row < n; row++ {
+			for i, c := range columns {
+				args[i] = c.at(row)
+			}
+			if err := run(args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// repeat gives f a prepared text to run.
+func (t *tx) repeat(ctx context.Context, text string, f func(run func(args ...any) error) error) error {
+	st := t.statement(ctx, text)
 	if st == nil {
 		var err error
-		if st, err = t.PrepareContext(ctx, s.each); err != nil {
+		if st, err = t.PrepareContext(ctx, text); err != nil {
 			return err
 		}
 		defer st.Close()
 	}
-	for row := range n {
-		for i, c := range columns {
-			args[i] = c.at(row)
-		}
-		if _, err := st.ExecContext(ctx, args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f(func(args ...any) error {
+		_, err := st.ExecContext(ctx, args...)
+		return err
+	})
 }

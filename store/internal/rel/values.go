@@ -33,6 +33,18 @@ func (c timeCol) Scan(src any) error {
 	return nil
 }
 
+// intCol scans an integer of any type without the detour over text that database/sql takes for types of ours.
+type intCol[T ~int | ~int64 | ~uint8] struct{ to *T }
+
+func (c intCol[T]) Scan(src any) error {
+	v, ok := src.(int64)
+	if !ok || int64(T(v)) != v {
+		return fmt.Errorf("integer column holds %v of %T", src, src)
+	}
+	*c.to = T(v)
+	return nil
+}
+
 // blob is p, never nil: columns are NOT NULL and the empty value means none.
 func blob(p []byte) []byte {
 	if p == nil {
