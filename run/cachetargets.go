@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"bulkhead"
 	"bulkhead/pki/ocsp"
@@ -49,8 +50,21 @@ func (v *CacheView) Verify(ctx context.Context, s CacheSelection, log *slog.Logg
 	} else if pub.Missing != "" {
 		return caches.Verification{}, bulkhead.Faultf(bulkhead.KindGate, "the origin itself is not right: %s", pub.Missing).WithHint("bulkhead change list; verify when the change is published")
 	}
+	got, err := c.Verify(ctx, look.head.Sequence, look.targets)
+	if err != nil || !slices.ContainsFunc(got.Nodes, func(n caches.NodeVerdict) bool { return n.Verdict == caches.Other }) {
+		return got, err
+	}
+	// What was published a moment ago may not be at every edge, which looks for it every half second.
+	select {
+	case <-ctx.Done():
+		return got, ctx.Err()
+	case <-time.After(secondLook):
+	}
 	return c.Verify(ctx, look.head.Sequence, look.targets)
 }
+
+// secondLook is how long after an answer that nobody published a node is asked again.
+const secondLook = 2 * time.Second
 
 // look is what was selected, as the record has it and as it is public.
 type look struct {

@@ -110,7 +110,7 @@ func behindCaches(t *testing.T) (*house, [3]*node, [3]string) {
 // changed is what the commands of a change print.
 type changed struct {
 	ID, State, Problem string
-	DiesAt             *time.Time `json:"dies_at"`
+	DiesAt             *time.Time `json:"last_wrong_answer_dies"`
 	Undoes             string
 }
 
