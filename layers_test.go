@@ -48,6 +48,8 @@ var rules = []rule{
 	{"evidence", []string{".", "pki/tlog", "publish", "evidence/*"}, "the log library stays inside evidence/internal"},
 	{"pki/approval", []string{"."}, "whoever acts on an approval judges it himself; an auditor's verifier stands on this too"},
 	{"quorum", []string{".", "pki/approval"}, "approvals are signatures by people, verified with the standard library"},
+	{"witness", []string{".", "pki/tlog"}, "a witness of somebody else's log knows its key and its newest checkpoint, and nothing of a house"},
+	{"cmd/bulkhead-witness", []string{".", "witness"}, "a witness stands on another machine, with another owner"},
 	{"watch", []string{".", "pki/*"}, "detectors look and do not act"},
 	{"watch/outside", []string{".", "pki/*"}, "it reads the record through ports, fetches what strangers fetch, and changes nothing"},
 	{"watch/deliver", []string{"."}, "alarms go out as text; it knows nothing of certificates"},
@@ -83,6 +85,7 @@ var rules = []rule{
 		"status/caches",
 		"status/verifiers",
 		"evidence",
+		"evidence/cosign",
 		"quorum",
 		"ct",
 		"watch/*",
@@ -122,8 +125,8 @@ var external = []struct {
 	{"github.com/landlock-lsm/go-landlock", []string{"run"}, "one place where a process is shut in"},
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
-	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "drill", "cmd/bulkhead", "watch", "publish", "status/caches", "notice"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
-	{"os/exec", []string{"status/verifiers", "run", "publish/publishtest", "store/storetest"}, "programs of others that judge are run in one place, bounded, without a shell; run starts its own program, tests their servers"},
+	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "drill", "cmd/bulkhead", "watch", "publish", "status/caches", "notice", "witness", "evidence/cosign", "cmd/bulkhead-witness", "test/foreign"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
+	{"os/exec", []string{"status/verifiers", "run", "publish/publishtest", "store/storetest", "test/foreign"}, "programs of others that judge are run in one place, bounded, without a shell; run starts its own program, tests their servers"},
 }
 
 type listed struct {

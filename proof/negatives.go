@@ -3,6 +3,7 @@ package proof
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"bulkhead"
 	"bulkhead/pki/tlog"
@@ -113,11 +114,19 @@ func (p *prover) rootKey() Negative {
 func (p *prover) infrastructure() Negative {
 	numbers, where := p.kinds(bulkhead.EvStart, bulkhead.EvOperator, bulkhead.EvApproval, bulkhead.EvChangeActivated, bulkhead.EvAlarm)
 	numbers = append([]Number{{"rows of evidence, hash-chained and equal to the log", p.out.Rows}, {"of them not yet under a checkpoint", p.out.Uncovered}}, numbers...)
+	rewritten := "whoever holds the log's key and all rows can rewrite both from the beginning; only a checkpoint kept by somebody else shows it (bulkhead-verify consistency --old)"
+	if w := p.out.Witnessed; w != nil {
+		numbers = append(numbers, Number{"leaves cosigned by " + w.Quorum + " outside witnesses", w.Size})
+		for _, by := range w.By {
+			where = append(where, fmt.Sprintf("cosigned by %s at %s", by.Witness, by.At.Format(time.RFC3339)))
+		}
+		rewritten = fmt.Sprintf("whoever holds the log's key and all rows can rewrite what is above leaf %d; below it he needs %s witnesses", w.Size, w.Quorum)
+	}
 	return Negative{ID: Infrastructure, Question: "Was the authority's infrastructure changed behind our back?", Answer: NotFound,
 		Examined: "every row of evidence against its leaf, its chain and the signed checkpoint; the rules over intents and outcomes; who was made operator and what was approved",
 		Numbers:  numbers, Evidence: where,
 		NotCovered: []string{"machines, networks and people: what an intruder did without touching a key, a row or the log leaves no leaf",
-			"whoever holds the log's key and all rows can rewrite both from the beginning; only a checkpoint kept by somebody else shows it (bulkhead-verify consistency --old)"}}
+			rewritten}}
 }
 
 func (p *prover) issuingKey() Negative {

@@ -43,6 +43,7 @@ type Outside struct {
 	Answers   int64     // certificates answered for or listed in public
 	Brought   []Brought
 	Unread    []string // inputs that are no certificate
+	Witnessed *Witnessed
 }
 
 // Config is what a proof needs.
@@ -78,7 +79,8 @@ type prover struct {
 func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 	p := &prover{cfg: cfg, out: out, rows: map[bulkhead.AuthorityID]int64{}}
 	p.report = Report{MadeAt: cfg.Now.UTC(), House: cfg.House, Issuers: cfg.Issuers, Checkpoint: out.Log, Rows: out.Rows, Uncovered: out.Uncovered,
-		Keys: []KeyReport{}, Findings: []Finding{}, Leads: []Lead{}}
+		Witnessed: out.Witnessed,
+		Keys:      []KeyReport{}, Findings: []Finding{}, Leads: []Lead{}}
 	for _, f := range out.LogFaults {
 		f.Negative = Infrastructure
 		p.find(f)

@@ -72,6 +72,20 @@ type Checkpoint struct {
 	Root   bulkhead.Hash `json:"root"`
 }
 
+// Witnessed is the newest checkpoint that outside witnesses cosigned.
+type Witnessed struct {
+	Quorum string        `json:"quorum"` // "2 of 3"
+	Size   int64         `json:"size"`   // leaves; 0 while there is none
+	Root   bulkhead.Hash `json:"root,omitzero"`
+	By     []WitnessedBy `json:"by"`
+}
+
+// WitnessedBy is one cosignature.
+type WitnessedBy struct {
+	Witness string    `json:"witness"`
+	At      time.Time `json:"at"`
+}
+
 // Number is one thing that was counted.
 type Number struct {
 	What string `json:"what"`
@@ -99,6 +113,7 @@ type Report struct {
 	Checkpoint Checkpoint             `json:"checkpoint"`
 	Rows       int64                  `json:"rows"`      // newest row looked at
 	Uncovered  int64                  `json:"uncovered"` // rows that no checkpoint covers yet
+	Witnessed  *Witnessed             `json:"witnessed,omitempty"`
 	Keys       []KeyReport            `json:"keys"`
 	Negatives  []Negative             `json:"negatives"`
 	Findings   []Finding              `json:"findings"`

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/evidence/cosign"
 	"bulkhead/pki/tlog"
 	"bulkhead/proof"
 )
@@ -25,6 +26,7 @@ const (
 	bundleProof        = "proof.json"
 	bundleCertificates = "certificates.txt"
 	bundleTranscripts  = "transcripts/"
+	bundleWitnessed    = "witnessed"
 )
 
 // coverWait is how long a bundle waits for a checkpoint over all that its proof speaks of.
@@ -38,6 +40,7 @@ type BundleReport struct {
 	Certificates int64         `json:"certificates"`
 	Transcripts  int           `json:"transcripts"`
 	Uncovered    int64         `json:"uncovered"` // rows of the proof that no checkpoint covers
+	Witnessed    int64         `json:"witnessed"` // leaves under the newest checkpoint with the quorum of witnesses
 	Proof        proof.Report  `json:"proof"`
 }
 
@@ -59,6 +62,13 @@ func Bundle(ctx context.Context, o ProveOptions, file string) (BundleReport, err
 	if err != nil {
 		return none, err
 	}
+	older, witnessed, err := cosigned(ctx, o.Dir, cfg, report.Rows)
+	if err != nil {
+		return none, err
+	}
+	if older != nil && witnessed.Size >= min(report.Rows, cp.Size) { // it is the log's own checkpoint, with more signatures
+		signed, cp, older = older, witnessed, nil
+	}
 	wrong := bulkhead.Faultf(bulkhead.KindUsage, "the bundle %s cannot be written", file).WithHint("name a file in a folder that exists and is yours")
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".tmp-*")
 	if err != nil {
@@ -72,7 +82,11 @@ func Bundle(ctx context.Context, o ProveOptions, file string) (BundleReport, err
 	}
 	defer store.Close()
 	b := &bundler{tar: tar.NewWriter(tmp), at: report.MadeAt, dir: o.Dir, out: BundleReport{File: file, Leaves: cp.Size, Uncovered: max(0, report.Rows-cp.Size), Proof: report}}
+	b.out.Witnessed = witnessed.Size
 	b.add("checkpoint", signed)
+	if older != nil {
+		b.add(bundleWitnessed, older)
+	}
 	b.tiles(filepath.Join(o.Dir, evidenceDir), cp.Size)
 	b.certificates(ctx, store, report, cp.Size)
 	b.transcripts()
@@ -117,6 +131,18 @@ func covered(ctx context.Context, dir string, rows int64) ([]byte, tlog.Checkpoi
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// cosigned is the newest checkpoint that has the quorum of witnesses, where there are witnesses; it waits a while for one over
+// rows leaves. nil when there is none.
+func cosigned(ctx context.Context, dir string, cfg Config, rows int64) ([]byte, tlog.Checkpoint, error) {
+	path := filepath.Join(dir, witnessedDir)
+	for end := time.Now().Add(coverWait); cfg.Witnesses.Policy != "" && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(path, cosign.CheckpointName)); !errors.Is(err, fs.ErrNotExist) {
+			return covered(ctx, path, rows)
+		}
+	}
+	return nil, tlog.Checkpoint{}, ctx.Err()
 }
 
 type bundler struct {

@@ -111,6 +111,8 @@ type Config struct {
 	ExpiryNotices ExpiryNotices `yaml:"expiry_notices"`
 	// Watch is how the house looks at itself from outside, and whom its alarms go to.
 	Watch Watch `yaml:"watch"`
+	// Witnesses cosign the checkpoints of the evidence log, so that this house cannot rewrite it unseen. None is built in.
+	Witnesses Witnesses `yaml:"witnesses,omitempty"`
 	// Retention is how long after their end certificates and what belongs to them stay before bulkhead prune may delete
 	// them: 730d at least (BR 5.4.3, 5.5.2). Evidence is never deleted.
 	Retention Duration `yaml:"retention"`
@@ -325,7 +327,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.checkWatch())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.checkWatch(), c.Witnesses.check())
 }
 
 func (c Config) checkStatus() error {

@@ -41,6 +41,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 	} else {
 		add("evidence", levelOK, "", "checkpoints cover %d leaves, %s behind", h.evidence.Checkpoint().Size, lag.Round(time.Millisecond))
 	}
+	h.diagnoseWitnesses(add)
 	h.diagnoseStatus(ctx, add)
 	h.diagnoseVerifiers(add)
 	h.diagnoseAuthorities(ctx, add)

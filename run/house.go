@@ -28,6 +28,7 @@ import (
 	"bulkhead/enroll/acme"
 	"bulkhead/enroll/dcv"
 	"bulkhead/evidence"
+	"bulkhead/evidence/cosign"
 	"bulkhead/incident"
 	"bulkhead/keys"
 	"bulkhead/notice"
@@ -108,6 +109,7 @@ type House struct {
 	identity     *identity      // of this process among the house's; nil where all roles are in one
 	status       *status.Service
 	evidence     *evidence.Log
+	witnesses    *cosign.Feeder // nil without a policy
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
 	pinned       bool // who the operators are is held against the first ones, from outside the store
@@ -194,6 +196,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openSigner,
 		h.openStatus,
 		h.openEvidence,
+		h.openWitnesses,
 		h.openLive,
 		h.openEdge,
 		h.openEnroll,
@@ -209,6 +212,9 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		}
 	}
 	h.metrics.MustRegister(&houseMetrics{h: h}, &watchMetrics{h: h})
+	if h.witnesses != nil {
+		h.metrics.MustRegister(&witnessMetrics{f: h.witnesses})
+	}
 	return h, nil
 }
 
@@ -561,6 +567,9 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	}
 	if h.evidence != nil {
 		w["evidence"] = h.evidence.Run
+	}
+	if h.witnesses != nil {
+		w["witnesses"] = h.witnesses.Run
 	}
 	if h.roles.has(signerrpc.Watch) {
 		w["watch"], w["notice"] = h.watch.Run, h.runNotices

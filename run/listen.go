@@ -172,6 +172,9 @@ func (f *front) Run(ctx context.Context) error {
 	metrics.HandleFunc("GET /livez", live)
 	metrics.HandleFunc("GET /readyz", f.h.readyz)
 	metrics.HandleFunc("GET /sightings", f.h.sightings.serve)
+	if f.h.evidence != nil {
+		metrics.HandleFunc("GET "+checkpointPath, f.h.serveCheckpoint)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	f.serve(ctx, g, f.metricsL, metrics, nil)
 	if f.https != nil {
@@ -198,6 +201,9 @@ func (f *front) web() (http.Handler, error) {
 	web := http.NewServeMux()
 	web.HandleFunc("GET /livez", live)
 	web.HandleFunc("GET /readyz", f.h.readyz)
+	if f.h.evidence != nil {
+		web.HandleFunc("GET "+checkpointPath, f.h.serveCheckpoint)
+	}
 	if f.h.roles.has(signerrpc.Enroll) {
 		nonces, err := f.h.sharedNonces()
 		if err != nil {

@@ -53,7 +53,7 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 		return none, err
 	}
 	book := proof.NewBook(head, counters)
-	out, err := proveLog(ctx, o.Dir, store, book)
+	out, err := proveLog(ctx, o.Dir, cfg, store, book)
 	if err != nil {
 		return none, err
 	}
@@ -82,7 +82,7 @@ func chosen(authorities []bulkhead.Authority, o ProveOptions) ([]bulkhead.Author
 }
 
 // proveLog compares rows, tiles and checkpoint, and fills the book on the way.
-func proveLog(ctx context.Context, dir string, store Store, book *proof.Book) (proof.Outside, error) {
+func proveLog(ctx context.Context, dir string, cfg Config, store Store, book *proof.Book) (proof.Outside, error) {
 	v, err := readVerifier(filepath.Join(dir, evidenceKey+".pub"))
 	if err != nil {
 		return proof.Outside{}, err
@@ -100,7 +100,7 @@ func proveLog(ctx context.Context, dir string, store Store, book *proof.Book) (p
 		}
 		out.LogFaults = append(out.LogFaults, x)
 	}
-	return out, nil
+	return out, proveWitnesses(dir, cfg, v, &out)
 }
 
 // provePublished compares what is public with the record.

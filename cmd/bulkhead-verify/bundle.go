@@ -37,6 +37,7 @@ type bundleDoc struct {
 	Keys         []keyDoc      `json:"keys"`
 	ProofOK      bool          `json:"proof_ok"`
 	Uncovered    int64         `json:"uncovered"` // leaves of the proof that the checkpoint does not cover
+	Witnessed    *witnessDoc   `json:"witnessed,omitempty"`
 	Findings     []finding     `json:"findings"`
 	Omitted      int           `json:"findings_omitted"`
 }
@@ -58,7 +59,7 @@ type proofDoc struct {
 }
 
 func (t *tool) bundleCommand() *cobra.Command {
-	var extract string
+	var extract, policy string
 	c := &cobra.Command{
 		Use:   "bundle FILE",
 		Short: "verify an auditor's bundle (bulkhead audit bundle) on a host that has nothing else",
@@ -66,8 +67,9 @@ func (t *tool) bundleCommand() *cobra.Command {
 			"holds every certificate's digest against its leaf and every leaf against the list, and the transcripts against theirs.\n" +
 			"--key is the log's verifier key, got from somewhere else than the bundle.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return t.bundle(args[0], extract) },
+		RunE: func(_ *cobra.Command, args []string) error { return t.bundle(args[0], extract, policy) },
 	}
+	c.Flags().StringVar(&policy, "policy", "", "also demand the cosignatures of outside witnesses that this file asks for (see the command witness)")
 	c.Flags().StringVar(&extract, "extract", "", "also unpack the bundle into this folder, which must not exist")
 	return c
 }
@@ -137,13 +139,19 @@ func (a *archive) extract(dir string) error {
 	return nil
 }
 
-func (t *tool) bundle(path, extract string) error {
+func (t *tool) bundle(path, extract, policy string) error {
 	if t.key == "" {
 		return bulkhead.NewFault(bulkhead.KindUsage, "--key is required").WithHint("bulkhead-verify bundle FILE --key KEY; the key comes from the operator, not from the bundle")
 	}
 	v, err := t.verifier()
 	if err != nil {
 		return err
+	}
+	var p *tlog.Policy
+	if policy != "" {
+		if p, err = readPolicy(policy); err != nil {
+			return err
+		}
 	}
 	a, err := openArchive(path)
 	if err != nil {
@@ -155,7 +163,7 @@ func (t *tool) bundle(path, extract string) error {
 			return err
 		}
 	}
-	c := &bundleCheck{a: a, ledger: tlog.NewLedger(), outcomes: map[int64]bundleOutcome{}, uses: map[bulkhead.Hash][2]int64{}, transcripts: map[bulkhead.Hash]bool{}}
+	c := &bundleCheck{a: a, policy: p, ledger: tlog.NewLedger(), outcomes: map[int64]bundleOutcome{}, uses: map[bulkhead.Hash][2]int64{}, transcripts: map[bulkhead.Hash]bool{}}
 	if err := c.run(v); err != nil {
 		return err
 	}
@@ -176,6 +184,7 @@ type bundleOutcome struct {
 
 type bundleCheck struct {
 	a           *archive
+	policy      *tlog.Policy // nil asks for no witness
 	doc         bundleDoc
 	found       []finding
 	proof       proofDoc
@@ -226,6 +235,9 @@ func (c *bundleCheck) run(v note.Verifier) error {
 	if err := c.same(cp); err != nil {
 		return err
 	}
+	if err := c.witnesses(v, cp, signed); err != nil {
+		return err
+	}
 	c.counts()
 	c.certificates()
 	c.ceremonies()
@@ -269,6 +281,25 @@ func (c *bundleCheck) same(cp tlog.Checkpoint) error {
 	}
 	more, err := verdict(err)
 	c.found = append(c.found, more...)
+	return err
+}
+
+// witnesses demands the quorum on the checkpoint, or on an older one that the bundle brings.
+func (c *bundleCheck) witnesses(v note.Verifier, cp tlog.Checkpoint, signed []byte) error {
+	if c.policy == nil {
+		return nil
+	}
+	candidates := [][]byte{signed}
+	if older, err := c.a.read("witnessed"); err == nil {
+		candidates = append(candidates, older)
+	}
+	doc := witnessDoc{Quorum: c.policy.Words(), Checkpoint: docOf(cp)}
+	more, err := doc.judge(c.a.read, c.policy, v, cp, candidates)
+	c.found = append(c.found, more...)
+	if doc.OK = len(more) == 0 && err == nil; doc.OK {
+		c.doc.Witnessed = &doc
+		doc.Findings = []finding{}
+	}
 	return err
 }
 
@@ -373,6 +404,10 @@ func (c *bundleCheck) text() string {
 	for _, k := range c.doc.Keys {
 		signatures += k.Signatures
 	}
-	return fmt.Sprintf("%d leaves are proved against the checkpoint of %s with root %s\n%d keys made %d signatures, as the proof says\n%d certificates are in the log, %d more went with age; none is in one place only\n%d transcripts are those that the log names\nverified\n",
-		c.doc.Leaves, c.doc.Checkpoint.Origin, c.doc.Checkpoint.Root, len(c.doc.Keys), signatures, c.doc.Certificates, c.doc.Pruned, c.doc.Transcripts)
+	witnessed := ""
+	if c.doc.Witnessed != nil {
+		witnessed = c.doc.Witnessed.text()
+	}
+	return fmt.Sprintf("%s%d leaves are proved against the checkpoint of %s with root %s\n%d keys made %d signatures, as the proof says\n%d certificates are in the log, %d more went with age; none is in one place only\n%d transcripts are those that the log names\nverified\n",
+		witnessed, c.doc.Leaves, c.doc.Checkpoint.Origin, c.doc.Checkpoint.Root, len(c.doc.Keys), signatures, c.doc.Certificates, c.doc.Pruned, c.doc.Transcripts)
 }

@@ -93,7 +93,7 @@ func (t *tool) command() *cobra.Command {
 	root.PersistentFlags().StringVar(&t.logDir, "log", "", "directory with a copy of the log: checkpoint and tile/ (required)")
 	root.PersistentFlags().StringVar(&t.key, "key", "", "file with the log's verifier key, one line name+hash+key (required)")
 	root.PersistentFlags().BoolVar(&t.json, "json", t.json, "print exactly one JSON document on standard output")
-	root.AddCommand(t.certificateCommand(), t.consistencyCommand(), t.logCommand(), t.leafCommand(), t.approvalCommand(), t.bundleCommand(), t.transcriptCommand())
+	root.AddCommand(t.certificateCommand(), t.consistencyCommand(), t.logCommand(), t.leafCommand(), t.approvalCommand(), t.bundleCommand(), t.witnessCommand(), t.transcriptCommand())
 	return root
 }
 

@@ -180,7 +180,7 @@ func TestDoctorLevels(t *testing.T) {
 	h.up()
 	// Lists of known weak keys, receivers of alarms, stand-bys from another root and rehearsed ceremonies are the operator's to
 	// bring: they stay findings, each with its next step, and nothing else does.
-	operators := []string{"weak-keys", "alarm-delivery", "standby", "rehearsal"}
+	operators := []string{"weak-keys", "alarm-delivery", "standby", "rehearsal", "witnesses"}
 	for _, f := range h.doctor() {
 		switch {
 		case f.Level != "ok" && (f.Level != "finding" || f.Next == "" || !slices.Contains(operators, f.Check)):

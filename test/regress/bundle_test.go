@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -20,26 +19,26 @@ import (
 // and nothing else; and each thing that is changed in the bundle is found.
 func TestColdReader(t *testing.T) {
 	h := newHouse(t)
+	dir := t.TempDir()
+	programs(t, dir, "bulkhead-verify", "bulkhead-witness")
+	policy, err := os.ReadFile(h.witnessed(dir))
+	ok(t, err)
+	ok(t, os.Remove(filepath.Join(dir, "bulkhead-witness")))
 	for _, name := range []string{"one.bundle.test", "two.bundle.test"} {
 		h.issue(name)
 	}
 	h.serve()
 	h.wantClean()
-	dir := t.TempDir()
 	bundle := filepath.Join(dir, "house.bundle")
 	r, err := run.Bundle(t.Context(), run.ProveOptions{Dir: h.dir, Now: time.Now()}, bundle)
 	ok(t, err)
-	if !r.Proof.OK || r.Uncovered != 0 || r.Transcripts == 0 || r.Certificates < 2 {
+	if !r.Proof.OK || r.Uncovered != 0 || r.Transcripts == 0 || r.Certificates < 2 || r.Witnessed < r.Leaves {
 		t.Fatalf("%+v", r)
 	}
 	key, err := os.ReadFile(filepath.Join(h.dir, "evidence.key.pub"))
 	ok(t, err)
 	ok(t, os.WriteFile(filepath.Join(dir, "house.key"), key, 0o600))
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bulkhead-verify"), "bulkhead/cmd/bulkhead-verify")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	ok(t, os.WriteFile(filepath.Join(dir, "house.policy"), policy, 0o600))
 	page, err := os.ReadFile("../../doc/auditor.md")
 	ok(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1)
@@ -47,10 +46,8 @@ func TestColdReader(t *testing.T) {
 		t.Fatalf("the page has %d commands", len(blocks))
 	}
 	for i, b := range blocks {
-		c := exec.Command("sh", "-e", "-c", b[1])
-		c.Dir, c.Env = dir, []string{"PATH=/usr/bin:/bin"}
-		out, err := c.CombinedOutput()
-		if err != nil || i == 0 && !strings.HasSuffix(string(out), "verified\n") {
+		out, err := bounded(t, dir, "/bin/sh", "-e", "-c", b[1])
+		if err != nil || i == 0 && !strings.HasSuffix(out, "verified\n") {
 			t.Fatalf("%s: %v: %s", b[1], err, out)
 		}
 	}
@@ -72,8 +69,10 @@ func TestColdReader(t *testing.T) {
 		"a certificate added": {in("certificates.txt", func(b []byte) []byte {
 			return append(b, strings.Replace(string(b[:bytes.IndexByte(b, '\n')+1]), ",", ",1", 1)...)
 		}), "FINDING certificate-not-in-log"},
-		"a transcript gone": {in("transcripts/", func([]byte) []byte { return nil }), "FINDING transcript"},
-		"cut short":         {nil, "is no bundle"},
+		"cosignatures gone":     {in("checkpoint", func(b []byte) []byte { return b[:bytes.Index(b, []byte("\n— witness"))+1] }), "FINDING witnesses"},
+		"a cosignature changed": {in("checkpoint", func(b []byte) []byte { return append(b[:len(b)-10], "AAAAAAAA=\n"...) }), "FINDING"},
+		"a transcript gone":     {in("transcripts/", func([]byte) []byte { return nil }), "FINDING transcript"},
+		"cut short":             {nil, "is no bundle"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "changed")
@@ -82,8 +81,8 @@ func TestColdReader(t *testing.T) {
 				body = rewrite(t, whole, c.change)
 			}
 			ok(t, os.WriteFile(path, body, 0o600))
-			out, err := exec.Command(filepath.Join(dir, "bulkhead-verify"), "bundle", path, "--key", filepath.Join(dir, "house.key")).CombinedOutput()
-			if !strings.Contains(string(out), c.says) || (err == nil) != (c.says == "verified") {
+			out, err := bounded(t, dir, "./bulkhead-verify", "bundle", path, "--key", "house.key", "--policy", "house.policy")
+			if !strings.Contains(out, c.says) || (err == nil) != (c.says == "verified") {
 				t.Errorf("%v: %s", err, out)
 			}
 		})
