@@ -11,6 +11,7 @@ import (
 	"hash"
 	"hash/maphash"
 	"io"
+	"sync"
 
 	"bulkhead"
 )
@@ -65,6 +66,7 @@ func write(w io.Writer, info Info, entries Entries, sign DigestSigner, keep int6
 	if l.tail, err = tail(info); err != nil {
 		return Result{}, fmt.Errorf("encode CRL extensions: %w", err)
 	}
+	defer l.forget()
 	if err = l.measure(); err != nil {
 		return Result{}, err
 	}
@@ -102,7 +104,7 @@ func (l *list) measure() error {
 			buf = buf[:0]
 		case cap(buf)-len(buf) < maxEntry:
 			l.kept = append(l.kept, buf)
-			buf = make([]byte, 0, chunkSize)
+			buf = (*chunks.Get().(*[chunkSize]byte))[:0]
 		}
 		before := len(buf)
 		if buf, err = c.append(buf, &e); err != nil {
@@ -111,13 +113,28 @@ func (l *list) measure() error {
 		l.count++
 		l.body += int64(len(buf) - before)
 		if !l.overflow && l.body > l.keep {
-			l.overflow, l.kept = true, nil
+			l.overflow = true
+			l.forget()
+			buf = make([]byte, 0, maxEntry)
 		}
 	}
 	if !l.overflow {
 		l.kept = append(l.kept, buf)
 	}
 	return nil
+}
+
+// chunks holds what lists were kept in, so that the next list needs no fresh memory.
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// forget gives the kept chunks back; nothing may read them after that.
+func (l *list) forget() {
+	for _, c := range l.kept {
+		if cap(c) == chunkSize {
+			chunks.Put((*[chunkSize]byte)(c[:chunkSize]))
+		}
+	}
+	l.kept = nil
 }
 
 // tbsSize is the length of the TBSCertList, header included.
