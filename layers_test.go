@@ -126,7 +126,7 @@ var external = []struct {
 	{"github.com/wneessen/go-mail", []string{"notice"}, "one way out for mail"},
 	{"golang.org/x/crypto/ocsp", nil, "it accepts answers signed by anybody under the issuer (golang/go#43522): tests only"},
 	{"net/http", []string{"signer/signerrpc", "ct", "edge", "enroll", "console", "run", "drill", "cmd/bulkhead", "watch", "publish", "status/caches", "notice", "witness", "evidence/cosign", "cmd/bulkhead-witness", "test/foreign"}, "who speaks HTTP is a short list; notice posts to one configured URL and follows no redirect; status/caches purges and probes tiers at configured addresses only"},
-	{"os/exec", []string{"status/verifiers", "run", "publish/publishtest", "store/storetest", "test/foreign"}, "programs of others that judge are run in one place, bounded, without a shell; run starts its own program, tests their servers"},
+	{"os/exec", []string{"status/verifiers", "run", "publish/publishtest", "store/storetest", "test/foreign", "drill"}, "programs of others that judge are run in one place, bounded, without a shell; run starts its own program, tests their servers, and a rehearsal the caches that it is asked to play behind (decision 0021)"},
 }
 
 type listed struct {

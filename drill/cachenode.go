@@ -5,12 +5,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
 
-// cacheNode is one HTTP cache of the world outside, on loopback and on the day's clock: it keeps what it fetched for its
-// time to live, whatever the answer's headers say, as the caches of 2016 did.
+// cacheNode is a Cache of the drill's own, on the day's clock.
 type cacheNode struct {
 	name   string
 	ttl    time.Duration
@@ -50,13 +50,32 @@ func newCacheNode(name string, ttl time.Duration, c *clock, next http.Handler) (
 	return n, nil
 }
 
-func (n *cacheNode) close() error { return n.server.Close() }
+// Name implements Cache.
+func (n *cacheNode) Name() string { return n.name }
 
-// setDeaf makes the node ignore purges, or hear them.
-func (n *cacheNode) setDeaf(deaf bool) {
+// URL implements Cache.
+func (n *cacheNode) URL() string { return n.url }
+
+// Adapter implements Cache: it purges a URL as nginx does.
+func (n *cacheNode) Adapter() string { return "nginx" }
+
+// Close implements Cache.
+func (n *cacheNode) Close() error { return n.server.Close() }
+
+// SetDeaf implements Cache.
+func (n *cacheNode) SetDeaf(deaf bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.deaf = deaf
+	return nil
+}
+
+// Empty implements Cache.
+func (n *cacheNode) Empty() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kept = map[string]kept{}
+	return nil
 }
 
 // ServeHTTP implements http.Handler: GET and POST are cached by URL and body, PURGE drops a URL.
@@ -99,7 +118,7 @@ func (n *cacheNode) find(key string) (kept, bool) {
 func (n *cacheNode) keep(key string, k kept) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.kept) < maxKept {
+	if len(n.kept) < maxKept && !strings.Contains(k.head.Get("Cache-Control"), "no-store") {
 		n.kept[key] = k
 	}
 }

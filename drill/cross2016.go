@@ -3,10 +3,12 @@ package drill
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -61,8 +63,8 @@ var products2016 = []struct{ id, name, parent, product string }{
 // day2016 is the day while it is played.
 type day2016 struct {
 	*Stage
-	lb    [2]*cacheNode
-	cdn   *cacheNode
+	lb    [2]Cache
+	cdn   Cache
 	house *shadow
 	// poisoned is set while a responder that matches by subject and key stands where our edge should.
 	poisoned atomic.Bool
@@ -81,7 +83,6 @@ func playCrossRoot2016(_ context.Context, s *Stage) error {
 	}
 	s.measured("issuance, preview, quorum, staging, verification by our checker and by the foreign programs that are installed, activation, purge and verification of tiers: the compartments of a house on SQLite")
 	s.measured("answers: real OCSP responses, fetched over HTTP through the tiers")
-	s.simulated("the load balancer of two nodes (8 h) and the CDN (1 h): caches of the drill's own on loopback, on the day's clock")
 	s.simulated("the foreign responder that matches by subject and key; clients, as a share of a population that asks evenly over 4 days")
 	s.simulated("people: operators act at once")
 	return nil
@@ -195,29 +196,16 @@ func (d *day2016) plan(h *shadow) (bulkhead.Preview, bulkhead.Change, error) {
 
 // build makes the house of the day behind its tiers, and issues under every product line.
 func (d *day2016) build() error {
-	origin := http.HandlerFunc(d.origin)
-	var err error
-	for i := range d.lb {
-		if d.lb[i], err = newCacheNode(fmt.Sprintf("lb-%d", i+1), 8*time.Hour, d.clock, origin); err != nil {
-			return err
-		}
-		d.end(d.lb[i].close)
-	}
-	var turn atomic.Uint64
-	balance := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.lb[turn.Add(1)%2].ServeHTTP(w, r)
-	})
-	if d.cdn, err = newCacheNode("cdn", time.Hour, d.clock, balance); err != nil {
+	if err := d.tiers(); err != nil {
 		return err
 	}
-	d.end(d.cdn.close)
-	d.lb[1].setDeaf(true)
+	var err error
 	d.house, err = d.Stage.house("house", productNames(), func(c *run.Config) {
-		c.StatusURL = d.cdn.url
+		c.StatusURL = d.cdn.URL()
 		c.Status.AnswerValidity = run.Duration(4 * 24 * time.Hour)
 		c.Caches.Tiers = []run.CacheTier{
-			{Name: "load-balancer", Kind: "load-balancer", TTL: run.Duration(8 * time.Hour), Owner: "operations", Nodes: []string{d.lb[0].url, d.lb[1].url}, Purge: run.CachePurge{Adapter: "nginx"}},
-			{Name: "cdn", Kind: "cdn", TTL: run.Duration(time.Hour), Owner: "the CDN provider", Nodes: []string{d.cdn.url}, Purge: run.CachePurge{Adapter: "nginx"}},
+			{Name: "load-balancer", Kind: "load-balancer", TTL: run.Duration(8 * time.Hour), Owner: "operations", Nodes: []string{d.lb[0].URL(), d.lb[1].URL()}, Purge: run.CachePurge{Adapter: d.lb[0].Adapter()}},
+			{Name: "cdn", Kind: "cdn", TTL: run.Duration(time.Hour), Owner: "the CDN provider", Nodes: []string{d.cdn.URL()}, Purge: run.CachePurge{Adapter: d.cdn.Adapter()}},
 			{Name: "clients", Kind: "client", TTL: run.Duration(4 * 24 * time.Hour), Owner: "nobody"},
 		}
 	}, nil)
@@ -246,25 +234,71 @@ func (d *day2016) build() error {
 	return nil
 }
 
+// tiers starts the caches of the day: two nodes of a load balancer before the origin, of which the second ignores purges,
+// and a CDN before both.
+func (d *day2016) tiers() error {
+	balancer, cdn, say := d.tiersOf()
+	say()
+	origin, err := d.listen(http.HandlerFunc(d.origin))
+	if err != nil {
+		return err
+	}
+	for i := range d.lb {
+		if d.lb[i], err = balancer(fmt.Sprintf("lb-%d", i+1), 8*time.Hour, origin); err != nil {
+			return err
+		}
+		d.end(d.lb[i].Close)
+	}
+	var turn atomic.Uint64
+	balance, err := d.listen(forward(func() string { return d.lb[turn.Add(1)%2].URL() }))
+	if err != nil {
+		return err
+	}
+	if d.cdn, err = cdn("cdn", time.Hour, balance); err != nil {
+		return err
+	}
+	d.end(d.cdn.Close)
+	return d.lb[1].SetDeaf(true)
+}
+
+// nodes are all caches, from the origin outwards.
+func (d *day2016) nodes() []Cache { return []Cache{d.lb[0], d.lb[1], d.cdn} }
+
 // origin is what stands behind the load balancer: our edge, or for a while the responder that matches by subject and key.
 func (d *day2016) origin(w http.ResponseWriter, r *http.Request) {
-	if d.poisoned.Load() && r.Method == http.MethodPost {
-		var body bytes.Buffer
-		if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-			http.Error(w, "the request broke off", http.StatusBadRequest)
-			return
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		http.Error(w, "the request broke off", http.StatusBadRequest)
+		return
+	}
+	if d.poisoned.Load() {
+		asked := body
+		if r.Method == http.MethodGet {
+			asked = decoded(r.RequestURI)
 		}
-		if der, ok := d.wrong[body.String()]; ok {
+		if der, ok := d.wrong[string(asked)]; ok {
 			w.Header().Set("Content-Type", "application/ocsp-response")
 			_, _ = w.Write(der)
 			return
 		}
-		up := r.Clone(r.Context())
-		up.Body = io.NopCloser(&body)
-		d.house.roles.Edge.Handler().ServeHTTP(w, up)
-		return
 	}
-	d.house.roles.Edge.Handler().ServeHTTP(w, r)
+	up := r.Clone(r.Context())
+	up.Body = io.NopCloser(bytes.NewReader(body))
+	d.house.roles.Edge.Handler().ServeHTTP(w, up)
+}
+
+// decoded is the request in a URL (RFC 6960 appendix A.1); nil when there is none.
+func decoded(uri string) []byte {
+	text, is := strings.CutPrefix(uri, "/ocsp/")
+	if !is {
+		return nil
+	}
+	plain, err := url.PathUnescape(text)
+	if err != nil {
+		return nil
+	}
+	der, _ := base64.StdEncoding.DecodeString(plain) // what is none names no answer
+	return der
 }
 
 // request is the OCSP request of most clients: one certificate, SHA-1 CertID.
@@ -288,11 +322,12 @@ func (d *day2016) ask(at string, ref bulkhead.CertificateRef) (ocsp.State, []byt
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, 10*time.Second)
 	defer cancel()
-	hr, err := http.NewRequestWithContext(ctx, http.MethodPost, at+"/ocsp/", bytes.NewReader(req))
+	// By GET: that is what caches keep.
+	hr, err := http.NewRequestWithContext(ctx, http.MethodGet, at+"/ocsp/"+url.QueryEscape(base64.StdEncoding.EncodeToString(req)), nil)
 	if err != nil {
 		return 0, nil, err
 	}
-	hr.Header.Set("Content-Type", "application/ocsp-request")
+	hr.Host = strings.TrimPrefix(d.cdn.URL(), "http://") // every tier serves the name that stands in certificates
 	res, err := http.DefaultClient.Do(hr)
 	if err != nil {
 		return 0, nil, err
@@ -317,7 +352,7 @@ func (d *day2016) correct() error {
 	h := d.house
 	before := map[string][]byte{}
 	for _, ref := range d.intermed {
-		state, der, err := d.ask(d.cdn.url, ref)
+		state, der, err := d.ask(d.cdn.URL(), ref)
 		if err != nil || state != ocsp.Good {
 			return fmt.Errorf("%s is %v before anything happened: %w", ref, state, err)
 		}
@@ -355,12 +390,12 @@ func (d *day2016) correct() error {
 	d.check("S2-11", c.Epoch > 0 && !c.ActivatedAt.IsZero(), "the purge came after the new head was public", "head %d at %s", c.Epoch, c.ActivatedAt.UTC().Format(time.RFC3339))
 	same := 0
 	for _, ref := range d.intermed {
-		if state, der, err := d.ask(d.lb[0].url, ref); err == nil && state == ocsp.Good && bytes.Equal(der, before[ref.String()]) {
+		if state, der, err := d.ask(d.lb[0].URL(), ref); err == nil && state == ocsp.Good && bytes.Equal(der, before[ref.String()]) {
 			same++
 		}
 	}
 	d.check("S2-1", same == len(d.intermed), "every answer for the intermediates of R1 is what it was, octet by octet", "%d of %d", same, len(d.intermed))
-	state, _, err := d.ask(d.lb[0].url, d.cross)
+	state, _, err := d.ask(d.lb[0].URL(), d.cross)
 	d.check("S2-19", err == nil && state == ocsp.Revoked, "the cross-certificate is revoked, with its reason", "%s, cessationOfOperation", state)
 	return nil
 }
@@ -378,16 +413,16 @@ func (d *day2016) outage() error {
 			return err
 		}
 	}
-	for _, n := range []*cacheNode{d.lb[0], d.lb[1], d.cdn} {
-		n.mu.Lock()
-		n.kept = map[string]kept{} // what was kept is over by now, one way or another
-		n.mu.Unlock()
+	for _, n := range d.nodes() {
+		if err := n.Empty(); err != nil { // what was kept is over by now, one way or another
+			return err
+		}
 	}
 	start := d.clock.now()
 	d.poisoned.Store(true)
 	for _, ref := range d.intermed {
-		for _, n := range []*cacheNode{d.lb[0], d.lb[1], d.cdn} {
-			if _, _, err := d.ask(n.url, ref); err != nil {
+		for _, n := range d.nodes() {
+			if _, _, err := d.ask(n.URL(), ref); err != nil {
 				return err
 			}
 		}
@@ -407,15 +442,15 @@ func (d *day2016) outage() error {
 
 // probe asks for each intermediate of R1 at every address, as a relying party would.
 func (d *day2016) probe() (wrong int, where []string) {
-	for _, n := range []*cacheNode{d.lb[0], d.lb[1], d.cdn} {
+	for _, n := range d.nodes() {
 		bad := 0
 		for _, ref := range d.intermed {
-			if state, _, err := d.ask(n.url, ref); err != nil || state != ocsp.Good {
+			if state, _, err := d.ask(n.URL(), ref); err != nil || state != ocsp.Good {
 				bad++
 			}
 		}
 		if bad > 0 {
-			where = append(where, fmt.Sprintf("%s: %d of %d intermediates of R1 are called revoked, and no change says so", n.name, bad, len(d.intermed)))
+			where = append(where, fmt.Sprintf("%s: %d of %d intermediates of R1 are called revoked, and no change says so", n.Name(), bad, len(d.intermed)))
 		}
 		wrong += bad
 	}
@@ -444,11 +479,13 @@ func (d *day2016) cleanUp(start time.Time, last time.Time) error {
 			behind = append(behind, strings.TrimSpace(n.Sentence()))
 		}
 	}
-	named := strings.Contains(strings.Join(behind, " "), d.lb[1].url)
+	named := strings.Contains(strings.Join(behind, " "), d.lb[1].URL())
 	wrong, where := d.probe()
 	d.say("Purged from the origin outwards, then verified through every node: one node of the load balancer kept its answers", append(behind, where...)...)
 	d.check("S2-10", named && !v.Complete && wrong > 0, "the node that silently ignored the purge is named at once (on the day: 2:10 after \"complete\")", "%d nodes behind", len(behind))
-	d.lb[1].setDeaf(false)
+	if err := d.lb[1].SetDeaf(false); err != nil {
+		return err
+	}
 	d.clock.advance(5 * time.Minute)
 	if _, err := view.Purge(d.ctx, all, d.o.Log); err != nil {
 		return err

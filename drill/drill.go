@@ -50,11 +50,13 @@ func Days() []Day { return append([]Day{}, days...) }
 
 // Options say how a day is rehearsed; the zero value is good.
 type Options struct {
-	Scale    int        // how many subscribers or certificates, where the day has them; 0 is the day's default
-	Scenario string     // which of a day's scenarios, where it has them; "" is the day's default
-	Progress func(Step) // told each step as it ends
-	Log      *slog.Logger
-	Version  string
+	Scale    int    // how many subscribers or certificates, where the day has them; 0 is the day's default
+	Scenario string // which of a day's scenarios, where it has them; "" is the day's default
+	// RealCaches has the tiers of a day be Varnish and nginx, where the day has tiers; both must be installed.
+	RealCaches bool
+	Progress   func(Step) // told each step as it ends
+	Log        *slog.Logger
+	Version    string
 }
 
 // Step is something that happened in the rehearsal.

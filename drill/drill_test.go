@@ -41,7 +41,20 @@ func played(t *testing.T, name string, o Options) Report {
 	return r
 }
 
-func TestCrossRoot2016(t *testing.T) { played(t, "cross-root-2016", Options{Scale: 2}) }
+func TestCrossRoot2016(t *testing.T) {
+	r := played(t, "cross-root-2016", Options{Scale: 2})
+	if text := strings.Join(r.Simulated, "\n"); !strings.Contains(text, "caches of the drill's own") {
+		t.Errorf("it does not say that the caches are simulated: %s", text)
+	}
+}
+
+// TestCrossRoot2016RealCaches plays the day behind two Varnish, of which one ignores purges, and an nginx.
+func TestCrossRoot2016RealCaches(t *testing.T) {
+	r := played(t, "cross-root-2016", Options{Scale: 2, RealCaches: true})
+	if text := strings.Join(r.Measured, "\n"); !strings.Contains(text, "two Varnish and an nginx") {
+		t.Errorf("it does not say what the caches were: %s", text)
+	}
+}
 
 // TestAFailedCheckFailsTheDay: a drill that cannot fail would be a film.
 func TestAFailedCheckFailsTheDay(t *testing.T) {
