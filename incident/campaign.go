@@ -113,7 +113,7 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 	}
 	var after int64
 	for {
-		items, err := s.cfg.Store.IncidentItems(ctx, i.ID, "", false, after, page)
+		items, err := s.cfg.Store.ItemsToPlan(ctx, i.ID, out.Now, after, page)
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +121,7 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 			break
 		}
 		for _, it := range items {
-			if after = it.Certificate.IntentSeq; it.Certificate.State != bulkhead.Issued || it.Certificate.NotAfter.Before(out.Now) {
-				continue
-			}
+			after = it.Certificate.IntentSeq
 			if err := s.take(ctx, out, i, c, it, online); err != nil {
 				return nil, err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"bulkhead"
 )
@@ -13,6 +14,7 @@ type campaignRoundStore interface {
 	Replacing(ctx context.Context, id string, certs []bulkhead.Certificate) (map[int64]bool, error)
 	EarlyItems(ctx context.Context, id string, after int64, limit int) ([]bulkhead.CampaignItem, error)
 	OwnProgress(ctx context.Context, id string) (total, replaced int64, err error)
+	ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error)
 }
 
 // testCampaignRound: what a round looks for is found, by account, name and age, and nothing else is; many items move by

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"bulkhead"
 )
@@ -125,4 +126,24 @@ func (s *Store) replacing(ctx context.Context, id string, part []nameRow, size i
 	return list(ctx, s.reader, func(r scanner) (n int64, err error) { return n, r.Scan(&n) },
 		`WITH v (account, name, seq) AS (VALUES `+b.String()+`) SELECT v.seq FROM v WHERE EXISTS (SELECT 1 FROM campaign_items i WHERE i.account_id = v.account AND i.name = v.name
 			AND i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.intent_seq < v.seq AND i.state NOT IN ('old-revoked', 'expired') AND (i.replacement_issuer = '' OR i.state = 'reopened'))`, args...)
+}
+
+const planFields = `c.intent_seq, c.issuer, c.serial, c.kind, c.profile, c.names, c.key_hash, c.account_id, c.order_id, c.not_before, c.not_after, c.reserved_at, c.replaced_by_issuer, c.replaced_by_serial, i.held_why`
+
+func scanPlanItem(r scanner) (bulkhead.IncidentItem, error) {
+	var i bulkhead.IncidentItem
+	c := &i.Certificate
+	c.State = bulkhead.Issued
+	err := r.Scan(&c.IntentSeq, &c.Issuer, serialCol{&c.Serial}, &c.Kind, &c.Profile, jsonCol{&c.Names}, hashCol{&c.KeyHash}, &c.AccountID, &c.OrderID, timeCol{&c.NotBefore}, timeCol{&c.NotAfter},
+		timeCol{&c.ReservedAt}, &c.ReplacedBy.Issuer, serialCol{&c.ReplacedBy.Serial}, &i.HeldWhy)
+	return i, err
+}
+
+// ItemsToPlan is IncidentItems for a plan: those that are issued and have not ended at now, with as much of their
+// certificates as a plan asks for. It reads millions.
+func (s *Store) ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error) {
+	rows, err := list(ctx, s.reader, scanPlanItem, `SELECT `+planFields+` FROM incident_items i JOIN certificates c ON c.intent_seq = i.intent_seq
+		WHERE i.incident_seq = (SELECT seq FROM incidents WHERE id = $1) AND i.dropped = 0 AND i.intent_seq > $2 AND c.state = 'issued' AND c.not_after >= $3 ORDER BY i.intent_seq LIMIT $4`,
+		id, after, unix(now), atMost(limit))
+	return rows, s.fault("ItemsToPlan", err)
 }

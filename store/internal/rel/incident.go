@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"slices"
 	"strconv"
@@ -97,11 +98,7 @@ func (s *Store) CountScope(ctx context.Context, id string, scope bulkhead.Scope,
 		if err := t.materialise(ctx, seq, scope); err != nil {
 			return err
 		}
-		if now.Items, now.Digest, err = t.digestItems(ctx, seq); err != nil {
-			return err
-		}
-		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM incident_items i JOIN certificates c ON c.intent_seq = i.intent_seq
-			WHERE i.incident_seq = $1 AND i.dropped = 0 AND c.state = 'issued' AND c.not_after >= $2`, seq, unix(c.At)).Scan(&now.Live); err != nil {
+		if now.Items, now.Live, now.Digest, err = t.digestItems(ctx, seq, c.At); err != nil {
 			return err
 		}
 		if before.Number > 0 && before.Digest == now.Digest {
@@ -231,23 +228,27 @@ func (c *conditions) validated(v bulkhead.ValidationScope) {
 		strings.Join(sub.where, " AND ")+")")
 }
 
-// digestItems hashes the items in the order of issue.
-func (t *tx) digestItems(ctx context.Context, seq int64) (int64, bulkhead.Hash, error) {
-	rows, err := t.QueryContext(ctx, `SELECT issuer, serial FROM incident_items WHERE incident_seq = $1 AND dropped = 0 ORDER BY intent_seq`, seq)
+// digestItems counts the items, and those that are issued and have not ended at a time, and hashes them in the order of issue.
+func (t *tx) digestItems(ctx context.Context, seq int64, at time.Time) (n, live int64, digest bulkhead.Hash, err error) {
+	rows, err := t.QueryContext(ctx, `SELECT i.issuer, i.serial, CASE WHEN c.state = 'issued' AND c.not_after >= $2 THEN 1 ELSE 0 END FROM incident_items i
+		JOIN certificates c ON c.intent_seq = i.intent_seq WHERE i.incident_seq = $1 AND i.dropped = 0 ORDER BY i.intent_seq`, seq, unix(at))
 	if err != nil {
-		return 0, bulkhead.Hash{}, err
+		return 0, 0, digest, err
 	}
 	defer rows.Close()
-	h, n := sha256.New(), int64(0)
+	h, line := sha256.New(), []byte(nil)
+	var issuer sql.RawBytes
 	for rows.Next() {
-		var ref bulkhead.CertificateRef
-		if err := rows.Scan(&ref.Issuer, serialCol{&ref.Serial}); err != nil {
-			return 0, bulkhead.Hash{}, err
+		var serial bulkhead.Serial
+		var lives int64
+		if err := rows.Scan(&issuer, serialCol{&serial}, &lives); err != nil {
+			return 0, 0, digest, err
 		}
-		h.Write([]byte(ref.String() + "\n"))
-		n++
+		line = append(append(append(line[:0], issuer...), ','), serial.String()...)
+		h.Write(append(line, '\n'))
+		n, live = n+1, live+lives
 	}
-	return n, bulkhead.Hash(h.Sum(nil)), rows.Err()
+	return n, live, bulkhead.Hash(h.Sum(nil)), rows.Err()
 }
 
 // ScopeCounts returns every count of an incident, oldest first.
