@@ -166,15 +166,13 @@ func (s *Service) ResolveCertID(ctx context.Context, text string) (bulkhead.Cert
 	if err != nil || CertID(keyID, serial) != text {
 		return none, bulkhead.NewFault(bulkhead.KindMalformed, "the serial number in the certificate identifier is not the content of a DER INTEGER")
 	}
-	all, err := s.cfg.Store.Authorities(ctx)
+	issuers, err := s.renewals.issuersOf(ctx, s.cfg.Store, string(keyID), s.now())
 	if err != nil {
 		return none, err
 	}
 	var found []bulkhead.CertificateRef
-	for _, a := range all {
-		if bytes.Equal(keyIdentifier(a), keyID) {
-			found = append(found, bulkhead.CertificateRef{Issuer: a.ID, Serial: serial})
-		}
+	for _, id := range issuers {
+		found = append(found, bulkhead.CertificateRef{Issuer: id, Serial: serial})
 	}
 	for i, ref := range found { // several have one key when there are cross-certificates
 		if i == len(found)-1 {
@@ -205,39 +203,3 @@ func keyIdentifier(a bulkhead.Authority) []byte {
 
 // renewalRetry is how soon a client should ask again; six hours is the field's habit.
 const renewalRetry = 6 * time.Hour
-
-// RenewalInfo advises when to renew (RFC 9773): around the fraction of the lifetime that
-// the profile names, two thirds without one; at once when revoked. Anyone may ask.
-// KindNotFound for serials that were never finally issued.
-func (s *Service) RenewalInfo(ctx context.Context, certID string) (bulkhead.RenewalInfo, error) {
-	ref, err := s.ResolveCertID(ctx, certID)
-	if err != nil {
-		return bulkhead.RenewalInfo{}, err
-	}
-	c, _, err := s.durable(ctx, ref)
-	if err != nil {
-		return bulkhead.RenewalInfo{}, err
-	}
-	info := bulkhead.RenewalInfo{ExplanationURL: s.cfg.ExplanationURL, RetryAfter: renewalRetry}
-	if c.State == bulkhead.Revoked {
-		now := s.now().Truncate(time.Second)
-		info.Start, info.End = now.Add(-time.Hour), now
-		return info, nil
-	}
-	if s.cfg.Campaigns != nil {
-		if window, member, err := s.cfg.Campaigns.RenewalWindow(ctx, ref); err != nil || member {
-			return window, err
-		}
-	}
-	life := c.NotAfter.Sub(c.NotBefore)
-	middle := c.NotBefore.Add(life * 2 / 3)
-	if p, ok := s.profiles[c.Profile]; ok && p.RenewAt > 0 && p.RenewAt < 1 {
-		middle = c.NotBefore.Add(time.Duration(float64(life) * p.RenewAt))
-	}
-	half := life / 48 // a day for a 47-day certificate: room for clients to spread
-	info.Start, info.End = middle.Add(-half).Truncate(time.Second), middle.Add(half).Truncate(time.Second)
-	if !info.Start.Before(info.End) {
-		info.End = info.Start.Add(time.Second)
-	}
-	return info, nil
-}

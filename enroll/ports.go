@@ -75,6 +75,8 @@ type Store interface {
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	// CertificatesBySerial returns the rows that exist among the serials, without their DER.
+	CertificatesBySerial(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Certificate, error)
 	// CertificateByOrder returns the durable certificate of an order; KindNotFound when there is none.
 	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
 	// Certificates lists rows of the inventory, newest first; next is the cursor of the page after.

@@ -12,6 +12,8 @@ import (
 type Campaigns interface {
 	// RenewalWindow is the renewal information of a certificate that a campaign replaces; false for any other.
 	RenewalWindow(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.RenewalInfo, bool, error)
+	// Epoch changes whenever this process may have changed a window.
+	Epoch() int64
 	// IsMember reports whether an order is the replacement that a campaign asks for.
 	IsMember(ctx context.Context, account string, replaces bulkhead.CertificateRef, names []bulkhead.Identifier) (bool, error)
 	// KeySeen keeps that a blocked key came back in a request (D12).

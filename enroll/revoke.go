@@ -72,6 +72,7 @@ func (s *Service) revoke(ctx context.Context, actor, why string, c bulkhead.Cert
 	if c.State == bulkhead.Revoked && (reason != bulkhead.KeyCompromise || c.Reason == bulkhead.KeyCompromise) {
 		return "", bulkhead.NewFault(bulkhead.KindAlreadyRevoked, "the certificate is revoked already")
 	}
+	defer s.renewals.forget()
 	return s.cfg.Revoker.RevokeCertificates(ctx, actor, why, []bulkhead.ChangeItem{{CertificateRef: c.CertificateRef, Reason: reason, RevokedAt: s.now()}})
 }
 

@@ -130,6 +130,7 @@ type Service struct {
 	locks    [64]sync.Mutex // read-modify-write of one authorisation or account within this process
 	randMu   sync.Mutex     // guards cfg.Rand
 	lost     sync.Map       // challenge id → authorisation id: outcomes that could not be stored
+	renewals renewals
 }
 
 // New checks the configuration and returns a Service that accepts work until Close.

@@ -181,6 +181,7 @@ func (s *Service) online(ctx context.Context) (map[bulkhead.AuthorityID]bool, er
 
 // Plan makes a plan and keeps it. Nothing happens until it is started; a campaign that runs stops until the new plan is.
 func (s *Service) Plan(ctx context.Context, actor string, req PlanRequest) (bulkhead.Campaign, *plan.Plan, error) {
+	defer s.moved()
 	c, p, snap, err := s.draftPlan(ctx, actor, req)
 	if err != nil {
 		return c, p, err
@@ -272,6 +273,7 @@ func (s *Service) MayStart(ctx context.Context, id string, hash bulkhead.Hash) (
 // In a campaign that asks for new keys every key of it is blocked in the same transaction, for ever. Doing it again for the
 // same approval changes nothing.
 func (s *Service) Start(ctx context.Context, id string, hash bulkhead.Hash, approval string) (bulkhead.Campaign, error) {
+	defer s.moved()
 	if c, err := s.cfg.Store.Campaign(ctx, id); err == nil && c.Approval == approval && c.PlanHash == hash && c.State != bulkhead.CampaignPlanned {
 		return c, nil
 	}
@@ -307,6 +309,7 @@ func (s *Service) Resume(ctx context.Context, actor, id, why string) (bulkhead.C
 }
 
 func (s *Service) turn(ctx context.Context, actor, id, why string, from, to bulkhead.CampaignState, kind bulkhead.EvidenceKind) (bulkhead.Campaign, error) {
+	defer s.moved()
 	if strings.TrimSpace(why) == "" {
 		return bulkhead.Campaign{}, bulkhead.NewFault(bulkhead.KindUsage, "this needs a reason for the record").WithHint("--why TEXT")
 	}
@@ -348,6 +351,7 @@ func (s *Service) MayEnd(ctx context.Context, id, why string) (bulkhead.Campaign
 
 // End closes a campaign whose items are revoked, expired or on hold; one that never started may be closed at any time.
 func (s *Service) End(ctx context.Context, actor, id, why string) (bulkhead.Campaign, error) {
+	defer s.moved()
 	c, err := s.MayEnd(ctx, id, why)
 	if err != nil {
 		return c, err
@@ -446,6 +450,7 @@ func (s *Service) MayImport(ctx context.Context, ref bulkhead.CertificateRef, to
 
 // move moves items by the same step with one piece of evidence.
 func (s *Service) move(ctx context.Context, c bulkhead.Campaign, actor string, items []bulkhead.CampaignItem, to bulkhead.ItemState, detail string, job *bulkhead.CampaignJob) error {
+	defer s.moved()
 	moves := make([]bulkhead.ItemMove, len(items))
 	for i, it := range items {
 		moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: to, At: s.now(), Detail: detail}

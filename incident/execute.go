@@ -49,6 +49,7 @@ func (s *Service) Tick(ctx context.Context) error {
 	if len(running) == 0 {
 		return nil
 	}
+	defer s.moved()
 	if err := s.work(ctx); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bulkhead"
@@ -55,6 +56,8 @@ type Store interface {
 	StartCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, leaf func(fresh int64, keys bulkhead.Hash) bulkhead.Evidence, ev ...bulkhead.Evidence) error
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
 	MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error)
+	// WindowOf is MembershipOf with as much as renewal information asks for.
+	WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error)
 	// OpenItemsOf returns the items of a started campaign by account and name that are neither revoked nor expired.
 	OpenItemsOf(ctx context.Context, campaign, account, name string) ([]bulkhead.CampaignItem, error)
 	ItemSteps(ctx context.Context, id string, intentSeq int64) ([]bulkhead.ItemStep, error)
@@ -179,6 +182,8 @@ type Config struct {
 type Service struct {
 	cfg    Config
 	holder string // of jobs; random for each process
+	epoch  atomic.Int64
+	lull   atomic.Pointer[lull]
 
 	mu    sync.Mutex
 	looks map[string]int64 // campaign → ordinal up to which this process looked in this round
@@ -236,6 +241,11 @@ func New(cfg Config) (*Service, error) {
 	s.holder, err = s.newID()
 	return s, err
 }
+
+// Epoch changes whenever this process may have changed the window or the state of an item.
+func (s *Service) Epoch() int64 { return s.epoch.Load() }
+
+func (s *Service) moved() { s.epoch.Add(1) }
 
 func setDefault[T int | time.Duration](p *T, v T) {
 	if *p <= 0 {

@@ -315,6 +315,7 @@ func judge(looks []EndpointLook, want bulkhead.Hash) seen {
 }
 
 func (s *Service) lookAt(ctx context.Context, c bulkhead.Campaign, it bulkhead.CampaignItem) error {
+	defer s.moved()
 	looks, err := s.cfg.Looker.Look(ctx, it, c.Needs.Patch)
 	if err != nil {
 		return s.cfg.Store.NoteItem(ctx, c.ID, bulkhead.ItemMove{IntentSeq: it.IntentSeq, Detail: "could not look: " + bulkhead.AsFault(err).Detail})

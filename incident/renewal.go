@@ -11,14 +11,15 @@ import (
 const renewalRetry = time.Hour
 
 // RenewalWindow is the renewal information of a certificate in a campaign: its own slice of the time left, and where to
-// read why. false when it is in none, is replaced already, or has no window. After the window, until the old certificate
-// is revoked, it says: now.
+// read why. false when it is in none, is replaced or revoked already, or has no window. After the window, until the old
+// certificate is revoked, it says: now.
 func (s *Service) RenewalWindow(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.RenewalInfo, bool, error) {
-	c, it, err := s.cfg.Store.MembershipOf(ctx, ref)
-	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
-		return bulkhead.RenewalInfo{}, false, nil
+	none, err := s.quiet(ctx)
+	if err != nil || none {
+		return bulkhead.RenewalInfo{}, false, err
 	}
-	if err != nil {
+	c, it, revoked, found, err := s.cfg.Store.WindowOf(ctx, ref)
+	if err != nil || !found || revoked {
 		return bulkhead.RenewalInfo{}, false, err
 	}
 	switch it.State {
@@ -37,6 +38,29 @@ func (s *Service) RenewalWindow(ctx context.Context, ref bulkhead.CertificateRef
 		info.RetryAfter = 10 * time.Minute
 	}
 	return info, true, nil
+}
+
+// quietFor is how long it is taken for true that no campaign goes on.
+const quietFor = time.Second
+
+// quiet reports whether no campaign goes on, so that an ordinary day does not ask for each certificate.
+func (s *Service) quiet(ctx context.Context) (bool, error) {
+	epoch, now := s.epoch.Load(), s.cfg.Now()
+	if q := s.lull.Load(); q != nil && q.epoch == epoch && !now.Before(q.at) && now.Sub(q.at) < quietFor {
+		return q.none, nil
+	}
+	all, err := s.cfg.Store.Campaigns(ctx, 1, bulkhead.CampaignRunning, bulkhead.CampaignPaused, bulkhead.CampaignPlanned)
+	if err == nil {
+		s.lull.Store(&lull{epoch, now, len(all) == 0})
+	}
+	return len(all) == 0, err
+}
+
+// lull is what was found about campaigns at a time.
+type lull struct {
+	epoch int64
+	at    time.Time
+	none  bool
 }
 
 // IsMember reports whether an order replaces a certificate of a campaign, or is for an account and a name that one has:

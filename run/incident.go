@@ -236,6 +236,8 @@ func (c campaigns) RenewalWindow(ctx context.Context, ref bulkhead.CertificateRe
 	return c.h.desk.RenewalWindow(ctx, ref)
 }
 
+func (c campaigns) Epoch() int64 { return c.h.desk.Epoch() }
+
 func (c campaigns) IsMember(ctx context.Context, account string, replaces bulkhead.CertificateRef, names []bulkhead.Identifier) (bool, error) {
 	return c.h.desk.IsMember(ctx, account, replaces, names)
 }

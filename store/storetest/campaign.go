@@ -14,6 +14,7 @@ type campaignRoundStore interface {
 	Replacing(ctx context.Context, id string, certs []bulkhead.Certificate) (map[int64]bool, error)
 	EarlyItems(ctx context.Context, id string, after int64, limit int) ([]bulkhead.CampaignItem, error)
 	OwnProgress(ctx context.Context, id string) (total, replaced int64, err error)
+	WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error)
 	ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error)
 }
 

@@ -318,7 +318,17 @@ func campaignReplan(t *testing.T, s Store, c bulkhead.Campaign, items []bulkhead
 	if rows := value(s.IssuedAfter(ctx, 0, 100))(t); len(rows) != 5 || rows[4].Serial != serial(30) {
 		t.Fatalf("%d certificates since", len(rows))
 	}
+	window := func(n int, found, revoked bool) {
+		t.Helper()
+		k, it, gone, in, err := s.WindowOf(ctx, ref(n))
+		if err != nil || in != found || gone != revoked || found && (!it.WindowStart.Equal(at(2)) || !k.Deadline.Equal(at(1440)) || it.State == "") {
+			t.Fatalf("window of %d: %+v %+v revoked %v, found %v: %v", n, k, it, gone, in, err)
+		}
+	}
+	window(0, true, false)
+	window(30, false, false)
 	revoke(t, s, "inside", bulkhead.Superseded, at(6), 0, 1)
+	window(0, true, true)
 	if _, outside, err := s.ChangeOutside(ctx, "inside", "k1"); err != nil || outside {
 		t.Fatal("a change within the campaign is outside", err)
 	}

@@ -101,3 +101,25 @@ func (s *Store) ChangeOutside(ctx context.Context, change, campaign string) (bul
 	}
 	return rows[0], true, nil
 }
+
+// WindowOf is MembershipOf with as much as renewal information asks for, in one reading: the item's state, window, date and
+// replacement, the campaign's deadline and start, and whether the certificate is revoked. False when it is in no campaign that
+// was started and is not closed.
+func (s *Store) WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error) {
+	var state string
+	rows, err := s.reader.QueryContext(ctx, `SELECT i.state, i.window_start, i.window_end, i.revoke_at, i.replacement_issuer, c.deadline, c.started_at, x.state FROM campaign_items i
+		JOIN campaigns c ON c.seq = i.campaign_seq JOIN certificates x ON x.intent_seq = i.intent_seq
+		WHERE i.issuer = $1 AND i.serial = $2 AND c.started_at > 0 AND c.state <> 'closed' ORDER BY c.seq DESC LIMIT 1`, string(ref.Issuer), serialArg(ref.Serial))
+	if err != nil {
+		return c, it, false, false, s.fault("WindowOf", err)
+	}
+	defer rows.Close()
+	if rows.Next() {
+		found = true
+		err = rows.Scan(&it.State, timeCol{&it.WindowStart}, timeCol{&it.WindowEnd}, timeCol{&it.RevokeAt}, &it.Replacement.Issuer, timeCol{&c.Deadline}, timeCol{&c.StartedAt}, &state)
+	}
+	if err == nil {
+		err = rows.Err()
+	}
+	return c, it, state == string(bulkhead.Revoked), found, s.fault("WindowOf", err)
+}
