@@ -87,12 +87,27 @@ func (a Authority) Answers() bool {
 	return a.State == AuthorityActive || a.State == AuthorityRetired || a.State == AuthorityRevoked
 }
 
+// Served reports whether status is published in the authority's name: signed as it becomes due, or, once the key is gone,
+// from what was signed before.
+func (a Authority) Served() bool { return a.Answers() || a.Dead() }
+
 // Dead reports whether nobody can sign in the authority's name any more: after a revocation, or for a root its end, and the
 // destruction of the key.
 func (a Authority) Dead() bool { return a.State == AuthorityDestroyed }
 
-// Prepared is an object that a ceremony signed in advance for an authority whose key is offline: its CRLs and the
-// OCSP delegates for its children. Published in order as each becomes due.
+// Owed is what an authority owes a status: its certificates that have not ended. OCSP delegates are not among them, no
+// client asks about one.
+type Owed struct {
+	Good, Revoked int64
+	Last          time.Time // end of the last one; zero when there is none
+}
+
+// AfterTheEnd is how long the status of a certificate is still published after its end: an entry stands on at least one CRL
+// that is issued after it (RFC 5280 section 3.3, BR 4.10.1), and those are made at least every 7 days (BR 4.9.7).
+const AfterTheEnd = 7 * 24 * time.Hour
+
+// Prepared is an object that was signed in advance for an authority whose key is offline, at a ceremony, or gone, before its
+// destruction: its CRLs and the OCSP delegates for its children. Published in order as each becomes due.
 type Prepared struct {
 	Authority  AuthorityID
 	Kind       PreparedKind
@@ -101,6 +116,7 @@ type Prepared struct {
 	DER        []byte
 	KeyURI     string // delegates only
 	CRLNumber  int64  // CRLs only
+	Shard      int    // CRLs only
 	Change     string // CRLs only: the change that they carry; they go public with it and not before
 	ImportedAt time.Time
 }

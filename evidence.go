@@ -41,14 +41,16 @@ const (
 	EvAccessReview       EvidenceKind = 59 // Ref: operator; Detail: outcome
 	EvAlarm              EvidenceKind = 60 // Detail: detector and message
 	EvStart              EvidenceKind = 61
-	EvCeremony           EvidenceKind = 80 // Digest: signed transcript; Link: the one before; Signer: root certificate; Ref: change; Detail: title
-	EvRehearsal          EvidenceKind = 81 // the same of a rehearsal; Count: seconds that it took
-	EvKeyDestroyed       EvidenceKind = 82 // Authority; KeyHash; Digest: statement; Link: transcript or zero; Detail: URI and witnesses
-	EvStandby            EvidenceKind = 83 // Authority; Digest: certificate; Detail: laid ready
-	EvChainSwitched      EvidenceKind = 84 // Authority; Digest: certificate now served; Link: certificate served before; Detail: until when that is offered
-	EvPruned             EvidenceKind = 62 // Actor: who; Count: certificates; Detail: before which day, and the other counts
-	EvAlarmAcknowledged  EvidenceKind = 63 // Actor: who; Ref: detector and key; Detail: why
-	EvAlarmUndelivered   EvidenceKind = 64 // Ref: detector and key; Count: attempts; Detail: receiver and last error
+	EvCeremony           EvidenceKind = 80  // Digest: signed transcript; Link: the one before; Signer: root certificate; Ref: change; Detail: title
+	EvRehearsal          EvidenceKind = 81  // the same of a rehearsal; Count: seconds that it took
+	EvKeyDestroyed       EvidenceKind = 82  // Authority; KeyHash; Digest: statement; Link: transcript, or the approved request; Detail: URI and witnesses
+	EvKeyEnding          EvidenceKind = 135 // the last signatures of a key begin. Authority; KeyHash; Ref: request; Digest: what was approved; Detail: URI, who approved
+	EvStatusSealed       EvidenceKind = 136 // status signed in advance. Authority; KeyHash; Ref: request; Count: CRLs; Digest: over them in order; Detail: until when
+	EvStandby            EvidenceKind = 83  // Authority; Digest: certificate; Detail: laid ready
+	EvChainSwitched      EvidenceKind = 84  // Authority; Digest: certificate now served; Link: certificate served before; Detail: until when that is offered
+	EvPruned             EvidenceKind = 62  // Actor: who; Count: certificates; Detail: before which day, and the other counts
+	EvAlarmAcknowledged  EvidenceKind = 63  // Actor: who; Ref: detector and key; Detail: why
+	EvAlarmUndelivered   EvidenceKind = 64  // Ref: detector and key; Count: attempts; Detail: receiver and last error
 
 	EvIncidentOpened  EvidenceKind = 90  // Ref: incident id; Detail: title, source, when we became aware
 	EvIncidentNote    EvidenceKind = 91  // Ref: incident id; Detail: "[element] text"

@@ -32,6 +32,7 @@ type Config struct {
 	Changes     Changes
 	Quorum      Quorum
 	Hierarchy   Hierarchy
+	Endings     Endings
 	Doctor      Doctor
 	Replies     Replies
 	Profiles    Profiles
@@ -61,7 +62,7 @@ type API struct {
 
 // New checks the configuration.
 func New(cfg Config) (*API, error) {
-	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Doctor == nil ||
+	if cfg.Inventory == nil || cfg.Orders == nil || cfg.Changes == nil || cfg.Quorum == nil || cfg.Hierarchy == nil || cfg.Endings == nil || cfg.Doctor == nil ||
 		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}

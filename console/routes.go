@@ -30,6 +30,7 @@ func (a *API) routes() {
 	a.reportRoutes()
 	a.noticeRoutes()
 	a.stopRoutes()
+	a.endingRoutes()
 	a.compromiseRoutes()
 	a.credentialRoutes()
 	a.partnerRoutes()

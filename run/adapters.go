@@ -318,6 +318,7 @@ func (h *House) openAPI(context.Context, seed) error {
 		Looks:     looks{h},
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
+		Endings:   endings{h},
 		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,8 @@ type Store interface {
 	Succeed(ctx context.Context, successor, predecessor bulkhead.Authority, ev ...bulkhead.Evidence) error
 	PutPrepared(ctx context.Context, p []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 	ceremonyStore
+	// Owed counts an authority's certificates that have not ended at t, OCSP delegates left out.
+	Owed(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (bulkhead.Owed, error)
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
 	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
@@ -131,6 +134,8 @@ type House struct {
 	heads        note.Verifier  // of the status heads
 	api          *console.API
 	sightings    sightings // what an edge without a watch beside it has seen
+
+	ending sync.Mutex // one key is destroyed at a time
 
 	rekey chan struct{} // a key was blocked: the listener looks at its own
 
@@ -579,7 +584,7 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 		w["letters"] = h.runLetters
 	}
 	if h.roles.has(signerrpc.Signer) {
-		w["signer"], w["live"] = h.sweep, h.runLive
+		w["signer"], w["live"], w["endings"] = h.sweep, h.runLive, h.runEndings
 	}
 	if h.roles.has(signerrpc.Enroll) && !h.roles.has(signerrpc.Watch) {
 		w["sightings"] = h.watch.Run // what this process saw is judged here

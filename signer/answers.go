@@ -146,7 +146,7 @@ func single(st bulkhead.Status, this, next time.Time) ocsp.Single {
 	return one
 }
 
-// answering is an authority that owes answers: active or retired.
+// answering is an authority that owes answers. One whose key is destroyed has delegates from before.
 func (s *Signer) answering(ctx context.Context, id bulkhead.AuthorityID) (*authority, error) {
 	a, err := s.authority(ctx, id)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Signer) answering(ctx context.Context, id bulkhead.AuthorityID) (*autho
 		return nil, bulkhead.Faultf(bulkhead.KindGate, "authority %s was imported: its key is elsewhere and gave no delegate, so no status is published for it here", a.ID).
 			WithHint("revoke at the authority that holds the key, then import its new CRL: bulkhead import")
 	}
-	if !a.Answers() {
+	if !a.Served() {
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "authority %s is %s and answers for nothing", a.ID, a.State).WithHint("see: bulkhead hierarchy show")
 	}
 	return a, nil

@@ -23,7 +23,8 @@ type authority struct {
 }
 
 // authority reads the record each time, because the state of an authority may have changed; certificate and key are
-// parsed and opened again only when they differ. A root is taken as offline whatever the record says (P6).
+// parsed and opened again only when they differ. A root is taken as offline whatever the record says (P6), and a key that is
+// destroyed as gone.
 func (s *Signer) authority(ctx context.Context, id bulkhead.AuthorityID) (*authority, error) {
 	if err := id.Check(); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func (s *Signer) authority(ctx context.Context, id bulkhead.AuthorityID) (*autho
 }
 
 func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority, error) {
-	if rec.Kind == bulkhead.RootAuthority {
+	if rec.Kind == bulkhead.RootAuthority || rec.Dead() {
 		rec.KeyURI = ""
 	}
 	if v, ok := s.authorities.Load(rec.ID); ok {
@@ -79,13 +80,16 @@ func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority,
 	return &copied, nil
 }
 
+// publicKey is what every public key of the standard library can do.
+type publicKey interface{ Equal(crypto.PublicKey) bool }
+
 // open opens a key and checks that it is the one meant.
 func (s *Signer) open(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
 	key, err := s.cfg.Keys.Open(ctx, uri)
 	if err != nil {
 		return nil, bulkhead.Faultf(bulkhead.KindUnavailable, "key %s cannot be opened", uri).WithHint("see: bulkhead doctor").WithCause(err)
 	}
-	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(want) {
+	if pub, ok := key.Public().(publicKey); !ok || !pub.Equal(want) {
 		s.cfg.Log.ErrorContext(ctx, "a key is not the one its certificate is for", slog.String("key", uri))
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "key %s is not the key of its certificate", uri).WithHint("restore the right key file; see: bulkhead fsck")
 	}

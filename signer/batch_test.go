@@ -271,8 +271,8 @@ func TestAnswerRequestsRefused(t *testing.T) {
 	revoked := mustAuthority(t, h, ecdsaCA)
 	revoked.State = bulkhead.AuthorityDestroyed
 	ok(t, h.store.PutAuthority(t.Context(), revoked))
-	_, err = h.answers("", c)
-	wantKind(t, err, bulkhead.KindConflict, "destroyed")
+	_, err = h.signer.SignCRL(t.Context(), bulkhead.CRLRequest{Authority: ecdsaCA, Number: 1, ThisUpdate: h.now(), NextUpdate: h.now().Add(time.Hour), Object: "crl"}, io.Discard)
+	wantKind(t, err, bulkhead.KindUnavailable, "destroyed")
 	if n := h.count(bulkhead.EvBatchIntent); n != 0 {
 		t.Errorf("refused requests left %d intents", n)
 	}

@@ -12,10 +12,8 @@ import (
 	"bulkhead/pki/lint"
 )
 
-// keepMargin keeps an entry on a CRL for one period beyond the certificate's end, so that it stands on at least one
-// CRL issued after it (RFC 5280 section 3.3, BR 4.10.1). CRLs of subscriber certificates are made at least every 7 days
-// (BR 4.9.7).
-const keepMargin = 7 * 24 * time.Hour
+// keepMargin keeps an entry on a CRL for one period beyond the certificate's end.
+const keepMargin = bulkhead.AfterTheEnd
 
 // SignCRL implements Door. thisUpdate is the one asked for, or the latest revocation on the list when that is later: a
 // CRL does not speak of what was still to come (RFC 5280 section 5.1.2.4). The DER goes to w only after the outcome is durable; after an error w holds nothing of use.
@@ -31,6 +29,9 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 	a, err := s.answering(ctx, req.Authority)
 	if err != nil {
 		return none, err
+	}
+	if a.Dead() {
+		return none, bulkhead.Faultf(bulkhead.KindUnavailable, "the key of authority %s is destroyed", a.ID).WithHint("its CRLs were signed in advance; nothing can be signed any more")
 	}
 	if a.key == nil {
 		return none, bulkhead.Faultf(bulkhead.KindUnavailable, "the key of authority %s is offline", a.ID).WithHint("its CRLs are signed at a ceremony and imported")
@@ -59,7 +60,7 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 		return none, err
 	}
 	info := crl.Info{Issuer: a.cert, Number: req.Number, ThisUpdate: this, NextUpdate: next, URL: s.cfg.URLs.CRL(a.ID, req.Shard), Scope: crl.ScopeUserCerts}
-	if err := s.lintCRL(a, info, sample); err != nil {
+	if err := s.lintCRL(a, info, sample, s.now()); err != nil {
 		return none, err
 	}
 	if err := s.takeNumber(req); err != nil {
@@ -98,8 +99,8 @@ func later(x, y time.Time) time.Time {
 	return x
 }
 
-// lintCRL makes a twin of the CRL with a throw-away key and a sample of its entries, and lints it.
-func (s *Signer) lintCRL(a *authority, info crl.Info, sample []crl.Entry) error {
+// lintCRL makes a twin of the CRL with a throw-away key and a sample of its entries, and lints it as of a time.
+func (s *Signer) lintCRL(a *authority, info crl.Info, sample []crl.Entry, at time.Time) error {
 	key, err := s.twins.like(a.cert.PublicKey)
 	if err != nil {
 		return err
@@ -119,7 +120,7 @@ func (s *Signer) lintCRL(a *authority, info crl.Info, sample []crl.Entry) error 
 	if _, err := crl.WriteWith(&der, info, entries, func(t crl.ToSign) ([]byte, error) { return key.Sign(s.cfg.Rand, t.Digest, t.Hash) }); err != nil {
 		return err
 	}
-	found, err := s.cfg.Linter.ExpectedCRL(der.Bytes(), lint.SetCRL, s.now(), lint.Expect{Issuer: a.cert, CRLURL: info.URL})
+	found, err := s.cfg.Linter.ExpectedCRL(der.Bytes(), lint.SetCRL, at, lint.Expect{Issuer: a.cert, CRLURL: info.URL})
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (s *Signer) makeDelegate(ctx context.Context, a *authority) (*delegate, err
 	if err != nil {
 		return nil, unavailable("no key for an OCSP delegate could be made", err)
 	}
-	rec, err := s.certifyDelegate(ctx, a, uri, key.Public())
+	rec, err := s.certifyDelegate(ctx, a, uri, key.Public(), term{s.now(), s.cfg.DelegateValidity})
 	if err != nil {
 		clean, cancel := detached(ctx)
 		defer cancel()
@@ -154,15 +154,21 @@ func (s *Signer) makeDelegate(ctx context.Context, a *authority) (*delegate, err
 	return s.load(ctx, a, rec, s.now())
 }
 
-func (s *Signer) certifyDelegate(ctx context.Context, a *authority, uri string, pub crypto.PublicKey) (bulkhead.Delegate, error) {
+// term is when a delegate begins, and for how long it is good.
+type term struct {
+	from     time.Time
+	validity time.Duration
+}
+
+func (s *Signer) certifyDelegate(ctx context.Context, a *authority, uri string, pub crypto.PublicKey, when term) (bulkhead.Delegate, error) {
 	spki, err := keycheck.SPKI(pub)
 	if err != nil {
 		return bulkhead.Delegate{}, err
 	}
 	d := &draft{authority: a, kind: bulkhead.DelegateCertificate, profile: "ocsp-delegate", pub: pub, spki: spki, actor: s.cfg.Actor, set: lint.SetDelegate}
-	d.template = func(serial bulkhead.Serial, now time.Time, shard int) (*x509.Certificate, error) {
-		return profile.OCSPDelegate(profile.House{Subject: delegateName(a, serial), PublicKey: pub, Serial: serial, Now: now,
-			Validity: s.cfg.DelegateValidity, Backdate: delegateBackdate, Parent: a.cert, ParentID: a.ID, Shard: shard, URLs: s.cfg.URLs})
+	d.template = func(serial bulkhead.Serial, _ time.Time, shard int) (*x509.Certificate, error) {
+		return profile.OCSPDelegate(profile.House{Subject: delegateName(a, serial), PublicKey: pub, Serial: serial, Now: when.from,
+			Validity: when.validity, Backdate: delegateBackdate, Parent: a.cert, ParentID: a.ID, Shard: shard, URLs: s.cfg.URLs})
 	}
 	token, err := s.reserve(ctx, d)
 	if err != nil {

@@ -147,8 +147,10 @@ func (l *Live) OpenLiveWindow(ctx context.Context, key bulkhead.Hash, limit int,
 		return "", bulkhead.Faultf(bulkhead.KindMalformed, "a window allows 1 to %d signatures, ends within %s and not after its delegate", maxLiveSignatures, maxLiveWindow).
 			WithHint("ask for a smaller window")
 	}
-	if _, err := s.answering(ctx, d.authority); err != nil {
+	if a, err := s.answering(ctx, d.authority); err != nil {
 		return "", err
+	} else if a.Dead() {
+		return "", bulkhead.Faultf(bulkhead.KindConflict, "the key of authority %s is destroyed: its status was signed before", a.ID).WithHint("its answers stay pre-signed")
 	}
 	if err := s.notBlocked(ctx, key); err != nil {
 		return "", err

@@ -182,7 +182,7 @@ func (s *Service) expectations(ctx context.Context, c bulkhead.Change, h *pack.H
 	var out []expectation
 	for _, a := range authorities {
 		ih := h.Issuer(a.ID)
-		if ih == nil || !a.Answers() {
+		if ih == nil || !a.Served() {
 			continue
 		}
 		items, err := s.sampleItems(ctx, c.ID, a.ID)

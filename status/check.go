@@ -59,7 +59,7 @@ func Check(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers 
 		return nil, 0, err
 	}
 	for _, a := range authorities {
-		if !a.Answers() {
+		if !a.Served() {
 			continue
 		}
 		ih := h.Issuer(a.ID)

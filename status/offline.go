@@ -14,8 +14,9 @@ import (
 	"bulkhead/publish"
 )
 
-// This file is about authorities whose key is offline: what a ceremony signed in advance is published in its time, and a
-// change of status under such an authority waits for the ceremony that signs its CRL.
+// This file is about authorities whose key is offline, or destroyed: what was signed in advance is published in its time. A
+// change of status under an authority whose key is offline waits for the ceremony that signs its CRL; where the key is
+// destroyed there is none.
 
 // public reports whether what a prepared object waits for has happened.
 func (s *Service) public(ctx context.Context, p bulkhead.Prepared) (bool, error) {
@@ -36,13 +37,19 @@ func (s *Service) due(ctx context.Context, a bulkhead.AuthorityID, change string
 	if err != nil {
 		return nil, err
 	}
+	return s.dueOf(ctx, all, 0, change)
+}
+
+// dueOf is due among the prepared objects of an authority, for one shard.
+func (s *Service) dueOf(ctx context.Context, all []bulkhead.Prepared, shard int, change string) (*bulkhead.Prepared, error) {
 	sort.SliceStable(all, func(i, j int) bool { return all[i].CRLNumber > all[j].CRLNumber })
 	for i, p := range all {
-		if p.Kind != bulkhead.PreparedCRL || p.NotBefore.After(s.now()) || change != "" && p.Change != change {
+		if p.Kind != bulkhead.PreparedCRL || p.Shard != shard || p.NotBefore.After(s.now()) || change != "" && p.Change != change {
 			continue
 		}
 		may := change != ""
 		if !may {
+			var err error
 			if may, err = s.public(ctx, p); err != nil {
 				return nil, err
 			}
@@ -54,20 +61,44 @@ func (s *Service) due(ctx context.Context, a bulkhead.AuthorityID, change string
 	return nil, nil
 }
 
-// preparedCRL turns over the CRLs that a ceremony signed in advance for an authority whose key is offline.
+// turnedAt is a CRL's age before which no other one that was signed in advance of a key's destruction is due.
+const turnedAt = 24 * time.Hour
+
+// preparedCRL turns over the CRLs that were signed in advance for an authority whose key is offline or gone.
 func (s *Service) preparedCRL(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) ([]bulkhead.CRLRecord, error) {
-	due, err := s.due(ctx, a.ID, "")
-	if err != nil || due == nil {
-		return nil, err
+	if a.Dead() && s.turned(a, ih) {
+		return nil, nil // hundreds lie ready, and nothing else can make one due
 	}
-	if old := crlOf(ih, 0); old != nil && old.Number >= due.CRLNumber {
-		return nil, nil
-	}
-	rec, err := s.nameCRL(ctx, a, ih, *due, nil)
+	all, err := s.cfg.Store.Prepared(ctx, a.ID)
 	if err != nil {
 		return nil, err
 	}
-	return []bulkhead.CRLRecord{rec}, nil
+	var recs []bulkhead.CRLRecord
+	for shard := range max(a.Shards, 1) {
+		due, err := s.dueOf(ctx, all, shard, "")
+		if err != nil {
+			return nil, err
+		}
+		if old := crlOf(ih, shard); due == nil || old != nil && old.Number >= due.CRLNumber {
+			continue
+		}
+		rec, err := s.nameCRL(ctx, a, ih, *due, nil)
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
+}
+
+// turned reports that every shard's CRL was signed in advance, and is young.
+func (s *Service) turned(a bulkhead.Authority, ih *pack.IssuerHead) bool {
+	for shard := range max(a.Shards, 1) {
+		if old := crlOf(ih, shard); old == nil || s.now().Sub(old.ThisUpdate) > turnedAt {
+			return false
+		}
+	}
+	return true
 }
 
 // carriedCRL names the CRL that a ceremony signed for a change. It is held against the record and the approved items as
@@ -108,7 +139,7 @@ func unusable(due *bulkhead.Prepared, old *pack.CRLRef, now time.Time) string {
 // nameCRL puts a prepared CRL into the object store, reads it back, judges it and names it in the head.
 func (s *Service) nameCRL(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead, due bulkhead.Prepared, st *staging) (bulkhead.CRLRecord, error) {
 	none := bulkhead.CRLRecord{}
-	name := fmt.Sprintf("crls/%s/0/%d.crl", a.ID, due.CRLNumber)
+	name := fmt.Sprintf("crls/%s/%d/%d.crl", a.ID, due.Shard, due.CRLNumber)
 	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: name, Type: "application/pkix-crl", Body: bytes.NewReader(due.DER)}); err != nil {
 		return none, err
 	}
@@ -116,16 +147,16 @@ func (s *Service) nameCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Is
 	if err != nil {
 		return none, err
 	}
-	old := crlOf(ih, 0)
+	old := crlOf(ih, due.Shard)
 	if old != nil && parsed.ThisUpdate.Before(old.ThisUpdate) {
 		return none, bulkhead.Faultf(bulkhead.KindGate, "prepared CRL %d of %s is dated before CRL %d, which is public", due.CRLNumber, a.ID, old.Number).WithHint("sign its CRLs again at a ceremony")
 	}
-	rec := bulkhead.CRLRecord{Authority: a.ID, Number: due.CRLNumber, ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate,
+	rec := bulkhead.CRLRecord{Authority: a.ID, Shard: due.Shard, Number: due.CRLNumber, ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate,
 		Object: name, Digest: bulkhead.Digest(due.DER), Entries: len(parsed.serials)}
 	if err := s.checkCRL(ctx, a, old, rec, st); err != nil {
 		return none, err
 	}
-	setCRL(ih, pack.CRLRef{Number: rec.Number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
+	setCRL(ih, pack.CRLRef{Shard: due.Shard, Number: rec.Number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
 		ObjectRef: pack.ObjectRef{Name: name, Digest: rec.Digest, Size: int64(len(due.DER))}})
 	return rec, nil
 }
@@ -272,6 +303,10 @@ func (f *foresight) offline(ctx context.Context) error {
 		}
 		if a.State == bulkhead.AuthorityForeign {
 			f.block("%s", a.WhyNotHere())
+			continue
+		}
+		if a.Dead() {
+			f.block("the key of %s is destroyed: its CRLs were signed before and can name nothing more", a.ID)
 			continue
 		}
 		due, err := f.s.due(ctx, a.ID, f.change)

@@ -28,6 +28,8 @@ type Store interface {
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
 	// StatusPage returns issued and revoked rows of an issuer whose notAfter is not before from, in serial order.
 	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
+	// Owed counts an authority's certificates that have not ended at t, OCSP delegates left out.
+	Owed(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (bulkhead.Owed, error)
 	// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
 	// CertificatesByKey returns the certificates (issued or revoked, not expired at t) that hold a key.

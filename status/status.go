@@ -299,7 +299,10 @@ func (s *Service) bringAllUp(ctx context.Context) error {
 	var crls []bulkhead.CRLRecord
 	dirty := false
 	for _, a := range authorities {
-		if !a.Answers() || len(a.Certificate) == 0 {
+		if over, err := s.over(ctx, a); err != nil || over {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		ih := issuerHead(next, a.ID)
@@ -323,6 +326,20 @@ func (s *Service) bringAllUp(ctx context.Context) error {
 		return nil
 	}
 	return s.put(ctx, next, crls)
+}
+
+// over reports that nothing is published anew in an authority's name: it owes no answers yet, or its key is destroyed and the
+// last certificate below it has ended.
+func (s *Service) over(ctx context.Context, a bulkhead.Authority) (bool, error) {
+	if !a.Served() || len(a.Certificate) == 0 {
+		return true, nil
+	}
+	if !a.Dead() {
+		return false, nil
+	}
+	// A period beyond the end, so that every entry stands on a CRL after it (RFC 5280 section 3.3).
+	owed, err := s.cfg.Store.Owed(ctx, a.ID, s.now().Add(-bulkhead.AfterTheEnd))
+	return owed.Last.IsZero(), err
 }
 
 // put signs, stores and publishes a head that changes no status. Callers hold mu.

@@ -18,9 +18,9 @@ import (
 )
 
 func (a *app) hierarchy() *cobra.Command {
-	c := &cobra.Command{Use: "hierarchy", Short: "authorities: show, add, rotate, accept, import, standby"}
+	c := &cobra.Command{Use: "hierarchy", Short: "authorities: show, add, rotate, accept, import, standby, retire, destroy-key"}
 	c.AddCommand(a.hierarchyShow(), a.hierarchyAdd(), a.hierarchyRotate(), a.hierarchyAccept(), a.hierarchyCRLURLs(), a.hierarchyAudit(), a.hierarchyEffect(),
-		a.hierarchyImport(), a.hierarchyCeremonyFile(), a.hierarchyStandby())
+		a.hierarchyImport(), a.hierarchyCeremonyFile(), a.hierarchyStandby(), a.hierarchyRetire(), a.hierarchyDestroyKey())
 	return c
 }
 
@@ -47,6 +47,9 @@ func printTree(b *strings.Builder, all []console.AuthorityView, parent bulkhead.
 		key := "key offline"
 		if x.Online {
 			key = "key in the signer"
+		}
+		if x.State == bulkhead.AuthorityDestroyed {
+			key = "key destroyed"
 		}
 		if x.State == bulkhead.AuthorityForeign {
 			key = "key elsewhere, answers elsewhere"

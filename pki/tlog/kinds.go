@@ -47,6 +47,8 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvCeremony:            "ceremony",
 		bulkhead.EvRehearsal:           "rehearsal",
 		bulkhead.EvKeyDestroyed:        "key-destroyed",
+		bulkhead.EvKeyEnding:           "key-ending",
+		bulkhead.EvStatusSealed:        "status-sealed",
 		bulkhead.EvStandby:             "standby",
 		bulkhead.EvChainSwitched:       "chain-switched",
 		bulkhead.EvPruned:              "pruned",

@@ -26,6 +26,11 @@ var rights = map[string]map[string]string{
 		"delegates":          "INSERT, UPDATE, DELETE",
 		"partner_use":        "INSERT, UPDATE, DELETE",
 		"signature_counters": "INSERT, UPDATE",
+		// It carries out the destruction of keys that people approved: it signs what is owed, destroys, and says so.
+		"authorities": "UPDATE (state, key_uri)",
+		"prepared":    "INSERT",
+		"crl_numbers": "INSERT, UPDATE",
+		"requests":    "UPDATE (state)",
 	},
 	"enroll": {
 		"looks":                "INSERT, UPDATE, DELETE",

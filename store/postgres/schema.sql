@@ -607,6 +607,7 @@ CREATE TABLE prepared (
   crl_number bigint NOT NULL,
   imported_at bigint NOT NULL,
   change_id text COLLATE "C" NOT NULL,
+  shard bigint NOT NULL,
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
 );
 

@@ -651,7 +651,7 @@ CREATE TABLE prepared (
   der         BLOB NOT NULL,
   key_uri     TEXT NOT NULL,
   crl_number  INTEGER NOT NULL,
-  imported_at INTEGER NOT NULL, change_id TEXT NOT NULL DEFAULT '',
+  imported_at INTEGER NOT NULL, change_id TEXT NOT NULL DEFAULT '', shard INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
 

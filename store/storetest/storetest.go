@@ -187,6 +187,7 @@ type Store interface {
 	PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval, ev ...bulkhead.Evidence) error
 	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
 	ceremonyStore
+	owedStore
 
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
@@ -265,6 +266,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"AlarmDeliveries", testAlarmDeliveries},
 		{"CertificateChanges", testCertificateChanges},
 		{"Ceremonies", testCeremonies},
+		{"Owed", testOwed},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

@@ -33,6 +33,8 @@ type Record interface {
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
 	// StatusPage returns issued and revoked rows of an issuer whose notAfter is not before from, in serial order.
 	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
+	// Owed counts an authority's certificates that have not ended at t, OCSP delegates left out.
+	Owed(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (bulkhead.Owed, error)
 	// Pruned reports whether a certificate was issued and its row went with age.
 	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
 	// CertificateChanges returns the changes that name the certificates, the newest first.

@@ -321,7 +321,7 @@ func (p *Prober) tasks(ctx context.Context, now time.Time) ([]task, error) {
 	var out []task
 	for _, a := range authorities {
 		is := view.Issuers[a.ID]
-		if !a.Answers() || is == nil {
+		if is == nil || !served(ctx, p.cfg.Record, a, now) {
 			continue // a hole in the head is the reconciler's to find
 		}
 		s, err := p.choose(ctx, a.ID, is, now)

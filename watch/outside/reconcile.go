@@ -164,10 +164,10 @@ func (r *Reconciler) compare(ctx context.Context) error {
 // first half of its life.
 func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhead.Authority, now time.Time) {
 	for _, a := range authorities {
-		if !a.Answers() || len(a.Certificate) == 0 {
+		is := view.Issuers[a.ID]
+		if len(a.Certificate) == 0 || !served(ctx, r.cfg.Record, a, now) {
 			continue
 		}
-		is := view.Issuers[a.ID]
 		if is == nil {
 			if now.Sub(a.CreatedAt) > AvailableWithin {
 				r.raise(ctx, "D14", "authority,"+string(a.ID), bulkhead.Critical, "d14-coverage.md", "authority %s owes CRLs and answers, and the published head does not name it", a.ID)
@@ -178,6 +178,16 @@ func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhe
 			r.continuity(ctx, a.ID, c, now)
 		}
 	}
+}
+
+// served reports whether an authority's status is to be public: it signs it, or it was signed before its key was destroyed,
+// until the last certificate has ended.
+func served(ctx context.Context, record Record, a bulkhead.Authority, now time.Time) bool {
+	if !a.Dead() {
+		return a.Answers()
+	}
+	owed, err := record.Owed(ctx, a.ID, now.Add(-bulkhead.AfterTheEnd))
+	return err != nil || !owed.Last.IsZero()
 }
 
 // grace is how far into the second half of its life a CRL may be before that is an alarm: it is renewed at half-life.

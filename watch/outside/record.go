@@ -234,7 +234,7 @@ func laggards(is *Issuer, lists *lists, st bulkhead.Status) []string {
 func (r *Reconciler) inventory(ctx context.Context, view *View, lists *lists, authorities []bulkhead.Authority, now time.Time) error {
 	for _, a := range authorities {
 		is := view.Issuers[a.ID]
-		if !a.Answers() || is == nil {
+		if is == nil || !served(ctx, r.cfg.Record, a, now) {
 			continue
 		}
 		page, err := r.cfg.Record.StatusPage(ctx, a.ID, r.sweep[a.ID], now, max(1, r.cfg.Rows/len(authorities)))

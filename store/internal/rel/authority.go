@@ -143,18 +143,18 @@ func (s *Store) DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, k
 	})
 }
 
-// Prepared returns objects that a ceremony signed in advance, by NotBefore.
+// Prepared returns objects that were signed in advance, by NotBefore.
 func (s *Store) Prepared(ctx context.Context, issuer bulkhead.AuthorityID) ([]bulkhead.Prepared, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (p bulkhead.Prepared, err error) {
 		err = r.Scan(&p.Authority, &p.Kind, timeCol{&p.NotBefore}, timeCol{&p.NotAfter}, bytesCol{&p.DER}, &p.KeyURI,
-			&p.CRLNumber, timeCol{&p.ImportedAt}, &p.Change)
+			&p.CRLNumber, timeCol{&p.ImportedAt}, &p.Change, &p.Shard)
 		return p, err
-	}, `SELECT authority, kind, not_before, not_after, der, key_uri, crl_number, imported_at, change_id FROM prepared
+	}, `SELECT authority, kind, not_before, not_after, der, key_uri, crl_number, imported_at, change_id, shard FROM prepared
 		WHERE authority = $1 ORDER BY not_before, kind, crl_number, digest`, string(issuer))
 	return rows, s.fault("Prepared", err)
 }
 
-// PutPrepared keeps objects that a ceremony signed in advance. An object that is there already is left as it is.
+// PutPrepared keeps objects that were signed in advance. An object that is there already is left as it is.
 func (s *Store) PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "PutPrepared", ev, func(t *tx) error { return t.putPrepared(ctx, items) })
 }
@@ -162,9 +162,9 @@ func (s *Store) PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev .
 func (t *tx) putPrepared(ctx context.Context, items []bulkhead.Prepared) error {
 	for _, p := range items {
 		_, err := exec(ctx, t, `INSERT INTO prepared (authority, kind, not_before, digest, not_after, der, key_uri,
-			crl_number, imported_at, change_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+			crl_number, imported_at, change_id, shard) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
 			string(p.Authority), string(p.Kind), unix(p.NotBefore), hashArg(bulkhead.Digest(p.DER)), unix(p.NotAfter),
-			blob(p.DER), p.KeyURI, p.CRLNumber, unix(p.ImportedAt), p.Change)
+			blob(p.DER), p.KeyURI, p.CRLNumber, unix(p.ImportedAt), p.Change, int64(p.Shard))
 		if err != nil {
 			return err
 		}
