@@ -18,23 +18,16 @@ func (gnutls) Name() string { return GnuTLS }
 
 // Look implements status.Verifier.
 func (gnutls) Look(ctx context.Context, e status.Exhibit) []status.Opinion {
-	d, err := newDesk()
-	if err != nil {
-		return []status.Opinion{notSeen("exhibit", err)}
-	}
-	defer d.close()
-	issuer, err := d.putPEM("issuer.pem", "CERTIFICATE", e.Issuer)
-	if err != nil {
-		return []status.Opinion{notSeen("exhibit", err)}
-	}
-	var out []status.Opinion
-	for i := range e.Answers {
-		out = append(out, gnutlsAnswer(ctx, d, answerNames[i], issuer, e.Answers[i], e))
-	}
-	if e.Certificate != nil && e.CRL != nil {
-		out = append(out, gnutlsCRL(ctx, d, issuer, e))
-	}
-	return out
+	return atDesk(e, func(d *desk, issuer string) []status.Opinion {
+		var out []status.Opinion
+		for i := range e.Answers {
+			out = append(out, gnutlsAnswer(ctx, d, answerNames[i], issuer, e.Answers[i], e))
+		}
+		if e.Certificate != nil && e.CRL != nil {
+			out = append(out, gnutlsCRL(ctx, d, issuer, e))
+		}
+		return out
+	})
 }
 
 func gnutlsAnswer(ctx context.Context, d *desk, source, issuer string, der []byte, e status.Exhibit) status.Opinion {

@@ -16,23 +16,16 @@ func (openssl) Name() string { return OpenSSL }
 
 // Look implements status.Verifier.
 func (openssl) Look(ctx context.Context, e status.Exhibit) []status.Opinion {
-	d, err := newDesk()
-	if err != nil {
-		return []status.Opinion{notSeen("exhibit", err)}
-	}
-	defer d.close()
-	issuer, err := d.putPEM("issuer.pem", "CERTIFICATE", e.Issuer)
-	if err != nil {
-		return []status.Opinion{notSeen("exhibit", err)}
-	}
-	var out []status.Opinion
-	for i, hash := range [2]string{"-sha1", "-sha256"} {
-		out = append(out, opensslAnswer(ctx, d, answerNames[i], hash, issuer, e.Answers[i], e))
-	}
-	if e.Certificate != nil && e.CRL != nil {
-		out = append(out, opensslCRL(ctx, d, issuer, e))
-	}
-	return out
+	return atDesk(e, func(d *desk, issuer string) []status.Opinion {
+		var out []status.Opinion
+		for i, hash := range [2]string{"-sha1", "-sha256"} {
+			out = append(out, opensslAnswer(ctx, d, answerNames[i], hash, issuer, e.Answers[i], e))
+		}
+		if e.Certificate != nil && e.CRL != nil {
+			out = append(out, opensslCRL(ctx, d, issuer, e))
+		}
+		return out
+	})
 }
 
 func opensslAnswer(ctx context.Context, d *desk, source, hash, issuer string, der []byte, e status.Exhibit) status.Opinion {

@@ -9,25 +9,55 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"bulkhead/status"
 )
 
 // maxOutput bounds what a program may say; what is beyond is thrown away and makes the run count as not seen.
 const maxOutput = 64 << 10
 
-// desk is a folder for one look, which nobody else can read.
+// desk is a folder for one look, which nobody else can read. Its name holds the process, so that what a process leaves
+// that was killed can be told from what is in use.
 type desk struct{ dir string }
 
-func newDesk() (*desk, error) {
-	dir, err := os.MkdirTemp("", "bulkhead-verify-") // mode 0700
+const deskPrefix = "bulkhead-verify-"
+
+// atDesk has a program look at an exhibit whose issuer is in the file that look is handed.
+func atDesk(e status.Exhibit, look func(d *desk, issuer string) []status.Opinion) []status.Opinion {
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", deskPrefix, os.Getpid())) // mode 0700
 	if err != nil {
-		return nil, fmt.Errorf("temporary folder: %w", err)
+		return []status.Opinion{notSeen("exhibit", fmt.Errorf("temporary folder: %w", err))}
 	}
-	return &desk{dir}, nil
+	d := &desk{dir}
+	defer func() { _ = os.RemoveAll(d.dir) }() // what is left is public and in a folder of ours
+	issuer, err := d.putPEM("issuer.pem", "CERTIFICATE", e.Issuer)
+	if err != nil {
+		return []status.Opinion{notSeen("exhibit", err)}
+	}
+	return look(d, issuer)
 }
 
-func (d *desk) close() { _ = os.RemoveAll(d.dir) } // what is left is public and in a folder of ours
+// sweep removes the folders of processes that are no more. It is best effort: what it leaves is small and public.
+func sweep() {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), deskPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), deskPrefix), "-")
+		pid, err := strconv.Atoi(number)
+		if err != nil || pid <= 1 || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() {
+			_ = os.RemoveAll(dir) // another user's folder stays, by its mode
+		}
+	}
+}
 
 // put writes a file and returns its path.
 func (d *desk) put(name string, body []byte) (string, error) {

@@ -66,8 +66,9 @@ func Missing(name string) string {
 }
 
 // New makes the verifiers of a configuration; nil names are those found. Go's comes first. A verifier whose program is
-// missing is made all the same: it sees nothing, and says so.
+// missing is made all the same: it sees nothing, and says so. Folders that killed processes left are removed.
 func New(names []string) []status.Verifier {
+	sweep()
 	if names == nil {
 		names = Found()
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -294,4 +295,30 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSweep: the folder of a process that was killed goes, one in use and one that is not ours by name stay.
+func TestSweep(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(os.TempDir(), fmt.Sprintf("bulkhead-verify-%d-1", gone.Process.Pid))
+	stay := []string{filepath.Join(os.TempDir(), fmt.Sprintf("bulkhead-verify-%d-1", os.Getpid())), filepath.Join(os.TempDir(), "bulkhead-verify-x-1"),
+		filepath.Join(os.TempDir(), "bulkhead-verify-1-1")}
+	for _, dir := range append(stay, dead) {
+		if err := os.MkdirAll(filepath.Join(dir, "deep"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	New(nil)
+	if _, err := os.Stat(dead); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", dead, err)
+	}
+	for _, dir := range stay {
+		if _, err := os.Stat(dir); err != nil {
+			t.Error(err)
+		}
+	}
 }
