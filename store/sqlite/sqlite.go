@@ -84,7 +84,9 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	writer, err := sql.Open("sqlite", dsn(path, "immediate"))
+	// The writer may keep more pages: a change of a million rows touches pages all over its indexes, and each that was pushed
+	// out costs a write of its own.
+	writer, err := sql.Open("sqlite", dsn(path, "immediate", "cache_size(-65536)"))
 	if err != nil {
 		return nil, err
 	}
