@@ -3,6 +3,7 @@ package status_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"bulkhead"
@@ -30,8 +31,11 @@ func (f fault) String() string {
 
 // plantFault makes one write fail; hit ends it and says whether it struck.
 func (h *house) plantFault(f fault) (hit func() bool) {
+	var mu sync.Mutex // what is public is looked at in the background
 	n, struck := 0, false
 	strike := func(is bool) (lose, report bool) {
+		mu.Lock()
+		defer mu.Unlock()
 		if !is || struck {
 			return false, false
 		}
@@ -65,6 +69,8 @@ func (h *house) plantFault(f fault) (hit func() bool) {
 	return func() bool {
 		h.onCommit(nil)
 		h.objects.Plan(nil)
+		mu.Lock()
+		defer mu.Unlock()
 		return struck
 	}
 }

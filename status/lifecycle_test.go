@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -251,7 +252,7 @@ func (h *house) wrongPack(ref bulkhead.CertificateRef) {
 	ok(h.t, w.Add(pack.Entry{Serial: ref.Serial, TBS: ans.TBS, Signature: ans.Signature, TBS256: ans.TBS256, Signature256: ans.Signature256, Responder: responder, ThisUpdate: b.ThisUpdate, NextUpdate: b.NextUpdate, Revoked: true}))
 	obj, err := w.Finish()
 	ok(h.t, err)
-	obj.Name = "packs/" + string(ref.Issuer) + "/wrong.pack"
+	obj.Name = fmt.Sprintf("packs/%s/wrong-%d.pack", ref.Issuer, h.serials.Add(1))
 	ok(h.t, h.dir.Put(h.t.Context(), publish.Object{Name: obj.Name, Type: "application/octet-stream", Body: strings.NewReader(buf.String())}))
 	_, err = h.status.Rollback(h.t.Context(), "test", c.ID, "it lent its answer", "", "")
 	ok(h.t, err)
