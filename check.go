@@ -19,4 +19,6 @@ type CheckResult struct {
 type CheckedLook struct {
 	Look
 	Findings []LookFinding `json:"findings,omitempty"`
+	Status   []StatusSeen  `json:"status,omitempty"`
+	CAA      *CAASeen      `json:"caa,omitempty"`
 }

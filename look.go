@@ -46,3 +46,36 @@ type LookRecord struct {
 	Findings    []LookFinding `json:"findings,omitempty"`
 	Changed     []string      `json:"changed,omitempty"` // against the record before; empty for the first
 }
+
+// StatusWord is what a source says of a certificate.
+type StatusWord string
+
+// Status words. Unavailable is everything that is no valid answer: it is never read as good.
+const (
+	StatusGood        StatusWord = "good"
+	StatusRevoked     StatusWord = "revoked"
+	StatusUnknown     StatusWord = "unknown"
+	StatusUnavailable StatusWord = "unavailable"
+)
+
+// StatusSeen is what one source said of the certificate that a server shows, as a browser would judge it.
+type StatusSeen struct {
+	Via        string     `json:"via"`            // staple, ocsp or crl
+	Tier       string     `json:"tier,omitempty"` // the cache it was fetched through; empty as the certificate says
+	URL        string     `json:"url,omitempty"`
+	State      StatusWord `json:"state"`
+	Ours       bool       `json:"ours"` // an authority of this house answers for it
+	ThisUpdate time.Time  `json:"this_update,omitzero"`
+	NextUpdate time.Time  `json:"next_update,omitzero"`
+	RevokedAt  time.Time  `json:"revoked_at,omitzero"`
+	Detail     string     `json:"detail,omitempty"` // why there is no answer
+}
+
+// CAASeen is the CAA record set that holds for a name (RFC 8659 section 3).
+type CAASeen struct {
+	Name    string `json:"name"`              // that was asked for
+	At      string `json:"at,omitempty"`      // where the records stand; empty when there are none up to the root
+	Records string `json:"records,omitempty"` // as text
+	Allows  string `json:"allows"`            // yes, no, or unknown: whether they let this house issue
+	Detail  string `json:"detail"`
+}

@@ -134,7 +134,7 @@ func (e eyes) Check(ctx context.Context, text string) (bulkhead.CheckResult, err
 	r := rs[0]
 	out := bulkhead.CheckResult{Target: t.Text, Host: r.Host, Verdict: r.Verdict, Reason: r.Reason, Detail: r.Detail, At: r.At, Looks: []bulkhead.CheckedLook{}}
 	for _, x := range r.Endpoints {
-		out.Looks = append(out.Looks, bulkhead.CheckedLook{Look: x.Look, Findings: x.Findings})
+		out.Looks = append(out.Looks, bulkhead.CheckedLook{Look: x.Look, Findings: x.Findings, Status: x.Status, CAA: x.CAA})
 	}
 	return out, nil
 }
@@ -155,8 +155,11 @@ func (e eyes) sweep(ctx context.Context, book bulkhead.LookBook, guard *scan.Gua
 	if err != nil {
 		return nil, err
 	}
-	judge := func(_ context.Context, x *scan.Endpoint) { x.Findings = scan.Findings(x.Look, known) }
-	rs, err := scan.Sweep(ctx, scan.Config{Looker: looker, Names: names, Now: time.Now, Whole: true, Retries: -1, Concurrency: 8, Judge: judge}, targets)
+	facts, err := e.facts(guard, names, known, book)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := scan.Sweep(ctx, scan.Config{Looker: looker, Names: names, Now: time.Now, Whole: true, Retries: -1, Concurrency: 8, Judge: facts.Add}, targets)
 	if err != nil {
 		return rs, err
 	}

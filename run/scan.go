@@ -31,7 +31,9 @@ type ScanOptions struct {
 	Retries       int
 	StateFile     string
 	CAFile        string // authorities by which missing intermediates are known
-	Before        string // output of an earlier run, to compare keys with
+	Tiers         []ScanTier
+	CAA           []string // names by which CAA records permit the house whose authorities CAFile has
+	Before        string   // output of an earlier run, to compare keys with
 	Started       func(targets, known int)
 	Each          func(scan.Result)
 	// Keep gives all results to a record, which may add findings; nil keeps nothing.
@@ -130,7 +132,11 @@ func Scan(ctx context.Context, o ScanOptions) ([]scan.Result, error) {
 		o.Started(len(targets), cfg.State.Done())
 	}
 	if o.Whole {
-		cfg.Judge = func(_ context.Context, e *scan.Endpoint) { e.Findings = scan.Findings(e.Look, known) }
+		facts, err := o.facts(guard, known)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Judge = facts.Add
 	}
 	rs, err := scan.Sweep(ctx, cfg, targets)
 	scan.SharedKeys(rs)
@@ -139,6 +145,21 @@ func Scan(ctx context.Context, o ScanOptions) ([]scan.Result, error) {
 		err = o.Keep(ctx, rs)
 	}
 	return rs, err
+}
+
+// facts are what a run without a house adds to whole looks. The authorities of CAFile count as the house's.
+func (o ScanOptions) facts(guard *scan.Guard, known []*x509.Certificate) (scan.Facts, error) {
+	f := scan.Facts{Known: known, Ours: known, MostCRL: crlForTheHouse, Sources: []scan.StatusSource{{Fetcher: asNamed(guard, scan.NewResolver(o.Resolver))}}}
+	for _, t := range o.Tiers {
+		through, err := throughTier(t.Base)
+		if err != nil {
+			return f, err
+		}
+		f.Sources = append(f.Sources, scan.StatusSource{Tier: t.Name, Fetcher: through})
+	}
+	var err error
+	f.CAA, err = caaOf(o.Resolver, o.CAA)
+	return f, err
 }
 
 func readBefore(name string) ([]scan.Result, error) {

@@ -36,6 +36,10 @@ var ruleWords = map[string]string{
 	"staple-bad":             "The stapled OCSP response does not speak for the certificate.",
 	"staple-revoked":         "The stapled OCSP response says that the certificate is revoked.",
 	"suites-weak":            "The server accepts weak cipher suites.",
+	"revoked":                "The certificate is revoked.",
+	"status-disagrees":       "Sources of status do not say the same of the certificate.",
+	"status-missing":         "A source of status has no valid answer for the certificate.",
+	"caa-forbids":            "The CAA records of the name do not let this house issue for it.",
 }
 
 // expiringWithin is how near an end must be to be told.
@@ -98,15 +102,7 @@ func staple(l bulkhead.Look, leaf *x509.Certificate, known []*x509.Certificate) 
 	if issuer == nil {
 		return nil
 	}
-	serial, err := bulkhead.SerialFromBig(leaf.SerialNumber)
-	var r *ocsp.Response
-	var s ocsp.Single
-	if err == nil {
-		r, err = ocsp.ParseResponse(l.Staple)
-	}
-	if err == nil {
-		s, err = ocsp.CheckResponse(r, issuer, serial, l.At)
-	}
+	s, err := single(l.Staple, leaf, issuer, l.At)
 	switch {
 	case err != nil:
 		return []Finding{{Rule: "staple-bad", Severity: bulkhead.Warning, Message: "the stapled response is of no use to a browser: " + bulkhead.AsFault(err).Detail}}

@@ -47,9 +47,10 @@ func makeClan(t *testing.T, at time.Time) clan {
 		return out
 	}
 	x := clan{caKey: key()}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1 << 40), Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, NotBefore: at.AddDate(-1, 0, 0), NotAfter: at.AddDate(1, 0, 0)}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1 << 40), Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte{1, 2, 3}, NotBefore: at.AddDate(-1, 0, 0), NotAfter: at.AddDate(1, 0, 0)}
 	x.ca = sign(tmpl, tmpl, x.caKey.Public(), x.caKey)
-	x.leaf = sign(&x509.Certificate{SerialNumber: big.NewInt(1 << 41), DNSNames: []string{"a.test"}, NotBefore: at.AddDate(0, 0, -30), NotAfter: at.AddDate(0, 0, 60)}, x.ca, key().Public(), x.caKey)
+	x.leaf = sign(&x509.Certificate{SerialNumber: big.NewInt(1 << 41), DNSNames: []string{"a.test"},
+		OCSPServer: []string{"http://status.test/ocsp"}, CRLDistributionPoints: []string{"http://status.test/0.crl"}, NotBefore: at.AddDate(0, 0, -30), NotAfter: at.AddDate(0, 0, 60)}, x.ca, key().Public(), x.caKey)
 	return x
 }
 

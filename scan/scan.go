@@ -45,8 +45,10 @@ type Result struct {
 // Endpoint is the look at one address of a target.
 type Endpoint struct {
 	bulkhead.Look
-	Tries    int       `json:"tries"`
-	Findings []Finding `json:"findings,omitempty"` // whole looks
+	Tries    int                   `json:"tries"`
+	Findings []Finding             `json:"findings,omitempty"` // whole looks
+	Status   []bulkhead.StatusSeen `json:"status,omitempty"`   // whole looks: what each source says of the certificate
+	CAA      *bulkhead.CAASeen     `json:"caa,omitempty"`      // whole looks at a name
 }
 
 // rank orders looks from worst to best. An address at which nobody listens cannot leak, so it yields to one that was seen;

@@ -24,6 +24,7 @@ func (a *app) scan() *cobra.Command {
 	var ports []uint
 	var out scanOutput
 	var inventory, record bool
+	var tiers []string
 	c := &cobra.Command{
 		Use: "scan TARGET…", Short: "look for Heartbleed (CVE-2014-0160) and wrong certificates at endpoints", Args: cobra.ArbitraryArgs,
 		Long: "Looks at every address of each target. A target is a name, an address, HOST:PORT, or SCHEME://HOST[:PORT] where the scheme\n" +
@@ -51,6 +52,10 @@ func (a *app) scan() *cobra.Command {
 				}
 				o.More = more
 			}
+			var err error
+			if o.Tiers, err = scanTiers(tiers); err != nil {
+				return err
+			}
 			if record {
 				o.Keep = a.keepLooks
 			}
@@ -66,7 +71,7 @@ func (a *app) scan() *cobra.Command {
 	f.UintSliceVar(&ports, "port", []uint{443}, "port of targets that name none; several are all looked at")
 	f.StringVar(&o.Authorisation, "authorisation", "", "file that says who allowed which blocks of addresses, until when")
 	f.BoolVar(&o.AllowPrivate, "allow-private", false, "names may lead to loopback and private addresses")
-	f.BoolVar(&o.Whole, "whole", false, "certificates, stapled answers and weak suites, too")
+	f.BoolVar(&o.Whole, "whole", false, "certificates, status by OCSP and CRL, CAA and weak suites, too")
 	f.StringVar(&o.Resolver, "resolver", "", "DNS resolver HOST:PORT (default: the system's)")
 	f.DurationVar(&o.Timeout, "timeout", 5*time.Second, "one step of a look; a look takes at most four times as long")
 	f.IntVar(&o.Concurrency, "concurrency", 64, "looks at the same time, 1 to 1024")
@@ -74,9 +79,23 @@ func (a *app) scan() *cobra.Command {
 	f.IntVar(&o.Retries, "retries", 1, "further looks where one could not tell, 0 to 10")
 	f.StringVar(&o.StateFile, "state", "", "file that remembers what was done: a run that was stopped goes on")
 	f.StringVar(&o.CAFile, "authorities", "", "PEM file of authorities by which a missing intermediate is known")
+	f.StringSliceVar(&tiers, "tier", nil, "NAME=http://HOST:PORT of a cache through which status is asked for as well, with --whole")
+	f.StringSliceVar(&o.CAA, "caa-identity", nil, "name by which CAA records permit the authorities of --authorities, with --whole")
 	f.BoolVar(&out.lines, "jsonl", false, "one JSON document a target, as they are done")
 	f.BoolVar(&out.sarif, "sarif", false, "a SARIF 2.1.0 document")
 	return c
+}
+
+// scanTiers reads NAME=URL.
+func scanTiers(all []string) (out []run.ScanTier, err error) {
+	for _, text := range all {
+		name, base, ok := strings.Cut(text, "=")
+		if !ok || name == "" || !strings.HasPrefix(base, "http://") {
+			return nil, bulkhead.Faultf(bulkhead.KindUsage, "--tier %s is not NAME=http://HOST:PORT", text)
+		}
+		out = append(out, run.ScanTier{Name: name, Base: base})
+	}
+	return out, nil
 }
 
 // within refuses a number out of its range.
@@ -188,11 +207,36 @@ func (a *app) scanWords(s scan.Summary) {
 func writeResult(w io.Writer, r scan.Result) {
 	fmt.Fprintf(w, "%-14s %s: %s\n", strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "_", " ")), r.Target, r.Detail)
 	for _, e := range r.Endpoints {
-		if len(r.Endpoints) > 1 || len(e.Findings) > 0 {
+		if len(r.Endpoints) > 1 || len(e.Findings)+len(e.Status) > 0 {
 			fmt.Fprintf(w, "    %s  %s: %s\n", e.Endpoint.AddrPort(), strings.ReplaceAll(string(e.Verdict), "_", " "), e.Detail)
 		}
 		for _, f := range e.Findings {
 			fmt.Fprintf(w, "    %s: %s (%s)\n", f.Severity, f.Message, f.Rule)
 		}
+		writeFacts(w, e)
+	}
+}
+
+// writeFacts says what others say of the certificate.
+func writeFacts(w io.Writer, e scan.Endpoint) {
+	for _, s := range e.Status {
+		tier, ours := "", ""
+		if s.Tier != "" {
+			tier = " through " + s.Tier
+		}
+		if s.Ours {
+			ours = ", ours"
+		}
+		switch s.State {
+		case bulkhead.StatusUnavailable:
+			fmt.Fprintf(w, "    status by %s%s: no valid answer: %s\n", s.Via, tier, s.Detail)
+		case bulkhead.StatusRevoked:
+			fmt.Fprintf(w, "    status by %s%s: REVOKED on %s%s\n", s.Via, tier, s.RevokedAt.Format(time.DateOnly), ours)
+		default:
+			fmt.Fprintf(w, "    status by %s%s: %s, fresh until %s%s\n", s.Via, tier, s.State, s.NextUpdate.Format("2006-01-02 15:04 MST"), ours)
+		}
+	}
+	if c := e.CAA; c != nil {
+		fmt.Fprintf(w, "    CAA of %s: %s\n", c.Name, strings.TrimSpace(c.Records+" "+c.Detail))
 	}
 }

@@ -67,6 +67,9 @@ func (a *app) scanOwnEstate() *cobra.Command {
 			return bulkhead.NewFault(bulkhead.KindUnavailable, "the house does not say where it listens").WithHint("bulkhead up --data " + a.opts.Dir)
 		}
 		o.CAFile, o.Targets, o.Ports = ready.TrustAnchor, []string{"https://" + u.Host}, []uint16{443}
+		if u, err := url.Parse(ready.OCSP); err == nil && u.Host != "" {
+			o.Tiers = []run.ScanTier{{Name: "the status listener", Base: "http://" + u.Host}}
+		}
 		if o.More, err = a.issued(c.Context(), o.Ports, func(v console.CertificateView) bool {
 			return v.Account == "" && v.Kind == bulkhead.LeafCertificate
 		}); err != nil {

@@ -60,6 +60,31 @@ func (v *Validator) CheckCAA(ctx context.Context, id bulkhead.Identifier, wildca
 	return c, nil
 }
 
+// LookCAA tells what CAA says for a name, for a report and not for a decision: nothing is kept, and a failed lookup is an error.
+func (v *Validator) LookCAA(ctx context.Context, name string) (bulkhead.CAASeen, error) {
+	c := bulkhead.CAASeen{Name: name, Allows: "unknown"}
+	if special := specialUse(name); special != "" && v.cfg.Resolver == "" {
+		c.Detail = special + ": it has no public zone"
+		return c, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.cfg.Total)
+	defer cancel()
+	at, records, err := v.climb(ctx, name)
+	if err != nil {
+		return c, err
+	}
+	if len(records) == 0 {
+		c.Allows, c.Detail = "yes", "no CAA records: every authority may issue"
+		return c, nil
+	}
+	permitted, why := question{identities: v.identities, method: bulkhead.DNS01}.judge(records)
+	c.At, c.Records, c.Detail = at, recordText(records), why
+	if c.Allows = "no"; permitted {
+		c.Allows = "yes"
+	}
+	return c, nil
+}
+
 // climb finds the relevant record set: the first non-empty one from the name towards the root.
 func (v *Validator) climb(ctx context.Context, name string) (at string, records []*dns.CAA, err error) {
 	for at = name; at != ""; _, at, _ = strings.Cut(at, ".") {
