@@ -67,6 +67,7 @@ const (
 	EvCampaignItems   EvidenceKind = 105 // Ref: campaign id; Count; Digest: over the items; Authority, Serial when it is one; Detail: step and what was seen
 	EvCampaignKeys    EvidenceKind = 106 // Ref: campaign id; Count: keys blocked with it; Digest: over the keys, sorted
 	EvCampaignAttempt EvidenceKind = 107 // Ref: campaign id; KeyHash: the key that came back; Actor: whose request
+	EvEstateLook      EvidenceKind = 130 // Ref: campaign id; Count: own endpoints looked at; Digest: over what is wrong; Detail: in words
 	EvIncidentField   EvidenceKind = 140 // Ref: incident id; Digest: of the text; Detail: the field
 	EvNoticesPlanned  EvidenceKind = 142 // Ref: incident id; Count: messages; Digest: of what is told; Detail: step and day
 	EvNoticesSent     EvidenceKind = 143 // Ref: incident id; Count: messages; Detail: step

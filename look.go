@@ -79,3 +79,14 @@ type CAASeen struct {
 	Allows  string `json:"allows"`            // yes, no, or unknown: whether they let this house issue
 	Detail  string `json:"detail"`
 }
+
+// EstateLook is what a look at the house's own endpoints showed: the gate before customers are told.
+type EstateLook struct {
+	At        time.Time `json:"at"`
+	Endpoints int       `json:"endpoints"`            // that were looked at and serve
+	NotServed []string  `json:"not_served,omitempty"` // own names at which nobody listens, or which do not exist: nothing to look at
+	Wrong     []string  `json:"wrong,omitempty"`      // endpoint and what is wrong with it; empty is clean
+}
+
+// Clean reports whether customers may be told.
+func (e EstateLook) Clean() bool { return len(e.Wrong) == 0 }

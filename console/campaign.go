@@ -27,6 +27,8 @@ type Campaigns interface {
 	Campaign(ctx context.Context, id string) (bulkhead.Campaign, error)
 	Campaigns(ctx context.Context, limit int, states ...bulkhead.CampaignState) ([]bulkhead.Campaign, error)
 	Status(ctx context.Context, id string) (bulkhead.Campaign, bulkhead.CampaignTally, []bulkhead.CampaignJob, error)
+	// Estate is the last look of a campaign at the house's own endpoints; the zero value when there was none.
+	Estate(ctx context.Context, id string) (bulkhead.EstateLook, error)
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
 	History(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, []bulkhead.ItemStep, error)
 	Import(ctx context.Context, actor string, ref bulkhead.CertificateRef, to bulkhead.ItemState, why string) (bulkhead.CampaignItem, error)
@@ -72,7 +74,29 @@ type CampaignView struct {
 	StartedAt  time.Time              `json:"started_at,omitzero"`
 	ClosedAt   time.Time              `json:"closed_at,omitzero"`
 	Progress   *CampaignProgress      `json:"progress,omitempty"`
+	OwnEstate  *OwnEstate             `json:"own_estate,omitempty"`
 	Troubles   []string               `json:"troubles,omitempty"`
+}
+
+// OwnEstate is the house's own part of a campaign: what comes before customers are told.
+type OwnEstate struct {
+	Certificates int64                `json:"certificates"`
+	Replaced     int64                `json:"replaced"`
+	Percent      int                  `json:"percent"`        // of the certificates; 100 where there are none
+	Look         *bulkhead.EstateLook `json:"look,omitempty"` // the last look at its endpoints; none was taken where it is missing
+	Clean        bool                 `json:"clean"`          // replaced to the last one, looked at, and nothing wrong
+}
+
+func ownEstate(t bulkhead.CampaignTally, e bulkhead.EstateLook) *OwnEstate {
+	o := &OwnEstate{Certificates: t.OwnTotal, Replaced: t.OwnReplaced, Percent: 100}
+	if t.OwnTotal > 0 {
+		o.Percent = int(t.OwnReplaced * 100 / t.OwnTotal)
+	}
+	if !e.At.IsZero() {
+		o.Look = &e
+	}
+	o.Clean = o.Replaced == o.Certificates && o.Look != nil && e.Clean()
+	return o
 }
 
 // CampaignProgress sums to Total over its states.
@@ -121,6 +145,11 @@ func (a *API) campaign(ctx context.Context, _ who, r *http.Request, _ none) (Cam
 	}
 	v.Progress = &CampaignProgress{Total: t.Total, ByState: by, ByProduct: t.ByProduct, Overdue: t.Overdue, SameKeyAttempts: t.SameKeyAttempts, OwnTotal: t.OwnTotal, OwnReplaced: t.OwnReplaced,
 		Tickets: t.Tickets, TicketsUsed: t.TicketsUsed, ToldDue: t.ToldDue, DoneDue: t.DoneDue}
+	e, err := a.cfg.Desk.Estate(ctx, c.ID)
+	if err != nil {
+		return CampaignView{}, err
+	}
+	v.OwnEstate = ownEstate(t, e)
 	for _, j := range troubled {
 		v.Troubles = append(v.Troubles, fmt.Sprintf("%s of %d to %d, due %s: %s", j.Kind, j.First, j.Last, j.DueAt.Format(time.RFC3339), j.Problem))
 	}

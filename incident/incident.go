@@ -81,6 +81,10 @@ type Store interface {
 	OwnProgress(ctx context.Context, id string) (total, replaced int64, err error)
 	SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error)
 
+	KeepEstate(ctx context.Context, campaign string, e bulkhead.EstateLook, ev ...bulkhead.Evidence) error
+	// Estate returns the last look of a campaign at the own estate; the zero value when there was none.
+	Estate(ctx context.Context, campaign string) (bulkhead.EstateLook, error)
+
 	CreateTickets(ctx context.Context, tickets []bulkhead.Ticket, ev ...bulkhead.Evidence) (fresh int64, err error)
 	TicketByCode(ctx context.Context, code bulkhead.Hash) (bulkhead.Ticket, error)
 	Tickets(ctx context.Context, account, campaign string, limit int) ([]bulkhead.Ticket, error)
@@ -134,6 +138,11 @@ type Looker interface {
 	Look(ctx context.Context, item bulkhead.CampaignItem, fault bool) ([]EndpointLook, error)
 }
 
+// Estate looks at every endpoint of the house's own, the items of the campaign that are its own among them.
+type Estate interface {
+	LookAtEstate(ctx context.Context, own []bulkhead.CampaignItem) (bulkhead.EstateLook, error)
+}
+
 // Partners resolves a registration partner to the accounts that it brought.
 type Partners interface {
 	PartnerAccounts(ctx context.Context, partner string) ([]string, error)
@@ -152,6 +161,7 @@ type Config struct {
 	Revoker  Revoker
 	Notifier Notifier // nil: renewal information, the account's list and tickets say it all
 	Looker   Looker   // nil: steps that are seen from outside are imported by hand
+	Estate   Estate   // nil: the own estate is known by what was replaced alone
 	Partners Partners // nil: there are none
 	Reissuer Reissuer // nil: tickets cannot be redeemed here
 

@@ -2,23 +2,12 @@ package incident
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"bulkhead"
 	"bulkhead/incident/plan"
 )
-
-// ownFirst reports whether customers may be told: the house's own estate is replaced to the last one (Comodo did so in
-// 2014 and could say so).
-func (s *Service) ownFirst(ctx context.Context, c bulkhead.Campaign) (string, error) {
-	total, replaced, err := s.cfg.Store.OwnProgress(ctx, c.ID)
-	if err != nil || replaced >= total {
-		return "", err
-	}
-	return fmt.Sprintf("own estate first: %d of %d are replaced", replaced, total), nil
-}
 
 // askAgain is how soon a chunk asks whether the messages of its accounts have left.
 const askAgain = 20 * time.Second
@@ -28,7 +17,7 @@ const askAgain = 20 * time.Second
 // to reach its holder; one whose message is on its way waits for it.
 func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) error {
 	now := s.now()
-	wait, err := s.ownFirst(ctx, c)
+	wait, err := s.MayTellCustomers(ctx, c)
 	if err != nil {
 		return err
 	}

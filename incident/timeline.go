@@ -19,7 +19,7 @@ type Entry = bulkhead.TimelineEntry
 // The kinds that a timeline is built from. Revocations one by one are not here: the changes that carried them are.
 var (
 	deskKinds  = []bulkhead.EvidenceKind{bulkhead.EvIncidentOpened, bulkhead.EvIncidentNote, bulkhead.EvIncidentScope, bulkhead.EvIncidentHold, bulkhead.EvIncidentRelease, bulkhead.EvIncidentDelayed, bulkhead.EvIncidentClosed}
-	workKinds  = []bulkhead.EvidenceKind{bulkhead.EvCampaignPlanned, bulkhead.EvCampaignStarted, bulkhead.EvCampaignPaused, bulkhead.EvCampaignResumed, bulkhead.EvCampaignClosed, bulkhead.EvCampaignKeys}
+	workKinds  = []bulkhead.EvidenceKind{bulkhead.EvCampaignPlanned, bulkhead.EvCampaignStarted, bulkhead.EvCampaignPaused, bulkhead.EvCampaignResumed, bulkhead.EvCampaignClosed, bulkhead.EvCampaignKeys, bulkhead.EvEstateLook}
 	houseKinds = []bulkhead.EvidenceKind{bulkhead.EvKeyBlocked, bulkhead.EvChangeApproved, bulkhead.EvChangePublished, bulkhead.EvChangeRefused, bulkhead.EvAlarm, bulkhead.EvAuthority,
 		bulkhead.EvStop, bulkhead.EvResume, bulkhead.EvCompromise, bulkhead.EvPartner}
 )

@@ -16,6 +16,7 @@ import (
 	"bulkhead"
 	"bulkhead/incident"
 	"bulkhead/incident/plan"
+	"bulkhead/scan"
 	"bulkhead/signer/signerrpc"
 	"bulkhead/status"
 )
@@ -27,6 +28,9 @@ type Incident struct {
 	// OwnAccounts are accounts of the house's own estate, which is replaced before customers are told. Certificates that
 	// operators ordered, and the house's own listeners, belong to it anyway.
 	OwnAccounts []string `yaml:"own_accounts,omitempty"`
+	// OwnSites are sites of the house, as "bulkhead scan" takes targets: looked at before customers are told, with the house's own
+	// listener and the names of its own certificates. Each must be seen.
+	OwnSites []string `yaml:"own_sites,omitempty"`
 	// Critical are names of critical infrastructure, .SUFFIX for everything below one: told first, revoked last.
 	Critical []string `yaml:"critical,omitempty"`
 	// Capacity is what the house can do in an hour, for plans.
@@ -86,6 +90,11 @@ func (c Incident) check() error {
 			return wrong("incident.look_ports", "%d is not a port", p)
 		}
 	}
+	for _, site := range c.OwnSites {
+		if t, err := scan.ParseTarget(site, 443); err != nil || t.Block.IsValid() {
+			return wrong("incident.own_sites", "%q is no target", site)
+		}
+	}
 	for _, d := range c.OnCall {
 		if d.Role == "" || d.Person == "" {
 			return wrong("incident.on_call", "a duty has a role and a person")
@@ -108,7 +117,8 @@ func (h *House) openDesk(context.Context, seed) error {
 		Capacity: plan.Capacity(c.Capacity), Own: h.ownEstate(), Critical: critical(c.Critical), Product: h.product, OnePerson: h.cfg.Status.OnePerson, TicketSecret: secret,
 		TicketLife: time.Duration(c.TicketLife), Explanation: c.Explanation, Alarm: h.watch.Raise, Now: h.now, Log: h.log.With(slog.String("role", "incident"))}
 	if !h.historic { // a rehearsal looks at its own fleet, or at nothing
-		cfg.Looker = endpointLooks{e: h.eyes(h.cfg.PrivateTargets), ports: h.lookPorts()}
+		looks := endpointLooks{e: h.eyes(h.cfg.PrivateTargets), ports: h.lookPorts()}
+		cfg.Looker, cfg.Estate = looks, estate{looks}
 	}
 	if h.enroll != nil {
 		cfg.Reissuer = h.enroll

@@ -156,7 +156,7 @@ func dkimKey(text []byte) (crypto.Signer, error) {
 type ownEstateFirst struct{ h *House }
 
 // MayTell implements notice.Gate: while a campaign of the incident has certificates of the house's own that are not
-// replaced, customers wait. An incident without a campaign has no own estate to be known of.
+// replaced, or own endpoints that are not clean, customers wait. An incident without a campaign has no own estate to be known of.
 func (g ownEstateFirst) MayTell(ctx context.Context, incident string) error {
 	all, err := g.h.store.Campaigns(ctx, 1000, bulkhead.CampaignPlanned, bulkhead.CampaignRunning, bulkhead.CampaignPaused)
 	if err != nil {
@@ -166,12 +166,12 @@ func (g ownEstateFirst) MayTell(ctx context.Context, incident string) error {
 		if c.Incident != incident {
 			continue
 		}
-		t, err := g.h.store.TallyCampaign(ctx, c.ID, g.h.now())
+		why, err := g.h.desk.MayTellCustomers(ctx, c)
 		if err != nil {
 			return err
 		}
-		if t.OwnReplaced < t.OwnTotal {
-			return bulkhead.Faultf(bulkhead.KindGate, "own estate first: %d of %d certificates of the house's own are replaced", t.OwnReplaced, t.OwnTotal).WithHint("bulkhead campaign items " + c.ID + " --own")
+		if why != "" {
+			return bulkhead.NewFault(bulkhead.KindGate, why).WithHint("bulkhead campaign status " + c.ID + "; bulkhead scan own-estate")
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ type Facts struct {
 	Known   []*x509.Certificate // authorities that may have issued
 	Ours    []*x509.Certificate // those of the house
 	Sources []StatusSource
-	MostCRL int64 // octets of a CRL; 0 fetches none
+	MostCRL int64            // octets of a CRL; 0 fetches none
 	Now     func() time.Time // by which answers are judged; nil takes the time of the look
 	// CAA tells the record set of a name; nil asks for none.
 	CAA func(ctx context.Context, name string) (bulkhead.CAASeen, error)

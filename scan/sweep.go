@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -285,13 +286,25 @@ func (s *sweep) endpoints(ctx context.Context, t Target) *group {
 	return g
 }
 
+// What a resolver says of a name that leads nowhere.
+const (
+	noAddress = "neither A nor AAAA"
+	noName    = "the name does not exist"
+)
+
+// LeadsNowhere reports whether a resolver said of the target's name that it has no address: nobody can be served there. A
+// resolver that does not answer says nothing.
+func LeadsNowhere(r Result) bool {
+	return r.Reason == bulkhead.ReasonNameUnresolved && (strings.HasSuffix(r.Detail, noAddress) || strings.HasSuffix(r.Detail, noName))
+}
+
 func whyUnresolved(err error) string {
 	var d *net.DNSError
 	switch {
 	case err == nil:
-		return "neither A nor AAAA"
+		return noAddress
 	case errors.As(err, &d) && d.IsNotFound:
-		return "the name does not exist"
+		return noName
 	case errors.As(err, &d) && d.IsTimeout:
 		return "the resolver did not answer"
 	case errors.As(err, &d):

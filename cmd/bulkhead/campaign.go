@@ -109,6 +109,12 @@ func campaignText(v console.CampaignView) string {
 	}
 	fmt.Fprintf(&b, "  %-12s %d\n", "total", sum)
 	fmt.Fprintf(&b, "own estate %d of %d replaced; overdue %d; same-key attempts %d; on hold %d; tickets %d, used %d\n", p.OwnReplaced, p.OwnTotal, p.Overdue, p.SameKeyAttempts, p.ByState[bulkhead.ItemHeld], p.Tickets, p.TicketsUsed)
+	if o := v.OwnEstate; o != nil && o.Look != nil {
+		fmt.Fprintf(&b, "own endpoints, looked at %s: %d serve, %d not clean\n", o.Look.At.Format("2006-01-02 15:04 MST"), o.Look.Endpoints, len(o.Look.Wrong))
+		for _, w := range o.Look.Wrong {
+			fmt.Fprintf(&b, "  first: %s\n", w)
+		}
+	}
 	for _, t := range v.Troubles {
 		fmt.Fprintf(&b, "waits: %s\n", t)
 	}

@@ -67,6 +67,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvCampaignItems:       "campaign-items",
 		bulkhead.EvCampaignKeys:        "campaign-keys",
 		bulkhead.EvCampaignAttempt:     "campaign-attempt",
+		bulkhead.EvEstateLook:          "estate-look",
 		bulkhead.EvIncidentField:       "incident-field",
 		bulkhead.EvNoticesPlanned:      "notices-planned",
 		bulkhead.EvNoticesSent:         "notices-sent",

@@ -57,6 +57,7 @@ var rights = map[string]map[string]string{
 	},
 	// It works on campaigns, too: it plans their changes and carries them through on the approvals that their plans have.
 	"status": {
+		"estate_looks":     "INSERT, UPDATE",
 		"looks":            "INSERT, UPDATE, DELETE",
 		"changes":          "INSERT, UPDATE",
 		"change_items":     "INSERT, UPDATE",
@@ -78,6 +79,7 @@ var rights = map[string]map[string]string{
 		"authorities":      "UPDATE (state, key_uri)",
 	},
 	"console": {
+		"estate_looks":         "INSERT, UPDATE",
 		"looks":                "INSERT, UPDATE, DELETE",
 		"accounts":             "INSERT, UPDATE",
 		"authorizations":       "INSERT, UPDATE",

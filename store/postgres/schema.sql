@@ -348,6 +348,13 @@ CREATE TABLE delegates (
   CONSTRAINT delegates_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE estate_looks (
+  campaign text NOT NULL,
+  at bigint NOT NULL,
+  body bytea NOT NULL,
+  CONSTRAINT estate_looks_pkey PRIMARY KEY (campaign)
+);
+
 CREATE TABLE evidence (
   seq bigint NOT NULL,
   leaf bytea NOT NULL,

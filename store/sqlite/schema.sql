@@ -379,6 +379,12 @@ CREATE TABLE delegates (
   UNIQUE (authority, key_uri)
 ) STRICT;
 
+CREATE TABLE estate_looks (
+  campaign TEXT NOT NULL PRIMARY KEY,
+  at       INTEGER NOT NULL,
+  body     BLOB NOT NULL -- JSON
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE evidence (
   seq   INTEGER PRIMARY KEY,
   leaf  BLOB NOT NULL,

@@ -16,6 +16,8 @@ type lookStore interface {
 	HostLooks(ctx context.Context, book bulkhead.LookBook, host string, limit int) ([]bulkhead.LookRecord, error)
 	HostsOfKey(ctx context.Context, book bulkhead.LookBook, key bulkhead.Hash, since time.Time, limit int) ([]string, error)
 	KeepLooks(ctx context.Context, book bulkhead.LookBook, looks []bulkhead.LookRecord, most int) error
+	KeepEstate(ctx context.Context, campaign string, e bulkhead.EstateLook, ev ...bulkhead.Evidence) error
+	Estate(ctx context.Context, campaign string) (bulkhead.EstateLook, error)
 	ForgetLooks(ctx context.Context, book bulkhead.LookBook, before time.Time) error
 }
 
@@ -83,4 +85,18 @@ func testLooks(t *testing.T, open Open) {
 	bad := []bulkhead.LookRecord{look("c.test", "192.0.2.3:443", 1, 0), look("c.test", "192.0.2.3:443", 1, 0)}
 	bad[1].Detail = fmt.Sprintf("strange \x00 %c text \xff", 0xfffd)
 	ok(t, s.KeepLooks(ctx, bulkhead.HouseLooks, bad, 3))
+}
+
+// testEstate: the last look of a campaign at the own estate stands, with its leaf.
+func testEstate(t *testing.T, open Open) {
+	s, ctx := open(t, nil), t.Context()
+	equal(t, value(s.Estate(ctx, "c1"))(t), bulkhead.EstateLook{})
+	for _, e := range []bulkhead.EstateLook{{At: at(1), Endpoints: 1, Wrong: []string{"www.ca.test: vulnerable"}}, {At: at(2), Endpoints: 2, NotServed: []string{"localhost"}}} {
+		ok(t, s.KeepEstate(ctx, "c1", e, bulkhead.Evidence{Kind: bulkhead.EvEstateLook, At: start, Actor: "role:test", Ref: "c1", Count: int64(e.Endpoints)}))
+		equal(t, value(s.Estate(ctx, "c1"))(t), e)
+	}
+	equal(t, value(s.Estate(ctx, "c2"))(t), bulkhead.EstateLook{})
+	if got := len(checkEvidence(t, s)); got != 2 {
+		t.Errorf("%d leaves", got)
+	}
 }

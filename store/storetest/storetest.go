@@ -226,6 +226,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Notices", testNotices},
 		{"Checks", testChecks},
 		{"Looks", testLooks},
+		{"Estate", testEstate},
 		{"Prune", testPrune},
 		{"Status", testStatus},
 		{"Products", testProducts},

@@ -82,3 +82,21 @@ func (s *Store) ForgetLooks(ctx context.Context, book bulkhead.LookBook, before 
 		return err
 	})
 }
+
+// KeepEstate keeps the last look of a campaign at the own estate.
+func (s *Store) KeepEstate(ctx context.Context, campaign string, e bulkhead.EstateLook, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "KeepEstate", ev, func(t *tx) error {
+		_, err := exec(ctx, t, `INSERT INTO estate_looks (campaign, at, body) VALUES ($1, $2, $3) ON CONFLICT (campaign) DO UPDATE SET at = excluded.at, body = excluded.body`,
+			campaign, unix(e.At), []byte(jsonArg(e)))
+		return err
+	})
+}
+
+// Estate returns the last look of a campaign at the own estate; the zero value when there was none.
+func (s *Store) Estate(ctx context.Context, campaign string) (bulkhead.EstateLook, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (e bulkhead.EstateLook, err error) { err = r.Scan(jsonCol{&e}); return e, err }, `SELECT body FROM estate_looks WHERE campaign = $1`, campaign)
+	if err != nil || len(rows) == 0 {
+		return bulkhead.EstateLook{}, s.fault("Estate", err)
+	}
+	return rows[0], nil
+}

@@ -22,3 +22,9 @@ CREATE TABLE looks (
 CREATE INDEX looks_place ON looks (book, host, address, starttls, seq);
 CREATE INDEX looks_key ON looks (book, key_hash, last_at);
 CREATE INDEX looks_age ON looks (book, last_at);
+-- The last look of a campaign at the house's own endpoints.
+CREATE TABLE estate_looks (
+  campaign TEXT NOT NULL PRIMARY KEY,
+  at       INTEGER NOT NULL,
+  body     BLOB NOT NULL -- JSON
+) STRICT, WITHOUT ROWID;

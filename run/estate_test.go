@@ -1,0 +1,69 @@
+package run
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"bulkhead"
+	"bulkhead/scan"
+	"bulkhead/scan/probe/probetest"
+)
+
+// TestEstate looks at real endpoints of the house: one with the fault, one that is silent, a name at which nobody listens, one
+// that still shows the certificate that was replaced; and it is clean when all of that is mended (S4-6).
+func TestEstate(t *testing.T) {
+	w := newWorld(t)
+	old := w.served(w.live, w.key)
+	ref, key := w.issue("here.test")
+	n := w.node("127.0.0.1:0", old)
+	site, err := probetest.Listen(probetest.Vulnerable, "127.0.0.1:0")
+	w.ok(err)
+	t.Cleanup(site.Close)
+	closed, err := probetest.Listen(probetest.Patched, "127.0.0.1:0")
+	w.ok(err)
+	closed.Close()
+	w.h.cfg.Incident.OwnSites = []string{site.Addr().String()}
+	e := w.h.eyes(false)
+	e.names = book{netip.MustParseAddr("127.0.0.1")}
+	x := estate{endpointLooks{e: e, ports: []uint16{n.at.Port(), closed.Addr().Port()}}}
+	look := func() bulkhead.EstateLook {
+		t.Helper()
+		got, err := x.LookAtEstate(t.Context(), []bulkhead.CampaignItem{{CertificateRef: w.live}})
+		w.ok(err)
+		return got
+	}
+	has := func(l bulkhead.EstateLook, texts ...string) {
+		t.Helper()
+		all := strings.Join(l.Wrong, "\n")
+		for _, s := range texts {
+			if !strings.Contains(all, s) {
+				t.Errorf("%q is not told: %s", s, all)
+			}
+		}
+	}
+	bad := look()
+	has(bad, site.Addr().String()+": vulnerable", "here.test", "still shows the certificate that was replaced")
+	if bad.Endpoints != 2 || len(bad.NotServed) != 1 || bad.Clean() {
+		t.Errorf("%+v", bad)
+	}
+	<-n.cert
+	n.cert <- w.served(ref, key)
+	site.Swap(probetest.Patched)
+	bad = look()
+	has(bad, "the host was vulnerable on") // it kept its key
+	site.Close()
+	has(look(), "nobody listens")
+	w.h.cfg.Incident.OwnSites = nil
+	if good := look(); !good.Clean() || good.Endpoints != 1 || len(good.NotServed) != 1 {
+		t.Errorf("%+v", good)
+	}
+	// A resolver that does not answer says nothing; one that knows no such name says that nobody serves there.
+	for detail, clean := range map[string]bool{"x has no address: the resolver did not answer": false, "x has no address: the name does not exist": true} {
+		var out bulkhead.EstateLook
+		judgeOwn(&out, ownTarget{}, scan.Result{Target: "x:443", Reason: bulkhead.ReasonNameUnresolved, Detail: detail})
+		if out.Clean() != clean {
+			t.Errorf("%s: %+v", detail, out)
+		}
+	}
+}
