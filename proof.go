@@ -20,5 +20,7 @@ type SignedRow struct {
 	IntentSeq    int64
 	OutcomeSeq   int64  // 0 until issued
 	DER          []byte // nil until issued
+	Sum          Hash   // SHA-256 of DER, computed when it was read
 	Precert      Hash   // SHA-256 of the precertificate, zero when there was none
+	Status       Status // as the status service sees the row
 }

@@ -71,6 +71,9 @@ func Check(ctx context.Context, cfg CheckConfig) (Report, error) {
 		return Report{}, fmt.Errorf("evidence rows: %w", err)
 	}
 	c.report.Rows, c.cursor.head = head, head
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.cursor.start(ctx)
 	if err := c.walk(ctx); err != nil {
 		return Report{}, err
 	}
@@ -84,7 +87,6 @@ type checker struct {
 	ledger *tlog.Ledger
 	report Report
 	cursor cursor
-	edge   tlog.Frontier // over the rows, up to the checkpoint's size
 	was    bulkhead.EvidenceRow
 	visit  func(seq int64, e bulkhead.Evidence)
 	broken bool // some row is missing or malformed or breaks the chain
@@ -117,7 +119,7 @@ func (c *checker) walk(ctx context.Context) error {
 	cp := c.report.Checkpoint
 	var rowErr error
 	visit := func(index int64, leaf []byte) error {
-		var row bulkhead.EvidenceRow
+		var row chained
 		var ok bool
 		if row, ok, rowErr = c.row(ctx, index+1, leaf); rowErr != nil {
 			return rowErr
@@ -141,15 +143,19 @@ func (c *checker) walk(ctx context.Context) error {
 		}
 	}
 	if walkErr != nil {
-		return c.blame(cp, walkErr)
+		return c.blame(ctx, cp, walkErr)
 	}
 	return nil
 }
 
 // blame says whether a walk stopped because the tiles are damaged or because the checkpoint is of another history.
-func (c *checker) blame(cp tlog.Checkpoint, walkErr error) error {
-	if errors.Is(walkErr, tlog.ErrTile) && !c.broken && c.edge.Size() == cp.Size && c.edge.Root() != cp.Root {
-		if root, err := tlog.TreeRoot(c.read, cp.Size); err == nil && root == c.edge.Root() {
+func (c *checker) blame(ctx context.Context, cp tlog.Checkpoint, walkErr error) error {
+	if errors.Is(walkErr, tlog.ErrTile) && !c.broken {
+		edge, err := c.rowsTree(ctx, cp.Size)
+		if err != nil {
+			return err
+		}
+		if root, err := tlog.TreeRoot(c.read, cp.Size); err == nil && edge.Size() == cp.Size && edge.Root() != cp.Root && root == edge.Root() {
 			c.find(RuleFork, 0, "the checkpoint of %d leaves has root %s; rows and tiles agree on %s", cp.Size, cp.Root, root)
 			return nil
 		}
@@ -163,10 +169,28 @@ func (c *checker) blame(cp tlog.Checkpoint, walkErr error) error {
 	return walkErr
 }
 
+// rowsTree is the tree over the first size rows, as far as they are there.
+func (c *checker) rowsTree(ctx context.Context, size int64) (*tlog.Frontier, error) {
+	edge := &tlog.Frontier{}
+	for edge.Size() < size {
+		rows, err := c.cursor.rows.EvidenceAfter(ctx, edge.Size(), int(min(batchRows, size-edge.Size())))
+		if err != nil {
+			return nil, fmt.Errorf("evidence rows: %w", err)
+		}
+		if len(rows) == 0 {
+			break
+		}
+		for _, row := range rows {
+			edge.Append(row.Leaf)
+		}
+	}
+	return edge, nil
+}
+
 // row takes the row numbered seq, which is the next one, and checks it by itself; ok is false when the store has none.
 // The rules over leaves are checked on what the log holds, where it does, else on the row: one damaged row is then one
 // finding.
-func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row bulkhead.EvidenceRow, ok bool, err error) {
+func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row chained, ok bool, err error) {
 	row, ok, err = c.cursor.take(ctx, seq)
 	if err != nil {
 		return row, false, err
@@ -198,35 +222,85 @@ func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row bulkhe
 	return row, ok, nil
 }
 
-// follow checks that row continues the chain and adds it to the tree of rows. After a missing row the chain cannot be
-// followed for one step; the missing row is the finding.
-func (c *checker) follow(row bulkhead.EvidenceRow) {
+// follow checks that row continues the chain. After a missing row the chain cannot be followed for one step; the missing row
+// is the finding.
+func (c *checker) follow(row chained) {
 	gap := c.was.Seq > 0 && c.was.Leaf == nil
-	if !gap && row.Chain != tlog.Chain(c.was.Chain, row.Leaf) {
+	if !gap && !row.follows {
 		c.find(RuleRowChain, row.Seq, "the chain hash of row %d does not follow from the row before it", row.Seq)
 		c.broken = true
 	}
-	c.was = row
-	if row.Seq <= c.report.Checkpoint.Size {
-		c.edge.Append(row.Leaf)
-	}
+	c.was = row.EvidenceRow
 }
 
-// cursor reads rows page by page.
+// chained is a row, and whether its chain hash follows from the row that was read before it.
+type chained struct {
+	bulkhead.EvidenceRow
+	follows bool
+}
+
+// cursor reads rows page by page, some pages ahead and in a goroutine of its own: reading and hashing them costs as much as
+// what is done with them.
 type cursor struct {
-	rows Rows
-	head int64
-	page []bulkhead.EvidenceRow
+	rows  Rows
+	head  int64
+	page  []chained
+	pages chan cursorPage
+}
+
+type cursorPage struct {
+	rows []chained
+	err  error
+}
+
+// aheadPages bounds what is held in memory.
+const aheadPages = 4
+
+// start reads until the head, or until ctx ends.
+func (c *cursor) start(ctx context.Context) {
+	c.pages = make(chan cursorPage, aheadPages)
+	go func() {
+		defer close(c.pages)
+		var was bulkhead.EvidenceRow
+		for was.Seq < c.head {
+			rows, err := c.rows.EvidenceAfter(ctx, was.Seq, batchRows)
+			p := cursorPage{rows: make([]chained, len(rows)), err: err}
+			for i, row := range rows {
+				p.rows[i] = chained{row, row.Chain == tlog.Chain(was.Chain, row.Leaf)}
+				was = row
+			}
+			select {
+			case c.pages <- p:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil || len(rows) == 0 {
+				return
+			}
+		}
+	}()
 }
 
 // take returns the row numbered seq; ok is false when the store does not have it. Numbers must be asked in order.
-func (c *cursor) take(ctx context.Context, seq int64) (row bulkhead.EvidenceRow, ok bool, err error) {
-	for len(c.page) > 0 && c.page[0].Seq < seq {
-		c.page = c.page[1:]
-	}
-	if len(c.page) == 0 && seq <= c.head {
-		if c.page, err = c.rows.EvidenceAfter(ctx, seq-1, batchRows); err != nil {
-			return row, false, fmt.Errorf("evidence rows: %w", err)
+func (c *cursor) take(ctx context.Context, seq int64) (row chained, ok bool, err error) {
+	for {
+		for len(c.page) > 0 && c.page[0].Seq < seq {
+			c.page = c.page[1:]
+		}
+		if len(c.page) > 0 || seq > c.head {
+			break
+		}
+		select {
+		case p, more := <-c.pages:
+			if p.err != nil {
+				return row, false, fmt.Errorf("evidence rows: %w", p.err)
+			}
+			if !more {
+				return row, false, ctx.Err()
+			}
+			c.page = p.rows
+		case <-ctx.Done():
+			return row, false, ctx.Err()
 		}
 	}
 	if len(c.page) == 0 || c.page[0].Seq != seq {

@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"iter"
+
 	"bulkhead"
 	"bulkhead/pki/tlog"
 )
@@ -8,8 +10,9 @@ import (
 // Book is what the leaves say, filled leaf by leaf in order. It keeps about 200 bytes per certificate and belongs to one
 // goroutine.
 type Book struct {
-	head    int64 // newest leaf seen
-	entries map[bulkhead.CertificateRef]*entry
+	head    int64                                              // newest leaf seen
+	index   map[bulkhead.AuthorityID]map[bulkhead.Serial]int32 // number in entries
+	entries []entry                                            // holds no pointer, so that nobody walks a million of them
 	finalOf map[bulkhead.CertificateRef]final
 	checks  map[string]int64 // order → its first CAA leaf
 	uses    map[bulkhead.Hash]*KeyReport
@@ -26,7 +29,6 @@ type entry struct {
 	intentSeq, outcomeSeq int64
 	tbs, digest           bulkhead.Hash
 	subject, signer       bulkhead.Hash
-	order                 string
 	abandoned, rowSeen    bool
 }
 
@@ -38,7 +40,7 @@ type final struct {
 
 // NewBook starts a book for a record whose counters were read with counters at row head.
 func NewBook(head int64, counters []bulkhead.SignatureCounter) *Book {
-	b := &Book{entries: map[bulkhead.CertificateRef]*entry{}, finalOf: map[bulkhead.CertificateRef]final{}, checks: map[string]int64{},
+	b := &Book{index: map[bulkhead.AuthorityID]map[bulkhead.Serial]int32{}, finalOf: map[bulkhead.CertificateRef]final{}, checks: map[string]int64{},
 		uses: map[bulkhead.Hash]*KeyReport{}, cutoff: head, since: map[bulkhead.Hash]int64{}, counted: map[bulkhead.Hash]*bulkhead.SignatureCounter{},
 		kinds: map[bulkhead.EvidenceKind]int64{}, lastOf: map[bulkhead.EvidenceKind]int64{}}
 	b.given = counters
@@ -57,15 +59,21 @@ func (b *Book) Add(seq int64, e bulkhead.Evidence) {
 	ref := bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}
 	switch e.Kind {
 	case bulkhead.EvCertificateIntent:
-		if b.entries[ref] == nil { // a second intent is a finding of the ledger
-			b.entries[ref] = &entry{intentSeq: seq, tbs: e.Digest, subject: e.KeyHash, signer: e.Signer, order: e.Ref}
+		of := b.index[e.Authority]
+		if of == nil {
+			of = map[bulkhead.Serial]int32{}
+			b.index[e.Authority] = of
+		}
+		if _, twice := of[e.Serial]; !twice { // a second intent is a finding of the ledger
+			of[e.Serial] = int32(len(b.entries))
+			b.entries = append(b.entries, entry{intentSeq: seq, tbs: e.Digest, subject: e.KeyHash, signer: e.Signer})
 		}
 	case bulkhead.EvCertificateOutcome:
-		if x := b.entries[ref]; x != nil && x.outcomeSeq == 0 {
+		if x := b.entry(ref); x != nil && x.outcomeSeq == 0 {
 			x.outcomeSeq, x.digest = seq, e.Digest
 		}
 	case bulkhead.EvCertificateAbandon:
-		if x := b.entries[ref]; x != nil && x.outcomeSeq == 0 {
+		if x := b.entry(ref); x != nil && x.outcomeSeq == 0 {
 			x.abandoned = true
 		}
 	case bulkhead.EvBatchOutcome:
@@ -75,6 +83,26 @@ func (b *Book) Add(seq int64, e bulkhead.Evidence) {
 	case bulkhead.EvCAA:
 		if _, ok := b.checks[e.Ref]; !ok {
 			b.checks[e.Ref] = seq
+		}
+	}
+}
+
+// entry is what the leaves say of a certificate, nil when they say nothing; good until the next Add.
+func (b *Book) entry(ref bulkhead.CertificateRef) *entry {
+	n, ok := b.index[ref.Issuer][ref.Serial]
+	if !ok {
+		return nil
+	}
+	return &b.entries[n]
+}
+
+// of goes over what the leaves say of an authority's certificates, in no order.
+func (b *Book) of(issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.CertificateRef, *entry] {
+	return func(yield func(bulkhead.CertificateRef, *entry) bool) {
+		for serial, n := range b.index[issuer] {
+			if !yield(bulkhead.CertificateRef{Issuer: issuer, Serial: serial}, &b.entries[n]) {
+				return
+			}
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (p *prover) rogue() Negative {
 	return Negative{ID: RogueCertificates, Question: "Did one of our keys sign a certificate that we do not know of?", Answer: NotFound,
 		Examined: "every leaf of the log, every row of the record with the digest of its certificate, every answer and list that is public, the serials that strangers asked for, and the certificates brought from outside",
 		Numbers: []Number{{"certificates in the record", rows}, {"issued, with intent and outcome in the log", p.issued}, {"of them revoked", p.revoked}, {"certificates parsed whole, as a sample", p.parsed},
-			{"serials abandoned; nobody received them", p.dead}, {"serials whose rows went with age", p.pruned}, {"signed or being signed while this was made", p.open}, {"answers that are public", p.out.Answers},
+			{"serials abandoned; nobody received them", p.dead}, {"serials whose rows went with age", p.pruned}, {"signed or being signed while this was made", p.open}, {"answers that are public", p.answers},
 			{"certificates brought from outside", int64(len(p.out.Brought))}, {"serials asked for that were never issued", leads}},
 		Evidence:   where,
 		NotCovered: []string{"a certificate that was signed outside the signer, never shown to anybody whom we hear of, and whose status nobody asks for here"}}
@@ -87,8 +87,8 @@ func (p *prover) rootKey() Negative {
 		if a.KeyURI != "" {
 			online++
 		}
-		for ref, e := range p.cfg.Book.entries {
-			if ref.Issuer == a.ID && e.outcomeSeq > 0 {
+		for ref, e := range p.cfg.Book.of(a.ID) {
+			if e.outcomeSeq > 0 {
 				under++
 				if len(where) < 20 {
 					where = append(where, fmt.Sprintf("certificate %s: leaves %d and %d", ref, e.intentSeq-1, e.outcomeSeq-1))

@@ -39,8 +39,6 @@ type Outside struct {
 	Rows      int64
 	Uncovered int64
 	LogFaults []Finding // of the log itself
-	Published []Finding // of what is public
-	Answers   int64     // certificates answered for or listed in public
 	Brought   []Brought
 	Unread    []string // inputs that are no certificate
 	Witnessed *Witnessed
@@ -54,8 +52,13 @@ type Config struct {
 	Issuers     []bulkhead.AuthorityID
 	All         bool // every key of the house, not only the issuers'
 	Hardware    Counter
-	House       string
-	Now         time.Time
+	// Seen is called for each row that is issued or revoked, once. Optional.
+	Seen func(bulkhead.Status)
+	// Published is called after the last row: what is wrong with what is public, and how many certificates are answered for or
+	// listed there. Optional.
+	Published func(ctx context.Context) (found []Finding, answers int64, err error)
+	House     string
+	Now       time.Time
 }
 
 type prover struct {
@@ -70,6 +73,7 @@ type prover struct {
 	open    int64
 	dead    int64
 	checked int64
+	answers int64
 
 	late        []bulkhead.SignedRow // certificates whose announcement may be younger than the book
 	judgingLate bool
@@ -85,16 +89,13 @@ func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 		f.Negative = Infrastructure
 		p.find(f)
 	}
-	for _, f := range out.Published {
-		f.Negative = RogueCertificates
-		if p.selected(f.Issuer) || f.Issuer == "" {
-			p.find(f)
-		}
-	}
 	for _, id := range cfg.Issuers {
 		if err := p.table(ctx, id); err != nil {
 			return p.report, err
 		}
+	}
+	if err := p.published(ctx); err != nil {
+		return p.report, err
 	}
 	if err := p.latecomers(ctx); err != nil {
 		return p.report, err
@@ -109,6 +110,22 @@ func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 	p.report.Negatives = p.negatives()
 	p.report.OK = len(p.report.Findings) == 0
 	return p.report, nil
+}
+
+// published takes what is wrong with what is public.
+func (p *prover) published(ctx context.Context) error {
+	if p.cfg.Published == nil {
+		return nil
+	}
+	found, answers, err := p.cfg.Published(ctx)
+	p.answers = answers
+	for _, f := range found {
+		f.Negative = RogueCertificates
+		if p.selected(f.Issuer) || f.Issuer == "" {
+			p.find(f)
+		}
+	}
+	return err
 }
 
 func (p *prover) selected(id bulkhead.AuthorityID) bool { return slices.Contains(p.cfg.Issuers, id) }
@@ -133,29 +150,15 @@ func (p *prover) about(ref bulkhead.CertificateRef, rule string, seq int64, form
 // table walks an authority's rows, then what the log has and the rows have not. Rows were read after the leaves, so what
 // is younger than the book is left to the next run.
 func (p *prover) table(ctx context.Context, issuer bulkhead.AuthorityID) error {
-	var after int64
-	for {
-		rows, err := p.cfg.Store.SignedAfter(ctx, issuer, after, page)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			after = r.IntentSeq
-			if err := p.row(ctx, r); err != nil {
-				return err
-			}
-		}
-		if len(rows) < page {
-			break
-		}
+	if err := p.readRows(ctx, issuer); err != nil {
+		return err
 	}
 	gone, err := p.gone(ctx, issuer)
 	if err != nil {
 		return err
 	}
-	for ref, e := range p.cfg.Book.entries {
+	for ref, e := range p.cfg.Book.of(issuer) {
 		switch {
-		case ref.Issuer != issuer:
 		case e.abandoned:
 			p.dead++
 		case e.rowSeen:
@@ -203,7 +206,10 @@ func (p *prover) young(ctx context.Context, seq int64, ref bulkhead.CertificateR
 
 // row holds one row against its leaves.
 func (p *prover) row(ctx context.Context, r bulkhead.SignedRow) error {
-	e := p.cfg.Book.entries[r.CertificateRef]
+	if p.cfg.Seen != nil && (r.State == bulkhead.Issued || r.State == bulkhead.Revoked) {
+		p.cfg.Seen(r.Status)
+	}
+	e := p.cfg.Book.entry(r.CertificateRef)
 	if e == nil {
 		if fresh, err := p.young(ctx, r.IntentSeq, r.CertificateRef, bulkhead.EvCertificateIntent); fresh || err != nil {
 			return err // reserved while we looked
@@ -266,7 +272,7 @@ func (p *prover) judge(r bulkhead.SignedRow, e *entry) {
 
 // bytes holds the stored certificate against the digests in the log, and parses a sample.
 func (p *prover) bytes(r bulkhead.SignedRow, e *entry) {
-	sum := bulkhead.Digest(r.DER)
+	sum := r.Sum
 	switch {
 	case r.OutcomeSeq != e.outcomeSeq:
 		p.about(r.CertificateRef, RuleRowDiffers, e.outcomeSeq, "the row of certificate %s names another outcome than leaf %d", r.CertificateRef, e.outcomeSeq-1)
@@ -276,7 +282,7 @@ func (p *prover) bytes(r bulkhead.SignedRow, e *entry) {
 		p.late = append(p.late, r)
 	case sum != e.digest && !(r.Precert == e.digest && p.finalized(r)):
 		p.about(r.CertificateRef, RuleOtherBytes, e.outcomeSeq, "the stored certificate %s has SHA-256 %s, the log says %s", r.CertificateRef, sum, e.digest)
-	case p.parsed < firstParsed || sum[0] == 0:
+	case r.DER != nil && (p.parsed < firstParsed || sum[0] == 0):
 		p.parsed++
 		x, err := x509.ParseCertificate(r.DER)
 		if err != nil {
@@ -312,7 +318,7 @@ func (p *prover) latecomers(ctx context.Context) error {
 	}
 	p.judgingLate = true
 	for _, r := range p.late {
-		p.bytes(r, p.cfg.Book.entries[r.CertificateRef])
+		p.bytes(r, p.cfg.Book.entry(r.CertificateRef))
 	}
 	return nil
 }
@@ -497,7 +503,7 @@ func (p *prover) known(id bulkhead.AuthorityID, x *x509.Certificate, sum bulkhea
 		return false
 	}
 	ref := bulkhead.CertificateRef{Issuer: id, Serial: serial}
-	e := p.cfg.Book.entries[ref]
+	e := p.cfg.Book.entry(ref)
 	if e == nil {
 		return x.IsCA && p.trustAnchor(x)
 	}
@@ -551,7 +557,7 @@ func (p *prover) alarms(ctx context.Context) error {
 			switch detector {
 			case "D1":
 				serial, err := bulkhead.ParseSerial(rest)
-				e := p.cfg.Book.entries[bulkhead.CertificateRef{Issuer: id, Serial: serial}]
+				e := p.cfg.Book.entry(bulkhead.CertificateRef{Issuer: id, Serial: serial})
 				if err != nil || !p.selected(id) || e != nil && e.outcomeSeq > 0 {
 					continue
 				}

@@ -201,26 +201,19 @@ func (b *bundler) object(dir, path string) {
 func (b *bundler) certificates(ctx context.Context, store Store, r proof.Report, size int64) {
 	var text bytes.Buffer
 	for _, issuer := range r.Issuers {
-		for after := int64(0); b.err == nil; {
-			rows, err := store.SignedAfter(ctx, issuer, after, 1000)
+		for row, err := range store.SignedRange(ctx, issuer, 0, 0) {
 			if b.err = err; err != nil {
 				return
 			}
-			for _, row := range rows {
-				after = row.IntentSeq
-				if row.OutcomeSeq == 0 || row.OutcomeSeq > size || row.OutcomeSeq > r.Rows {
-					continue
-				}
-				pre := "-"
-				if !row.Precert.IsZero() {
-					pre = row.Precert.String()
-				}
-				fmt.Fprintf(&text, "%s,%s,%d,%s,%s\n", row.Issuer, row.Serial, row.OutcomeSeq-1, row.Fingerprint, pre)
-				b.out.Certificates++
+			if row.OutcomeSeq == 0 || row.OutcomeSeq > size || row.OutcomeSeq > r.Rows {
+				continue
 			}
-			if len(rows) < 1000 {
-				break
+			pre := "-"
+			if !row.Precert.IsZero() {
+				pre = row.Precert.String()
 			}
+			fmt.Fprintf(&text, "%s,%s,%d,%s,%s\n", row.Issuer, row.Serial, row.OutcomeSeq-1, row.Fingerprint, pre)
+			b.out.Certificates++
 		}
 		var last bulkhead.Serial
 		for b.err == nil {

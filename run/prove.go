@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"bulkhead"
 	"bulkhead/evidence"
@@ -53,11 +56,12 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 		return none, err
 	}
 	book := proof.NewBook(head, counters)
-	out, err := proveLog(ctx, o.Dir, cfg, store, book)
-	if err != nil {
-		return none, err
-	}
-	if err := provePublished(ctx, o.Dir, cfg, store, &out); err != nil {
+	pub := &published{issuers: issuers}
+	var out proof.Outside
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { out, err = proveLog(both, o.Dir, cfg, store, book); return err })
+	g.Go(func() error { return pub.open(both, o.Dir, cfg, store) })
+	if err := g.Wait(); err != nil {
 		return none, err
 	}
 	if o.Certificates != "" {
@@ -65,7 +69,8 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 			return none, err
 		}
 	}
-	return proof.Prove(ctx, proof.Config{Store: store, Book: book, Authorities: authorities, Issuers: issuers, All: o.All, House: cfg.House, Now: o.Now}, out)
+	return proof.Prove(ctx, proof.Config{Store: store, Book: book, Authorities: authorities, Issuers: issuers, All: o.All, House: cfg.House, Now: o.Now,
+		Seen: pub.compared.Row, Published: pub.findings}, out)
 }
 
 func chosen(authorities []bulkhead.Authority, o ProveOptions) ([]bulkhead.AuthorityID, error) {
@@ -103,8 +108,14 @@ func proveLog(ctx context.Context, dir string, cfg Config, store Store, book *pr
 	return out, proveWitnesses(dir, cfg, v, &out)
 }
 
-// provePublished compares what is public with the record.
-func provePublished(ctx context.Context, dir string, cfg Config, store Store, out *proof.Outside) error {
+// published compares what is public with the rows that the proof reads.
+type published struct {
+	issuers  []bulkhead.AuthorityID
+	cfg      status.CheckConfig
+	compared *status.Comparison
+}
+
+func (p *published) open(ctx context.Context, dir string, cfg Config, store Store) error {
 	v, err := readVerifier(filepath.Join(dir, headPub))
 	if err != nil {
 		return err
@@ -113,19 +124,40 @@ func provePublished(ctx context.Context, dir string, cfg Config, store Store, ou
 	if err != nil {
 		return err
 	}
-	found, n, err := status.Check(ctx, status.CheckConfig{Store: store, Objects: objects, HeadVerifier: v, Now: time.Now})
-	if err != nil {
-		return err
+	p.cfg = status.CheckConfig{Store: store, Objects: objects, HeadVerifier: v, Now: time.Now, Issuers: p.issuers}
+	p.compared, err = status.Compare(ctx, p.cfg)
+	return err
+}
+
+// findings are the disagreements that a second look finds again: a house that runs goes on while it is looked at, and rows
+// that were read later than the head need not agree with it.
+func (p *published) findings(ctx context.Context) ([]proof.Finding, int64, error) {
+	found, answers := p.compared.Finish()
+	if len(found) > 0 {
+		again, _, err := status.Check(ctx, p.cfg)
+		if err != nil {
+			return nil, int64(answers), err
+		}
+		type key struct {
+			rule string
+			ref  bulkhead.CertificateRef
+		}
+		first := map[key]bool{}
+		for _, d := range found {
+			first[key{d.Rule, d.Ref}] = true
+		}
+		full := len(found) >= status.MaxDisagreements
+		found = slices.DeleteFunc(again, func(d status.Disagreement) bool { return !full && !first[key{d.Rule, d.Ref}] })
 	}
-	out.Answers = int64(n)
+	var out []proof.Finding
 	for _, d := range found {
 		x := proof.Finding{Rule: "published/" + d.Rule, Issuer: d.Ref.Issuer, Message: fmt.Sprintf("%s: %s", d.Ref, d.Message)}
 		if !d.Ref.Serial.IsZero() {
 			x.Serial = d.Ref.Serial.String()
 		}
-		out.Published = append(out.Published, x)
+		out = append(out, x)
 	}
-	return nil
+	return out, int64(answers), nil
 }
 
 // bring reads certificates from outside, as the audit of a hierarchy does.

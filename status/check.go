@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -18,7 +19,8 @@ type CheckConfig struct {
 	Objects      publish.Store
 	HeadVerifier note.Verifier
 	Now          func() time.Time
-	KeepExpired  time.Duration // as in Policy; 0 means its default
+	KeepExpired  time.Duration          // as in Policy; 0 means its default
+	Issuers      []bulkhead.AuthorityID // these alone; nil for all that answer
 }
 
 // Disagreement is one thing that is public and not so in the record, or the reverse.
@@ -28,54 +30,96 @@ type Disagreement struct {
 	Message string
 }
 
-// maxDisagreements bounds a report.
-const maxDisagreements = 1000
+// MaxDisagreements bounds a report.
+const MaxDisagreements = 1000
 
 // Check compares what is published with the record, certificate by certificate: every answer and every CRL entry has
 // its row and every row its answer. It looks at the newest head of the store, which is what goes public even when the
 // process died before the switch.
 func Check(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers int, err error) {
+	c, err := Compare(ctx, cfg)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i := range c.parts {
+		if err := c.walk(ctx, c.parts[i].authority.ID); err != nil {
+			return c.found, c.answers, err
+		}
+	}
+	found, answers = c.Finish()
+	return found, answers, nil
+}
+
+// Comparison is a comparison of which the rows come from the caller, who reads them anyway. It belongs to one goroutine.
+type Comparison struct {
+	s       *Service
+	now     time.Time
+	found   []Disagreement
+	answers int
+	parts   []part
+}
+
+// part is what is public of one authority, from which rows are struck out.
+type part struct {
+	authority bulkhead.Authority
+	head      *pack.IssuerHead
+	said      map[bulkhead.Serial]bool // serial → revoked, by the newest answer
+	listed    map[bulkhead.Serial]bulkhead.Reason
+}
+
+// Compare reads what is public: the newest head of the store with its packs and CRLs. The caller then hands over every
+// issued and revoked row of the authorities that Wants names, and calls Finish.
+func Compare(ctx context.Context, cfg CheckConfig) (*Comparison, error) {
 	p := Policy{KeepExpired: cfg.KeepExpired}
 	p.defaults()
 	s := &Service{cfg: Config{Store: cfg.Store, Objects: cfg.Objects, HeadVerifier: cfg.HeadVerifier, Policy: p, Now: cfg.Now}}
-	c := &comparison{s: s}
+	c := &Comparison{s: s, now: s.now()}
 	rec, err := cfg.Store.Head(ctx)
 	if err != nil || rec.Sequence == 0 {
-		return nil, 0, err
+		return c, err
 	}
 	h, err := pack.OpenHead(rec.Body, cfg.HeadVerifier)
 	if err != nil {
 		c.add("head", bulkhead.CertificateRef{}, "the newest head does not verify: %s", err)
-		return c.found, 0, nil
+		return c, nil
 	}
 	if h.Sequence != rec.Sequence {
 		c.add("head", bulkhead.CertificateRef{}, "head %d is stored under sequence %d", h.Sequence, rec.Sequence)
 	}
 	if err := c.public(ctx, rec); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	authorities, err := cfg.Store.Authorities(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	for _, a := range authorities {
-		if !a.Served() {
+		if !a.Served() || len(cfg.Issuers) > 0 && !slices.Contains(cfg.Issuers, a.ID) {
 			continue
 		}
-		ih := h.Issuer(a.ID)
-		if ih == nil {
+		if ih := h.Issuer(a.ID); ih == nil {
 			c.add("head", bulkhead.CertificateRef{Issuer: a.ID}, "the head does not name the authority")
-			continue
-		}
-		if err := c.authority(ctx, a, ih); err != nil {
-			return c.found, c.answers, err
+		} else if err := c.authority(ctx, a, ih); err != nil {
+			return nil, err
 		}
 	}
-	return c.found, c.answers, nil
+	return c, nil
+}
+
+// Wants reports whether rows of the authority are compared.
+func (c *Comparison) Wants(id bulkhead.AuthorityID) bool { return c.part(id) != nil }
+
+func (c *Comparison) part(id bulkhead.AuthorityID) *part {
+	for i := range c.parts {
+		if c.parts[i].authority.ID == id {
+			return &c.parts[i]
+		}
+	}
+	return nil
 }
 
 // public holds the public head against the record's: it may be behind for a moment, never ahead or another.
-func (c *comparison) public(ctx context.Context, rec bulkhead.HeadRecord) error {
+func (c *Comparison) public(ctx context.Context, rec bulkhead.HeadRecord) error {
 	signed, err := c.s.cfg.Objects.Head(ctx)
 	if bulkhead.KindOf(err) == bulkhead.KindNotFound || err == nil && string(signed) == string(rec.Body) {
 		return nil
@@ -95,20 +139,14 @@ func (c *comparison) public(ctx context.Context, rec bulkhead.HeadRecord) error 
 	return nil
 }
 
-type comparison struct {
-	s       *Service
-	found   []Disagreement
-	answers int
-}
-
-func (c *comparison) add(rule string, ref bulkhead.CertificateRef, format string, args ...any) {
-	if len(c.found) < maxDisagreements {
+func (c *Comparison) add(rule string, ref bulkhead.CertificateRef, format string, args ...any) {
+	if len(c.found) < MaxDisagreements {
 		c.found = append(c.found, Disagreement{rule, ref, fmt.Sprintf(format, args...)})
 	}
 }
 
-func (c *comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) error {
-	said := map[bulkhead.Serial]bool{} // serial → revoked, by the newest answer
+func (c *Comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) error {
+	said := map[bulkhead.Serial]bool{}
 	for _, ref := range ih.Packs {
 		p, err := c.s.openPack(ctx, ref)
 		if err != nil {
@@ -137,38 +175,53 @@ func (c *comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pa
 			listed[serial] = e.Reason
 		}
 	}
-	return c.rows(ctx, a, ih, said, listed)
+	c.parts = append(c.parts, part{authority: a, head: ih, said: said, listed: listed})
+	return nil
 }
 
-// rows walks the record and strikes out what has been accounted for; what is left over is public without a row.
-func (c *comparison) rows(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead, said map[bulkhead.Serial]bool, listed map[bulkhead.Serial]bulkhead.Reason) error {
-	now := c.s.now()
+// walk hands over the rows of an authority.
+func (c *Comparison) walk(ctx context.Context, id bulkhead.AuthorityID) error {
 	var after bulkhead.Serial
 	for {
-		page, err := c.s.cfg.Store.StatusPage(ctx, a.ID, after, time.Time{}, batchSize)
+		page, err := c.s.cfg.Store.StatusPage(ctx, id, after, time.Time{}, batchSize)
 		if err != nil {
 			return err
 		}
 		for _, r := range page {
-			c.row(r, now, ih, said, listed)
-			delete(said, r.Serial)
-			delete(listed, r.Serial)
+			c.Row(r)
 		}
 		if len(page) < batchSize {
-			break
+			return nil
 		}
 		after = page[len(page)-1].Serial
 	}
-	for serial, revoked := range said {
-		c.add("good-never-signed", bulkhead.CertificateRef{Issuer: a.ID, Serial: serial}, "an answer (revoked: %v) is public for a serial that was never issued", revoked)
-	}
-	for serial := range listed {
-		c.add("crl", bulkhead.CertificateRef{Issuer: a.ID, Serial: serial}, "the CRL lists a serial that was never issued")
-	}
-	return nil
 }
 
-func (c *comparison) row(r bulkhead.Status, now time.Time, ih *pack.IssuerHead, said map[bulkhead.Serial]bool, listed map[bulkhead.Serial]bulkhead.Reason) {
+// Row compares one issued or revoked row and strikes out what has been accounted for.
+func (c *Comparison) Row(r bulkhead.Status) {
+	p := c.part(r.Issuer)
+	if p == nil {
+		return
+	}
+	c.row(r, c.now, p.head, p.said, p.listed)
+	delete(p.said, r.Serial)
+	delete(p.listed, r.Serial)
+}
+
+// Finish returns what was found, with what is public without a row, and the number of answers that are public.
+func (c *Comparison) Finish() (found []Disagreement, answers int) {
+	for _, p := range c.parts {
+		for serial, revoked := range p.said {
+			c.add("good-never-signed", bulkhead.CertificateRef{Issuer: p.authority.ID, Serial: serial}, "an answer (revoked: %v) is public for a serial that was never issued", revoked)
+		}
+		for serial := range p.listed {
+			c.add("crl", bulkhead.CertificateRef{Issuer: p.authority.ID, Serial: serial}, "the CRL lists a serial that was never issued")
+		}
+	}
+	return c.found, c.answers
+}
+
+func (c *Comparison) row(r bulkhead.Status, now time.Time, ih *pack.IssuerHead, said map[bulkhead.Serial]bool, listed map[bulkhead.Serial]bulkhead.Reason) {
 	revoked, answered := said[r.Serial]
 	isRevoked := r.State == bulkhead.Revoked
 	expired := r.NotAfter.Before(now)

@@ -15,7 +15,10 @@ func LeafHash(leaf []byte) bulkhead.Hash { return bulkhead.Hash(tlog.RecordHash(
 // Chain is the link of the store's row chain: SHA-256(prev || SHA-256(leaf)). The first row's prev is the zero hash.
 func Chain(prev bulkhead.Hash, leaf []byte) bulkhead.Hash {
 	sum := sha256.Sum256(leaf)
-	return sha256.Sum256(append(prev[:], sum[:]...))
+	var both [2 * sha256.Size]byte
+	copy(both[:], prev[:])
+	copy(both[sha256.Size:], sum[:])
+	return sha256.Sum256(both[:])
 }
 
 // BatchRoot is the RFC 6962 Merkle tree hash over the digests of a batch, each digest being a leaf. The root of no

@@ -43,7 +43,8 @@ func (c KeyCount) Signatures() int64 { return c.Certificates + c.BatchSignatures
 // intent before it, and no authority and serial has two of either. It keeps about 150 bytes per certificate.
 // A Ledger belongs to one goroutine.
 type Ledger struct {
-	certificates map[bulkhead.CertificateRef]*entry
+	certificates map[bulkhead.AuthorityID]map[bulkhead.Serial]int32 // number in entries
+	entries      []entry                                            // of certificates; holds no pointer, so that nobody walks a million of them
 	batches      map[string]*entry
 	keys         map[bulkhead.Hash]*KeyCount
 	kinds        map[bulkhead.EvidenceKind]int64
@@ -66,7 +67,7 @@ const (
 // NewLedger starts at the beginning of a log.
 func NewLedger() *Ledger {
 	return &Ledger{
-		certificates: make(map[bulkhead.CertificateRef]*entry), batches: make(map[string]*entry),
+		certificates: make(map[bulkhead.AuthorityID]map[bulkhead.Serial]int32), batches: make(map[string]*entry),
 		keys: make(map[bulkhead.Hash]*KeyCount), kinds: make(map[bulkhead.EvidenceKind]int64),
 	}
 }
@@ -129,17 +130,32 @@ func (l *Ledger) intent(e bulkhead.Evidence) (rule, message string) {
 	if ref.Issuer == "" || ref.Serial.IsZero() || e.Digest.IsZero() || e.Signer.IsZero() {
 		return RuleIncomplete, "a certificate intent needs authority, serial, digest and signer"
 	}
-	if _, ok := l.certificates[ref]; ok {
+	of := l.certificates[ref.Issuer]
+	if of == nil {
+		of = make(map[bulkhead.Serial]int32)
+		l.certificates[ref.Issuer] = of
+	}
+	if _, ok := of[ref.Serial]; ok {
 		return RuleTwoIntents, fmt.Sprintf("second intent for certificate %s", ref)
 	}
-	l.certificates[ref] = &entry{intent: e.Digest, signer: e.Signer}
+	of[ref.Serial] = int32(len(l.entries))
+	l.entries = append(l.entries, entry{intent: e.Digest, signer: e.Signer})
 	l.key(e.Signer).Open++
 	return "", ""
 }
 
+// certificate is what is remembered of one; good until the next intent.
+func (l *Ledger) certificate(ref bulkhead.CertificateRef) (*entry, bool) {
+	n, ok := l.certificates[ref.Issuer][ref.Serial]
+	if !ok {
+		return nil, false
+	}
+	return &l.entries[n], true
+}
+
 func (l *Ledger) outcome(e bulkhead.Evidence) (rule, message string) {
 	ref := certificateOf(e)
-	was, ok := l.certificates[ref]
+	was, ok := l.certificate(ref)
 	switch {
 	case e.Digest.IsZero() || e.Link.IsZero():
 		return RuleIncomplete, fmt.Sprintf("the outcome for certificate %s needs digest and link", ref)
@@ -163,7 +179,7 @@ func (l *Ledger) outcome(e bulkhead.Evidence) (rule, message string) {
 
 func (l *Ledger) abandon(e bulkhead.Evidence) (rule, message string) {
 	ref := certificateOf(e)
-	was, ok := l.certificates[ref]
+	was, ok := l.certificate(ref)
 	switch {
 	case !ok || was.intent != e.Link:
 		return RuleAbandon, fmt.Sprintf("certificate %s has no such intent to abandon", ref)

@@ -55,14 +55,34 @@ func testProof(t *testing.T, open Open) {
 	equal(t, got[key], bulkhead.SignatureCounter{Key: key, Announced: 42, Made: 41, Since: 2})
 	equal(t, got[items[2].Intent.Signer], bulkhead.SignatureCounter{Key: items[2].Intent.Signer, Announced: 1, Since: 4})
 
-	rows := value(s.SignedAfter(ctx, issuer, 0, 2))(t)
-	equal(t, len(rows), 2)
-	equal(t, rows[0], bulkhead.SignedRow{CertificateRef: ref(1), Kind: rows[0].Kind, State: bulkhead.Issued, KeyHash: items[0].Certificate.KeyHash, IntentDigest: items[0].Intent.Digest,
-		Fingerprint: bulkhead.Digest(der(1)), OrderID: items[0].Certificate.OrderID, IntentSeq: 2, OutcomeSeq: 5, DER: der(1)})
-	equal(t, rows[1].State, bulkhead.Reserved)
-	equal(t, rows[1].DER, nil)
-	equal(t, len(value(s.SignedAfter(ctx, issuer, rows[1].IntentSeq, 2))(t)), 1)
-	equal(t, len(value(s.SignedAfter(ctx, "nobody", 0, 2))(t)), 0)
+	want := bulkhead.SignedRow{CertificateRef: ref(1), Kind: items[0].Certificate.Kind, State: bulkhead.Issued, KeyHash: items[0].Certificate.KeyHash, IntentDigest: items[0].Intent.Digest,
+		Fingerprint: bulkhead.Digest(der(1)), OrderID: items[0].Certificate.OrderID, IntentSeq: 2, OutcomeSeq: 5, DER: der(1), Sum: bulkhead.Digest(der(1)), Status: value(s.Statuses(ctx, issuer, []bulkhead.Serial{ref(1).Serial}))(t)[0]}
+	for _, c := range []struct {
+		from, through int64
+		want          []int64
+	}{{0, 0, []int64{2, 3, 4}}, {2, 0, []int64{3, 4}}, {0, 2, []int64{2}}, {2, 3, []int64{3}}, {4, 0, nil}} {
+		var seqs []int64
+		for r, err := range s.SignedRange(ctx, issuer, c.from, c.through) {
+			ok(t, err)
+			if r.IntentSeq == 2 {
+				equal(t, *r, want)
+			} else {
+				equal(t, r.State, bulkhead.Reserved)
+				equal(t, r.DER, nil)
+				equal(t, r.Sum.IsZero(), true)
+			}
+			seqs = append(seqs, r.IntentSeq)
+		}
+		equal(t, seqs, c.want)
+	}
+	for r, err := range s.SignedRange(ctx, issuer, 0, 0) { // a reader may stop
+		ok(t, err)
+		equal(t, r.IntentSeq, int64(2))
+		break
+	}
+	for range s.SignedRange(ctx, "nobody", 0, 0) {
+		t.Error("rows of nobody")
+	}
 	equal(t, len(value(s.PrunedAfter(ctx, issuer, bulkhead.Serial{}, 2))(t)), 0)
 	equal(t, len(value(s.AlarmsOf(ctx, "D1", 2))(t)), 0)
 	fresh := value(s.RaiseAlarm(ctx, bulkhead.Alarm{Detector: "D1", Key: "k", Severity: bulkhead.Critical, FirstAt: start, LastAt: start, Count: 1}, event("alarm")))(t)

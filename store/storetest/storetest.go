@@ -40,7 +40,7 @@ type Store interface {
 	PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
-	SignedAfter(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.SignedRow, error)
+	SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
 

@@ -2,7 +2,9 @@ package rel
 
 import (
 	"context"
+	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	"bulkhead"
@@ -71,28 +73,56 @@ func (s *Store) SignatureCounters(ctx context.Context) (head int64, counters []b
 	return head, counters, s.fault("SignatureCounters", err)
 }
 
-// SignedAfter returns an authority's rows with an intent above seq, in order of their intents. A limit of 0 or less
-// means 100.
-func (s *Store) SignedAfter(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.SignedRow, error) {
-	type read struct {
-		bulkhead.SignedRow
-		pre []byte
+const selectSigned = `SELECT c.intent_seq, c.serial, c.kind, c.state, c.key_hash, c.intent_digest, c.fingerprint, c.order_id, c.outcome_seq, c.revoked_at, c.reason, c.not_after, c.shard,
+	c.issuer, d.der, p.der FROM certificates c LEFT JOIN certificate_ders d ON d.intent_seq = c.intent_seq LEFT JOIN precertificates p ON p.intent_seq = c.intent_seq `
+
+// scanSigned reads a row; its DER is good until the next row is read.
+func scanSigned(r scanner, c *bulkhead.SignedRow) error {
+	var der, pre heldCol
+	st := &c.Status
+	err := r.Scan(&c.IntentSeq, serialCol{&c.Serial}, wordCol[bulkhead.CertificateKind]{&c.Kind}, wordCol[bulkhead.CertificateState]{&c.State}, hashCol{&c.KeyHash}, hashCol{&c.IntentDigest}, hashCol{&c.Fingerprint},
+		&c.OrderID, &c.OutcomeSeq, timeCol{&st.RevokedAt}, intCol[bulkhead.Reason]{&st.Reason}, timeCol{&st.NotAfter}, &st.Shard, wordCol[bulkhead.AuthorityID]{&c.Issuer}, &der, &pre)
+	c.DER, c.Sum, c.Precert = der, bulkhead.Hash{}, bulkhead.Hash{}
+	if len(der) > 0 {
+		c.Sum = bulkhead.Digest(der)
+	} else {
+		c.DER = nil
 	}
-	rows, err := list(ctx, s.reader, func(r scanner) (c read, err error) {
-		err = r.Scan(&c.IntentSeq, &c.Issuer, serialCol{&c.Serial}, &c.Kind, &c.State, hashCol{&c.KeyHash}, hashCol{&c.IntentDigest}, hashCol{&c.Fingerprint},
-			&c.OrderID, &c.OutcomeSeq, bytesCol{&c.DER}, bytesCol{&c.pre})
-		return c, err
-	}, `SELECT c.intent_seq, c.issuer, c.serial, c.kind, c.state, c.key_hash, c.intent_digest, c.fingerprint, c.order_id, c.outcome_seq, d.der, p.der
-		FROM certificates c LEFT JOIN certificate_ders d ON d.intent_seq = c.intent_seq LEFT JOIN precertificates p ON p.intent_seq = c.intent_seq
-		WHERE c.issuer = $1 AND c.intent_seq > $2 ORDER BY c.intent_seq LIMIT $3`, string(issuer), seq, atMost(limit))
-	out := make([]bulkhead.SignedRow, len(rows))
-	for i, r := range rows {
-		out[i] = r.SignedRow
-		if r.pre != nil {
-			out[i].Precert = bulkhead.Digest(r.pre)
+	if len(pre) > 0 {
+		c.Precert = bulkhead.Digest(pre)
+	}
+	st.CertificateRef, st.State, st.Seq = c.CertificateRef, c.State, c.OutcomeSeq
+	return err
+}
+
+// SignedRange goes over an authority's rows with an intent above seq and not above through, in order of their intents; through
+// 0 is the end. It is one statement, so what it yields is one moment of the record, and memory does not grow; it holds a
+// reading connection until the loop ends. The row and its DER are good until the next one.
+func (s *Store) SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error] {
+	return func(yield func(*bulkhead.SignedRow, error) bool) {
+		if through <= 0 {
+			through = math.MaxInt64
+		}
+		rows, err := s.reader.QueryContext(ctx, selectSigned+`WHERE c.issuer = $1 AND c.intent_seq > $2 AND c.intent_seq <= $3 ORDER BY c.intent_seq`, string(issuer), seq, through)
+		if err != nil {
+			yield(nil, s.fault("SignedRange", err))
+			return
+		}
+		defer rows.Close()
+		var row bulkhead.SignedRow
+		for rows.Next() {
+			if err := scanSigned(rows, &row); err != nil {
+				yield(nil, s.fault("SignedRange", err))
+				return
+			}
+			if !yield(&row, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(nil, s.fault("SignedRange", err))
 		}
 	}
-	return out, s.fault("SignedAfter", err)
 }
 
 // PrunedAfter returns serials of an authority above after whose rows went with age, in order; the zero serial begins. A

@@ -65,6 +65,36 @@ func (c bytesCol) Scan(src any) error {
 	return err
 }
 
+// heldCol takes a blob without a copy: good until the next row is read.
+type heldCol []byte
+
+// Scan implements sql.Scanner.
+func (c *heldCol) Scan(src any) error {
+	v, err := bytesOf(src)
+	*c = v
+	return err
+}
+
+// wordCol scans a word of which there are few, without a copy of its own for each row.
+type wordCol[T ~string] struct{ to *T }
+
+// Scan implements sql.Scanner.
+func (c wordCol[T]) Scan(src any) error {
+	switch v := src.(type) {
+	case string:
+		if string(*c.to) != v {
+			*c.to = T(v)
+		}
+		return nil
+	case []byte:
+		if string(*c.to) != string(v) {
+			*c.to = T(v)
+		}
+		return nil
+	}
+	return fmt.Errorf("text column holds %T", src)
+}
+
 func bytesOf(src any) ([]byte, error) {
 	switch v := src.(type) {
 	case []byte:
