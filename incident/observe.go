@@ -39,7 +39,7 @@ func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) err
 			return err
 		}
 		for _, n := range rows {
-			if maybe[n.IntentSeq] || n.Replaces != (bulkhead.CertificateRef{}) {
+			if maybe[n.IntentSeq] || n.Replaces != (bulkhead.CertificateRef{}) || s.cfg.Own(n) {
 				if err := s.replacement(ctx, c, n); err != nil {
 					return err
 				}
@@ -97,25 +97,43 @@ func (s *Service) replacedBy(ctx context.Context, c bulkhead.Campaign, n bulkhea
 			add(it)
 		}
 	}
-	if n.AccountID == "" {
-		return found, nil
+	alike, err := s.byName(ctx, c, n)
+	if err != nil {
+		return nil, err
 	}
+	for _, it := range alike {
+		old, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
+		if err != nil {
+			return nil, err
+		}
+		if sameNames(old.Names, n.Names) && it.CertificateRef != n.CertificateRef {
+			add(it)
+		}
+	}
+	return found, nil
+}
+
+// byName finds items of the same account by one of the names. The house orders by an account of each process: for its own
+// estate the name alone decides.
+func (s *Service) byName(ctx context.Context, c bulkhead.Campaign, n bulkhead.Certificate) ([]bulkhead.CampaignItem, error) {
+	if s.cfg.Own(n) {
+		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{OwnOnly: true, Limit: page})
+		return slices.DeleteFunc(items, func(it bulkhead.CampaignItem) bool {
+			return !slices.ContainsFunc(n.Names, func(name bulkhead.Identifier) bool { return name.Value == it.Name })
+		}), err
+	}
+	if n.AccountID == "" {
+		return nil, nil
+	}
+	var out []bulkhead.CampaignItem
 	for _, name := range n.Names {
 		items, err := s.cfg.Store.OpenItemsOf(ctx, c.ID, n.AccountID, name.Value)
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range items {
-			old, _, err := s.cfg.Store.Certificate(ctx, it.CertificateRef)
-			if err != nil {
-				return nil, err
-			}
-			if sameNames(old.Names, n.Names) && it.CertificateRef != n.CertificateRef {
-				add(it)
-			}
-		}
+		out = append(out, items...)
 	}
-	return found, nil
+	return out, nil
 }
 
 func sameNames(a, b []bulkhead.Identifier) bool {
