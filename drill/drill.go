@@ -52,6 +52,7 @@ func Days() []Day { return append([]Day{}, days...) }
 type Options struct {
 	Scale    int    // how many subscribers or certificates, where the day has them; 0 is the day's default
 	Scenario string // which of a day's scenarios, where it has them; "" is the day's default
+	Notices  int    // messages an hour that the relay takes, where the day tells many; 0: enough for every account within the hour
 	// RealCaches has the tiers of a day be Varnish and nginx, where the day has tiers; both must be installed.
 	RealCaches bool
 	Progress   func(Step) // told each step as it ends

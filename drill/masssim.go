@@ -75,12 +75,13 @@ type rates struct{ issue, revoke float64 }
 type world struct {
 	scenario
 	rates
-	now   time.Time
-	kinds []behaviour
-	kind  []uint8 // of each item
-	items []plan.Item
-	plan  *plan.Plan
-	rng   *rand.Rand
+	now      time.Time
+	accounts int
+	kinds    []behaviour
+	kind     []uint8 // of each item
+	items    []plan.Item
+	plan     *plan.Plan
+	rng      *rand.Rand
 }
 
 // outcome is what became of it, in numbers at the end of each hour.
@@ -102,6 +103,7 @@ func populate(sc scenario, n int, now time.Time) *world {
 	w := &world{scenario: sc, now: now.UTC().Truncate(time.Second), rng: rand.New(rand.NewPCG(2014, uint64(n))), kinds: population()}
 	w.items, w.kind = make([]plan.Item, n), make([]uint8, n)
 	accounts := max(1, int(float64(n)/sc.each))
+	w.accounts = accounts
 	names := make([]string, accounts)
 	behaves := make([]uint8, accounts)
 	for i := range names {

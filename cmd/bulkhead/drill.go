@@ -32,13 +32,13 @@ func (a *app) drill() *cobra.Command {
 }
 
 func (a *app) drillRun() *cobra.Command {
-	var scale int
+	var scale, notices int
 	var report, scenario string
 	var caches bool
 	c := &cobra.Command{Use: "run NAME", Short: "rehearse a day; exit 3 when a check failed", Args: exactly(1, "the name of a drill"),
 		Long: "Plays the day with real compartments in a directory of its own, on a clock that it moves, and prints what happened when\nbeside what happened on the historic day. No server is needed, no data directory is touched.",
 		RunE: func(c *cobra.Command, args []string) error {
-			o := drill.Options{Scale: scale, Scenario: scenario, RealCaches: caches, Version: buildVersion(), Log: run.NewLogger(io.Discard, run.Log{Level: "error", Format: "text"}), Progress: func(s drill.Step) {
+			o := drill.Options{Scale: scale, Scenario: scenario, Notices: notices, RealCaches: caches, Version: buildVersion(), Log: run.NewLogger(io.Discard, run.Log{Level: "error", Format: "text"}), Progress: func(s drill.Step) {
 				fmt.Fprintf(a.err, "%8s  %s\n", drill.Elapsed(s.After), s.What)
 			}}
 			r, err := drill.Run(c.Context(), args[0], o)
@@ -64,6 +64,7 @@ func (a *app) drillRun() *cobra.Command {
 		}}
 	c.Flags().IntVar(&scale, "scale", 0, "how many certificates or subscribers, where the day has them (default: the day's own)")
 	c.Flags().StringVar(&scenario, "scenario", "", "which scenario, where the day has them: a to j of mass-revocation (default: a)")
+	c.Flags().IntVar(&notices, "notices", 0, "mass-revocation: messages an hour that the relay takes (default: enough for every account within the hour)")
 	c.Flags().BoolVar(&caches, "real-caches", false, "cross-root-2016: Varnish as the load balancer and nginx as the CDN, which must be installed, in place of caches of the drill's own")
 	c.Flags().StringVar(&report, "report", "", "write the report here, too (Markdown)")
 	return c
