@@ -223,14 +223,20 @@ func (a *API) approval(ctx context.Context, _ who, r *http.Request, _ none) (App
 	return approvalView(q), err
 }
 
-// ApproveRequest is one operator's signature (quorum.SignApproval) by the key with the hash.
+// ApproveRequest is one operator's signature (quorum.SignApproval) by the key with the hash, or a security key's assertion
+// whose challenge is the SHA-256 of the statement that is signed.
 type ApproveRequest struct {
-	KeySHA256 bulkhead.Hash `json:"key_sha256"`
-	Signature []byte        `json:"signature"`
+	KeySHA256 bulkhead.Hash `json:"key_sha256,omitzero"`
+	Signature []byte        `json:"signature,omitempty"`
+	Assertion *Assertion    `json:"assertion,omitempty"`
 }
 
 func (a *API) approve(ctx context.Context, _ who, r *http.Request, in ApproveRequest) (ApprovalView, error) {
-	q, err := a.cfg.Quorum.Approve(ctx, r.PathValue("id"), in.KeySHA256, in.Signature)
+	key, signature, err := a.signature(ctx, in)
+	if err != nil {
+		return ApprovalView{}, err
+	}
+	q, err := a.cfg.Quorum.Approve(ctx, r.PathValue("id"), key, signature)
 	return approvalView(q), err
 }
 

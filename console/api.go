@@ -44,6 +44,7 @@ type Config struct {
 	Compromises Compromises
 	Credentials Credentials
 	Partners    Partners
+	SignIn      SignIn
 	Version     string
 	Now         func() time.Time
 	Log         *slog.Logger
@@ -69,7 +70,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Desk == nil || cfg.Looks == nil || cfg.Reports == nil || cfg.Notices == nil {
 		return nil, fmt.Errorf("console: the desk, looks, reports and notices are required")
 	}
-	if cfg.Alarms == nil || cfg.Explainer == nil {
+	if cfg.Alarms == nil || cfg.Explainer == nil || cfg.SignIn == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
 	if cfg.Now == nil {
@@ -135,6 +136,10 @@ func (a *API) authenticate(r *http.Request, body []byte) (who, error) {
 	} else if ok {
 		acct, err := a.cfg.Orders.AccountByToken(r.Context(), token)
 		return who{account: acct}, err
+	}
+	if header == "" && a.cfg.SignIn.Present(r) {
+		op, err := a.cfg.SignIn.Authenticate(r)
+		return who{operator: op}, err
 	}
 	op, err := a.cfg.Quorum.Authenticate(r.Context(), header, r.Method, r.URL.RequestURI(), body)
 	return who{operator: op}, err

@@ -60,6 +60,8 @@ func openAPI(operations []description) ([]byte, error) {
 			},
 			"securitySchemes": object{
 				"token": object{"type": "http", "scheme": "bearer", "description": "the token of an API account: bulkhead account add"},
+				"session": object{"type": "apiKey", "in": "cookie", "name": "__Host-bulkhead-session",
+					"description": "operators: signed in with a browser at /signin/; a change carries the proof of its page in X-Bulkhead-Session"},
 				"operator": object{"type": "apiKey", "in": "header", "name": "Authorization",
 					"description": "\"Bulkhead-Operator \" and base64url(JSON of key, method, path, body, at, nonce) \".\" base64url(Ed25519 signature): signed by the command line with --operator-key"},
 			},
@@ -94,7 +96,7 @@ func (s *schemas) operation(op description) object {
 		parameters = append(parameters, object{"$ref": "#/components/parameters/DryRun"}, object{"$ref": "#/components/parameters/IdempotencyKey"})
 		good = object{"anyOf": []any{good, s.of(reflect.TypeFor[Plan]())}}
 	}
-	security := []any{object{"operator": []any{}}}
+	security := []any{object{"operator": []any{}}, object{"session": []any{}}}
 	switch op.access {
 	case anybodyKnown, partnersToo:
 		security = append(security, object{"token": []any{}})

@@ -118,7 +118,11 @@ func (a *API) planActivation(ctx context.Context, w who, r *http.Request, _ none
 }
 
 func (a *API) planApprove(ctx context.Context, _ who, r *http.Request, in ApproveRequest) (Plan, error) {
-	q, err := a.cfg.Rehearsal.Quorum.Approve(ctx, r.PathValue("id"), in.KeySHA256, in.Signature)
+	key, signature, err := a.signature(ctx, in)
+	if err != nil {
+		return Plan{}, err
+	}
+	q, err := a.cfg.Rehearsal.Quorum.Approve(ctx, r.PathValue("id"), key, signature)
 	if err != nil {
 		return Plan{}, err
 	}

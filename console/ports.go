@@ -3,7 +3,7 @@
 // Purpose: read everything, ask for changes. Every action goes through a port to the compartment that owns it; the
 // answer says what was done and, when something was refused, which step comes next (RFC 9457 problem documents).
 //
-// Invariant: who asks is known before anything is read (an operator's signed request, or an account's token), except
+// Invariant: who asks is known before anything is read (an operator's signed request or session, or an account's token), except
 // for the pages that are public by design; an account sees its own certificates only.
 //
 // Refuses: to sign, to hold keys, to change a status by itself, bodies above a limit, unknown members in a request.
@@ -117,6 +117,10 @@ type Quorum interface {
 	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
 	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
 	Approve(ctx context.Context, id string, keyHash bulkhead.Hash, signature []byte) (bulkhead.ApprovalRequest, error)
+	// SecurityKeys returns every security key, those taken away included.
+	SecurityKeys(ctx context.Context) ([]bulkhead.SecurityKey, error)
+	// DropKey takes a security key away; KindGate when too few people could sign afterwards.
+	DropKey(ctx context.Context, actor string, key bulkhead.Hash, reason string) error
 }
 
 // Hierarchy grows the tree of authorities. Certificates of authorities come from a ceremony or from a foreign root.

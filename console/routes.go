@@ -23,6 +23,7 @@ func (a *API) routes() {
 	a.certificateRoutes()
 	a.authorityRoutes()
 	a.peopleRoutes()
+	a.signInRoutes()
 	a.changeRoutes()
 	a.admissionRoutes()
 	a.retentionRoutes()

@@ -104,3 +104,16 @@ func (q *Quorum) UseKey(ctx context.Context, owner string, k approval.SecurityKe
 	}
 	return bulkhead.Faultf(bulkhead.KindForbidden, "security key %q counts backwards: there is a copy of it, and it does not count", k.Label).WithHint("take it away: bulkhead operator keys drop KEY --reason TEXT")
 }
+
+// Holder finds whose key in office it is; KindForbidden for a key that no quorum bound, or that counts no more.
+func (q *Quorum) Holder(ctx context.Context, key bulkhead.Hash) (approval.Key, error) {
+	o, err := q.office(ctx)
+	if err != nil {
+		return approval.Key{}, err
+	}
+	k, ok := o.Key(key)
+	if !ok {
+		return k, bulkhead.NewFault(bulkhead.KindForbidden, "that key belongs to no operator in office").WithHint("bulkhead operator list")
+	}
+	return k, nil
+}

@@ -21,7 +21,7 @@ func (h *House) diagnoseAccess(ctx context.Context, add addFinding) {
 	if err != nil {
 		return // said by the quorum's own finding
 	}
-	if !h.pinned {
+	if len(h.first) == 0 {
 		add("operators", levelFinding, "export this role again: bulkhead role export", "who the operators are is read from the record alone: %s is not in this directory", firstOperatorsFile)
 	}
 	due := 0

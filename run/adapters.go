@@ -305,6 +305,9 @@ func (h *House) openAPI(context.Context, seed) error {
 	if !h.roles.has(signerrpc.Console) {
 		return nil
 	}
+	if err := h.openSignIn(); err != nil {
+		return err
+	}
 	rehearsal, err := h.rehearsal()
 	if err != nil {
 		return err
@@ -319,7 +322,7 @@ func (h *House) openAPI(context.Context, seed) error {
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
 		Endings:   endings{h},
-		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
+		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, SignIn: h.signin, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
 }
 

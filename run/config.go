@@ -118,6 +118,8 @@ type Config struct {
 	Retention Duration `yaml:"retention"`
 	// Incident is the desk for the bad day: who is on call, what is replaced first, how much fits into an hour.
 	Incident Incident `yaml:"incident"`
+	// SignIn is how operators sign in with a browser, at /signin/
+	SignIn SignIn `yaml:"sign_in"`
 	// Analyser is the public page at /check/
 	Analyser Check `yaml:"check"`
 	// Log is how the diagnostic log is written. Evidence is elsewhere.
@@ -246,6 +248,7 @@ func DefaultConfig() Config {
 		ExpiryNotices: defaultExpiryNotices(),
 		Incident:      defaultIncident(),
 		Analyser:      defaultCheck(),
+		SignIn:        defaultSignIn(),
 		Watch:         defaultWatch(),
 		Retention:     Duration(retention.Least),
 		Log:           Log{Level: "info", Format: "text"},
@@ -327,7 +330,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.checkWatch(), c.Witnesses.check())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.SignIn.check(), c.checkWatch(), c.Witnesses.check())
 }
 
 func (c Config) checkStatus() error {

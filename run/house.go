@@ -24,6 +24,7 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/console/check"
+	"bulkhead/console/signin"
 	"bulkhead/edge"
 	"bulkhead/enroll"
 	"bulkhead/enroll/acme"
@@ -58,6 +59,7 @@ type Store interface {
 	status.Store
 	evidence.Rows
 	quorum.Store
+	signin.Store
 	watch.Store
 	watch.PartnerStore
 	notice.Store
@@ -115,7 +117,8 @@ type House struct {
 	witnesses    *cosign.Feeder // nil without a policy
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
-	pinned       bool // who the operators are is held against the first ones, from outside the store
+	first        []bulkhead.Operator // of the first start, from outside the store: who the operators are is held against them
+	signin       *signin.Service
 	watch        *watch.Watch
 	outside      watcher
 	prober       atomic.Pointer[outside.Prober] // nil before Run
@@ -379,12 +382,11 @@ func (h *House) openQuorum(_ context.Context, s seed) error {
 	if h.store == nil {
 		return nil
 	}
-	first, err := firstOperators(h.dir, s)
-	if err != nil {
+	var err error
+	if h.first, err = firstOperators(h.dir, s); err != nil {
 		return err
 	}
-	h.pinned = len(first) > 0
-	h.quorum, err = quorum.New(quorum.Config{Store: h.store, First: first, Alarm: h.raise, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
+	h.quorum, err = quorum.New(quorum.Config{Store: h.store, First: h.first, Origins: h.cfg.SignIn.Origins, Alarm: h.raise, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
 		Execute: h.executors()})
 	if err != nil {
 		return err

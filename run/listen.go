@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bulkhead"
+	"bulkhead/console"
 	"bulkhead/enroll/acme"
 	"bulkhead/enroll/est"
 	"bulkhead/signer/signerrpc"
@@ -231,6 +232,7 @@ func (f *front) web() (http.Handler, error) {
 	}
 	if f.h.api != nil {
 		web.Handle("/api/v1/", f.h.api)
+		web.Handle("/signin/", f.h.signin.Handler(console.HTTPStatus))
 		web.Handle("GET "+statusPrefix, &publicPage{h: f.h})
 	}
 	return web, nil

@@ -20,7 +20,7 @@ import (
 // rehearsal is the console's ports over a record that keeps nothing: the compartments' own code makes the checks, so a
 // dry run cannot be of another opinion than the real one.
 func (h *House) rehearsal() (console.Rehearsal, error) {
-	q, err := quorum.New(quorum.Config{Store: noQuorumWrites{h.store}, Now: h.now, Log: h.log.With(slog.String("role", "rehearsal")),
+	q, err := quorum.New(quorum.Config{Store: noQuorumWrites{h.store}, First: h.first, Origins: h.cfg.SignIn.Origins, Now: h.now, Log: h.log.With(slog.String("role", "rehearsal")),
 		Execute: h.rehearsed()})
 	if err != nil {
 		return console.Rehearsal{}, err
@@ -36,6 +36,21 @@ type noQuorumWrites struct{ quorum.Store }
 
 func (noQuorumWrites) PutOperator(context.Context, bulkhead.Operator, ...bulkhead.Evidence) error {
 	return errRehearsal
+}
+
+func (noQuorumWrites) PutSecurityKey(context.Context, bulkhead.SecurityKey, ...bulkhead.Evidence) error {
+	return errRehearsal
+}
+
+// UseSecurityKey refuses a counter that the record would refuse.
+func (s noQuorumWrites) UseSecurityKey(ctx context.Context, id []byte, count uint32, _ time.Time) error {
+	keys, err := s.SecurityKeys(ctx)
+	for _, k := range keys {
+		if string(k.ID) == string(id) && k.SignCount >= count && k.SignCount > 0 {
+			return bulkhead.Faultf(bulkhead.KindConflict, "the security key's counter went back to %d", count)
+		}
+	}
+	return err
 }
 
 func (noQuorumWrites) CreateRequest(context.Context, bulkhead.ApprovalRequest, ...bulkhead.Evidence) error {

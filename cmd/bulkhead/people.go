@@ -43,7 +43,7 @@ func table(header string, rows []string) string {
 }
 
 func (a *app) operator() *cobra.Command {
-	c := &cobra.Command{Use: "operator", Short: "operators: list, add, remove, review"}
+	c := &cobra.Command{Use: "operator", Short: "operators: list, add, remove, review, invite, keys, key-drop"}
 	c.AddCommand(&cobra.Command{Use: "list", Short: "list operators", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		return get(a, c, "/api/v1/operators", func(v map[string][]console.OperatorView) string {
 			var rows []string
@@ -86,6 +86,7 @@ func (a *app) operator() *cobra.Command {
 	}}
 	dryRunFlag(review, &dry)
 	c.AddCommand(review)
+	c.AddCommand(a.operatorKeys()...)
 	return c
 }
 
