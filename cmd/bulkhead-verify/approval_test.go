@@ -98,7 +98,7 @@ func FuzzApproval(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if counted, found := judgeApproval(p, map[bulkhead.Hash]ed25519.PublicKey{}, 1); len(counted) > 0 || len(found) == 0 {
+		if counted, found := judgeApproval(p, map[bulkhead.Hash]trustedKey{}, 1, place{}); len(counted) > 0 || len(found) == 0 {
 			t.Errorf("counted %v", counted)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"strings"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/protocol/webauthncose"
@@ -156,7 +157,7 @@ func credential(k bulkhead.SecurityKey) webauthn.Credential {
 func reason(err error) string {
 	var e *protocol.Error
 	if errors.As(err, &e) {
-		return clip(e.Details)
+		return clip(strings.TrimSuffix(e.Details+": "+e.DevInfo, ": "))
 	}
 	return "it does not verify"
 }

@@ -309,7 +309,7 @@ func (k Key) Verify(r bulkhead.ApprovalRequest, signature []byte, origins []stri
 		if len(k.Ed25519) == ed25519.PublicKeySize && ed25519.Verify(k.Ed25519, Statement(r), signature) {
 			return nil
 		}
-		return bulkhead.Faultf(bulkhead.KindUnauthorized, "the signature of %s is not over what request %s shows", k.Operator, r.ID)
+		return bulkhead.Faultf(bulkhead.KindUnauthorized, "the signature of %s is not over what request %s shows", k.Operator, r.ID).WithHint("read it and sign again: bulkhead approve " + r.ID + " --key FILE")
 	}
 	a, err := ParseAssertion(signature)
 	if err != nil {

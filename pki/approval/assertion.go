@@ -44,7 +44,7 @@ func ParseAssertion(p []byte) (Assertion, error) {
 	dec := json.NewDecoder(bytes.NewReader(p))
 	dec.DisallowUnknownFields()
 	if len(p) > maxAssertion || dec.Decode(&a) != nil || dec.More() {
-		return a, bulkhead.NewFault(bulkhead.KindUnauthorized, "the security key's signature cannot be read")
+		return a, bulkhead.NewFault(bulkhead.KindUnauthorized, "the security key's signature cannot be read").WithHint("send the four parts of the assertion, each base64")
 	}
 	return a, nil
 }
@@ -76,7 +76,7 @@ type clientData struct {
 // party and origin or one of those given, with the person present and verified (WebAuthn section 7.2, steps 11 to 23).
 func (a Assertion) Verify(k SecurityKey, challenge []byte, origins []string) error {
 	no := func(why string) error {
-		return bulkhead.NewFault(bulkhead.KindUnauthorized, "the security key's signature does not count: "+why)
+		return bulkhead.NewFault(bulkhead.KindUnauthorized, "the security key's signature does not count: "+why).WithHint("use the key that was registered, on the house's own page, for exactly this request")
 	}
 	var c clientData
 	if json.Unmarshal(a.ClientData, &c) != nil {
