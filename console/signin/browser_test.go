@@ -123,11 +123,11 @@ func TestBrowser(t *testing.T) {
 
 	do(t, ctx, chromedp.Click(chromedp.CSS("#sign-out")), chromedp.WaitVisible(chromedp.CSS("#outside")))
 	// A copy of the key, taken before it is used once more.
-	copied, err := chromedp.Call(ctx, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: added.AuthenticatorID})
+	copied, err := chromedp.Call(ctx, webauthn.GetCredentials, webauthn.GetCredentialsParams(added))
 	call(err)
 	old := copied.Credentials[0]
 	do(t, ctx, chromedp.Click(chromedp.CSS("#use-key")), chromedp.WaitVisible(chromedp.CSS("#inside")), chromedp.Click(chromedp.CSS("#sign-out")), chromedp.WaitVisible(chromedp.CSS("#outside")))
-	_, err = chromedp.Call(ctx, webauthn.ClearCredentials, webauthn.ClearCredentialsParams{AuthenticatorID: added.AuthenticatorID})
+	_, err = chromedp.Call(ctx, webauthn.ClearCredentials, webauthn.ClearCredentialsParams(added))
 	call(err)
 	_, err = chromedp.Call(ctx, addCredential, addCredentialParams{added.AuthenticatorID, copiedCredential{old.CredentialID, true, old.RpID, old.PrivateKey, old.UserHandle, old.SignCount}})
 	call(err)

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/go-webauthn/webauthn/protocol"
@@ -319,7 +320,14 @@ func publicKey(cose []byte) ([]byte, error) {
 		if k.Algorithm != int64(webauthncose.AlgES256) {
 			return nil, errKind
 		}
-		pub = &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(k.XCoord), Y: new(big.Int).SetBytes(k.YCoord)}
+		if len(k.XCoord) != 32 || len(k.YCoord) != 32 {
+			return nil, errKind
+		}
+		p256, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, k.XCoord, k.YCoord))
+		if err != nil {
+			return nil, err
+		}
+		pub = p256
 	case webauthncose.OKPPublicKeyData:
 		if k.Algorithm != int64(webauthncose.AlgEdDSA) || len(k.XCoord) != ed25519.PublicKeySize {
 			return nil, errKind
