@@ -131,7 +131,7 @@ func DestroyKey(ctx context.Context, ring keys.Ring, o Order, signedTranscript [
 		return transcript.Destruction{}, err
 	}
 	return transcript.Destruction{Authority: o.Authority, Key: o.Key, KeyURI: o.KeyURI, At: now.UTC().Truncate(time.Second),
-		Transcript: bulkhead.Digest(signedTranscript), Notice: keys.DestroyNotice}, nil
+		Transcript: bulkhead.Digest(signedTranscript), Notice: keys.NoticeOf(o.KeyURI)}, nil
 }
 
 // DestroysKeys reports whether a step orders the destruction of a key.

@@ -19,6 +19,7 @@ import (
 	"crypto/rsa"
 	"io"
 	"regexp"
+	"strings"
 
 	"bulkhead"
 )
@@ -72,6 +73,17 @@ const DestroyNotice = "the file was overwritten and removed; copies made by back
 
 // maxName is the length of the longest name, in octets.
 const maxName = 64
+
+// DestroyTokenNotice says what destroying a key on a token cannot promise.
+const DestroyTokenNotice = "the token destroys the key; copies that were made by the token's own means of backup are destroyed where they are, with witnesses of their own"
+
+// NoticeOf is what destroying the key at a URI cannot promise.
+func NoticeOf(uri string) string {
+	if strings.HasPrefix(uri, "pkcs11:") {
+		return DestroyTokenNotice
+	}
+	return DestroyNotice
+}
 
 var nameSyntax = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 

@@ -16,9 +16,6 @@ import (
 	"bulkhead/signer"
 )
 
-// tokenNotice is what destroying a key on a token cannot promise.
-const tokenNotice = "the token destroys the key; copies that were made by the token's own means of backup are destroyed where they are, with witnesses of their own"
-
 // endings implements console.Endings.
 type endings struct{ h *House }
 
@@ -76,10 +73,7 @@ func (x endings) Destruction(ctx context.Context, id bulkhead.AuthorityID, accep
 		return none, bulkhead.Faultf(bulkhead.KindGate, "%d certificates below %s are in force: once its key is gone no CRL can ever name them", owed.Good, id).
 			WithHint("replace and revoke them first, or accept it: --accept-good")
 	}
-	p := console.Destruction{Authority: id, Subject: subject, KeySHA256: bulkhead.Digest(a.SPKI), KeyURI: a.KeyURI, Revoked: owed.Revoked, Good: owed.Good, Notice: keys.DestroyNotice, Sealed: "nothing: every certificate below it has ended"}
-	if strings.HasPrefix(a.KeyURI, "pkcs11:") {
-		p.Notice = tokenNotice
-	}
+	p := console.Destruction{Authority: id, Subject: subject, KeySHA256: bulkhead.Digest(a.SPKI), KeyURI: a.KeyURI, Revoked: owed.Revoked, Good: owed.Good, Notice: keys.NoticeOf(a.KeyURI), Sealed: "nothing: every certificate below it has ended"}
 	if !owed.Last.IsZero() {
 		last := owed.Last.UTC()
 		p.LastEnd, p.Sealed = &last, fmt.Sprintf("CRLs of %d shards and OCSP delegates until %s", max(a.Shards, 1), last.Format(time.DateOnly))

@@ -58,6 +58,7 @@ type held struct {
 	Destroyed  int           `json:"destroyed"`
 	Rehearsal  bool          `json:"rehearsal"`
 	Seconds    float64       `json:"seconds"`
+	Notice     string        `json:"notice,omitempty"` // what the destruction of a key cannot promise
 }
 
 func (t *tool) hold(c *cobra.Command, path string, s session) error {
@@ -99,6 +100,9 @@ func (t *tool) hold(c *cobra.Command, path string, s session) error {
 			return err
 		}
 	}
+	if len(res.Destroy) > 0 {
+		out.Notice = keys.NoticeOf(res.Destroy[0].KeyURI)
+	}
 	out.Seconds = time.Since(begin).Seconds()
 	return t.showHeld(out, s)
 }
@@ -110,7 +114,7 @@ func (t *tool) showHeld(out held, s session) error {
 	}
 	fmt.Fprintf(&b, "The ceremony is held. The bundle is %s.\ntranscript  %s\nroot        %s\n", out.Bundle, out.Transcript, out.Root)
 	if out.Destroyed > 0 {
-		fmt.Fprintf(&b, "%d keys are destroyed. %s.\n", out.Destroyed, keys.DestroyNotice)
+		fmt.Fprintf(&b, "%d keys are destroyed. %s.\n", out.Destroyed, out.Notice)
 	}
 	if err := t.show(out, b.String()); err != nil {
 		return err
