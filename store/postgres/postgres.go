@@ -99,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			WithHint("check that the server runs and that the role may create tables in the database")
 	}
 	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook,
-		Dialect: rel.Dialect{Name: "postgres", ForUpdate: " FOR UPDATE", Arrays: true, Classify: classify}})
+		Dialect: rel.Dialect{Name: "postgres", ForUpdate: " FOR UPDATE", Arrays: true, GroupsEvidence: true, Classify: classify}})
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}

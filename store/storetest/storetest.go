@@ -268,6 +268,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"CertificateChanges", testCertificateChanges},
 		{"Ceremonies", testCeremonies},
 		{"Owed", testOwed},
+		{"EvidenceTogether", testEvidenceTogether},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
 		{"RaceActivate", testRaceActivate},

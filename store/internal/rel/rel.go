@@ -31,6 +31,9 @@ type Dialect struct {
 	// Groups says that waiting writes share a transaction: where one writer works at a time anyway. Elsewhere independent
 	// transactions share the sync of the log by themselves.
 	Groups bool
+	// GroupsEvidence says the same of writes that append evidence, where only they follow each other: each holds the evidence
+	// head until its own sync is over.
+	GroupsEvidence bool
 	// Classify gives the kind of a driver's error: conflict for a broken unique or foreign key, malformed for text that
 	// the engine cannot hold, unavailable for a database that is away or busy, internal for the rest.
 	Classify func(error) bulkhead.Kind
@@ -66,7 +69,7 @@ func New(cfg Config) (*Store, error) {
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}
-	if cfg.Dialect.Groups {
+	if cfg.Dialect.Groups || cfg.Dialect.GroupsEvidence {
 		s.group = newGroup()
 	}
 	if s.commit == nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,14 @@ type tx struct {
 	head    *evidenceHead   // set once this transaction holds the evidence head
 	ahead   bool            // head is ahead of the row
 	uses    uses            // of keys, by the leaves appended
+	waiting rows            // evidence that is inserted with the head, where that saves round trips
 	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
+}
+
+// rows are evidence rows in their order.
+type rows struct {
+	seqs           column[int64]
+	leaves, chains column[[]byte]
 }
 
 // evidenceHead is the newest evidence row.
@@ -44,7 +52,7 @@ func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence,
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
-	if s.group != nil {
+	if s.dialect.Groups || s.dialect.GroupsEvidence && len(leaves) > 0 {
 		w := &write{op: op, leaves: leaves, fn: fn}
 		err := s.together(ctx, w)
 		return w.seqs, s.fault(op, err)
@@ -76,8 +84,11 @@ func (t *tx) perform(ctx context.Context, leaves [][]byte, fn func(t *tx) error)
 	if err := fn(t); err != nil {
 		return nil, err
 	}
-	return t.append(ctx, leaves)
+	return t.appendAs(ctx, leaves, t.ctx != nil && t.dialect.GroupsEvidence && !slices.ContainsFunc(leaves, ofChange))
 }
+
+// ofChange reports that rows of the change refer to the leaf, which therefore has to be there.
+func ofChange(leaf []byte) bool { return tlog.KindOf(leaf).OfChange() }
 
 // marshal encodes leaves before a transaction is begun, so that malformed evidence changes nothing.
 func marshal(ev []bulkhead.Evidence) ([][]byte, error) {
@@ -127,6 +138,11 @@ var insertEvidence = insert("evidence", "seq bigint", "leaf bytea", "chain bytea
 
 // append sequences and chains leaves at the head, which must be held when there are any, and returns their numbers.
 func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
+	return t.appendAs(ctx, leaves, false)
+}
+
+// appendAs is append; later leaves the rows for the end of a shared transaction, where nothing refers to them before.
+func (t *tx) appendAs(ctx context.Context, leaves [][]byte, later bool) ([]int64, error) {
 	if len(leaves) == 0 {
 		return nil, nil
 	}
@@ -142,7 +158,10 @@ func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
 		h.chain = tlog.Chain(h.chain, leaf)
 		seqs[i], chains[i] = h.seq, append([]byte(nil), h.chain[:]...)
 	}
-	if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
+	if later {
+		w := &t.waiting
+		w.seqs, w.leaves, w.chains = append(w.seqs, seqs...), append(w.leaves, leaves...), append(w.chains, chains...)
+	} else if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
 		return nil, err
 	}
 	t.head, t.ahead, t.uses = &h, true, used
@@ -156,6 +175,11 @@ func (t *tx) moveHead(ctx context.Context) error {
 	}
 	if err := t.countUses(ctx); err != nil {
 		return err
+	}
+	if w := t.waiting; w.seqs.len() > 0 {
+		if err := t.batch(ctx, insertEvidence, w.seqs, w.leaves, w.chains); err != nil {
+			return err
+		}
 	}
 	_, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, t.head.seq, t.head.chain[:])
 	return err
