@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -28,10 +29,16 @@ var massRevocation = Day{
 	run:   playMassRevocation,
 }
 
-const (
-	massScale  = 10_000
-	massSample = 100
-)
+const massScale = 10_000
+
+// sampleFor is how many certificates go the whole way for n of the population. A change costs a fixed part and one for each
+// certificate: where a campaign revokes thousands by one change, a hundred would measure the fixed part.
+func sampleFor(n int) int {
+	if n > 200_000 {
+		return 1000
+	}
+	return min(100, max(10, n/20))
+}
 
 func playMassRevocation(_ context.Context, s *Stage) error {
 	sc, err := pickScenario(s.o.Scenario)
@@ -42,7 +49,7 @@ func playMassRevocation(_ context.Context, s *Stage) error {
 	if n <= 0 {
 		n = massScale
 	}
-	r, err := s.sample(min(massSample, max(10, n/20)))
+	r, err := s.sample(sampleFor(n))
 	if err != nil {
 		return err
 	}
@@ -67,7 +74,7 @@ func playMassRevocation(_ context.Context, s *Stage) error {
 	s.say(fmt.Sprintf("The day, simulated in %s: %d revoked by the deadline, %d overdue, %d on hold; %d went dark: revoked by the clock before a replacement was served; %d requests with the same key were refused",
 		time.Since(took).Round(time.Millisecond), o.hours[len(o.hours)-1].revoked, o.overdue, o.held, o.dark, o.refused), append(o.table(), "what the day waits for longest: "+o.bottleneck)...)
 	end := o.hours[len(o.hours)-1]
-	s.check("P4.2-4", o.overdue == 0 && end.revoked+o.held == o.total, "everything but what is on hold is revoked by the deadline", "first at %s, last at %s; %d overdue; bottleneck: %s", Elapsed(o.firstRevoked), Elapsed(o.lastRevoked), o.overdue, o.bottleneck)
+	s.check("P4.2-4", o.overdue == 0 && end.revoked+o.held == o.total, "everything but what is on hold is revoked by the deadline", "first at %s, last at %s; %d overdue%s", Elapsed(o.firstRevoked), Elapsed(o.lastRevoked), o.overdue, w.tooSlow(o))
 	clock := w.plan.ForceAt.Sub(w.now)
 	s.check("P4.2-5", o.lastNotice < clock, "every account is told before the clock acts", "%s", w.noticeWords(notices, o.lastNotice, clock, s.o))
 	s.check("S3-10", end.revoked+o.held+end.overdue == o.total && monotone(o.hours), "the numbers of each hour sum up and never fall", "%d revoked, %d held, %d overdue of %d", end.revoked, o.held, end.overdue, o.total)
@@ -78,6 +85,16 @@ func playMassRevocation(_ context.Context, s *Stage) error {
 	}
 	s.simulated("all requests, installations and revocations of the population: they pass through doors with the measured rates, and not through the house; 100,000 validations and " + thousands(notices) + " notices an hour are what the plan was given, not measured")
 	return nil
+}
+
+// tooSlow names what keeps a day from its deadline, with the rate that would do.
+func (w *world) tooSlow(o outcome) string {
+	if o.overdue == 0 {
+		return ""
+	}
+	margin := w.within - w.plan.ForceAt.Sub(w.now)
+	return fmt.Sprintf("; revocation is the bottleneck: %.0f a second on this machine now, and %.0f are needed from the clock to the deadline for the %s that are left to it; rehearse on a machine that does nothing else",
+		w.revoke, math.Ceil(float64(o.atClock)/margin.Seconds()), thousands(o.atClock))
 }
 
 // houseNotices is the default of incident.capacity.notices.

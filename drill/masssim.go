@@ -91,6 +91,7 @@ type outcome struct {
 	waitIssue, waitRevoke, waitPeople     time.Duration
 	firstRevoked, lastRevoked, lastNotice time.Duration
 	overdue                               int // at the deadline, without those on hold
+	atClock                               int // left to the clock
 	bottleneck                            string
 }
 
@@ -279,6 +280,9 @@ func (w *world) install(replaced []event, as []plan.Assignment, byIndex []int32,
 			continue
 		}
 		at := max(a.RevokeAt.Sub(w.now).Seconds(), served)
+		if at >= force {
+			o.atClock++
+		}
 		if at > force {
 			if at = force; served > force {
 				o.dark++
@@ -302,6 +306,9 @@ func (o *outcome) sum() {
 
 // narrow names what the day waits for longest.
 func (w *world) narrow(o outcome) string {
+	if o.overdue > 0 && w.plan.Unplaced == 0 { // however long people take, the clock revokes: what is late then waited for that
+		return fmt.Sprintf("revocation (on average %s; %d overdue)", o.waitRevoke.Round(time.Second), o.overdue)
+	}
 	type wait struct {
 		what string
 		long time.Duration

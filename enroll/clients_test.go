@@ -112,7 +112,7 @@ func (w *world) wantState(t testing.TB, x *x509.Certificate, want bulkhead.Certi
 func (s *site) certmagic(t testing.TB, method, directory string) *certmagic.Config {
 	t.Helper()
 	var cfg *certmagic.Config
-	cache := certmagic.NewCache(certmagic.CacheOptions{Logger: zap.NewNop(), GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return cfg, nil }})
+	cache := certmagic.NewCache(certmagic.CacheOptions{RenewCheckInterval: time.Hour, Logger: zap.NewNop(), GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return cfg, nil }})
 	t.Cleanup(cache.Stop)
 	cfg = certmagic.New(cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: t.TempDir()}, Logger: zap.NewNop()})
 	issuer := certmagic.ACMEIssuer{CA: directory, Email: "ops@site.example", Agreed: true, ListenHost: "127.0.0.1", AltHTTPPort: s.httpPort, AltTLSALPNPort: s.tlsPort,

@@ -2,8 +2,10 @@ package enroll_test
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -19,7 +21,7 @@ import (
 
 // rows puts n certificates of an account into the record, in a campaign that runs, and returns the paths of their renewal
 // information.
-func (w *world) rows(n int) []string {
+func (w *world) rows(n int, capacity bulkhead.CampaignCapacity) []string {
 	w.t.Helper()
 	desk, err := incident.New(incident.Config{Store: w.store, Revoker: late{}, Now: w.now, Explanation: "https://ca.test/day"})
 	ok(w.t, err)
@@ -54,7 +56,7 @@ func (w *world) rows(n int) []string {
 	ok(w.t, errs[0])
 	i, err := desk.Open(w.t.Context(), "operator:a", incident.Intake{Title: "a bad day", Playbook: "mass-revocation", Scope: bulkhead.Scope{Accounts: []string{"a"}}})
 	ok(w.t, err)
-	k, _, err := desk.Plan(w.t.Context(), "operator:a", incident.PlanRequest{Incident: i.ID})
+	k, _, err := desk.Plan(w.t.Context(), "operator:a", incident.PlanRequest{Incident: i.ID, Capacity: &capacity})
 	ok(w.t, err)
 	_, err = desk.Start(w.t.Context(), k.ID, k.PlanHash, "request:r")
 	ok(w.t, err)
@@ -88,7 +90,7 @@ func ask(t testing.TB, client *http.Client, base string, paths []string) time.Du
 // "ratio-first" that of the first question about each certificate. Medians of rounds in turn.
 func BenchmarkRenewalInfo(b *testing.B) {
 	w := newWorld(b)
-	paths := w.rows(2000)
+	paths := w.rows(2000, bulkhead.CampaignCapacity{})
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 	sample, err := client.Get(w.base + paths[0])
 	ok(b, err)
@@ -123,7 +125,7 @@ func BenchmarkRenewalInfo(b *testing.B) {
 // revocation; and of what others change it is seconds old at most.
 func TestRenewalAdviceIsFresh(t *testing.T) {
 	w := newWorld(t)
-	paths := w.rows(2)
+	paths := w.rows(2, bulkhead.CampaignCapacity{})
 	id := strings.TrimPrefix(paths[0], "/acme/renewal-info/")
 	window := func() bulkhead.RenewalInfo {
 		t.Helper()
@@ -162,5 +164,56 @@ func TestRenewalAdviceIsFresh(t *testing.T) {
 	ok(t, err)
 	if after.ExplanationURL == before.ExplanationURL {
 		t.Fatal("advice is older than a few seconds")
+	}
+}
+
+// TestCampaignLoad: clients that pick a moment of the window that they are told, as RFC 9773 section 4.2 has it, come within what
+// the plan was given for an hour, whichever moments they pick, and all before the clock.
+func TestCampaignLoad(t *testing.T) {
+	w := newWorld(t)
+	const most = 12 // an hour
+	paths := w.rows(150, bulkhead.CampaignCapacity{Signatures: most})
+	client := &http.Client{Timeout: 30 * time.Second}
+	var starts, picks []time.Time
+	rng := rand.New(rand.NewPCG(7, 7))
+	for _, p := range paths {
+		res, err := client.Get(w.base + p)
+		ok(t, err)
+		var info struct {
+			Window struct{ Start, End time.Time } `json:"suggestedWindow"`
+		}
+		ok(t, json.NewDecoder(res.Body).Decode(&info))
+		res.Body.Close()
+		starts = append(starts, info.Window.Start)
+		picks = append(picks, info.Window.Start.Add(time.Duration(rng.Int64N(int64(info.Window.End.Sub(info.Window.Start))))))
+	}
+	slices.SortFunc(starts, time.Time.Compare)
+	slices.SortFunc(picks, time.Time.Compare)
+	if spread := starts[len(starts)-1].Sub(starts[0]); spread < 10*time.Hour {
+		t.Errorf("every client is told the same %s", spread)
+	}
+	all, err := w.cfg.Campaigns.(*incident.Service).Campaigns(t.Context(), 1)
+	ok(t, err)
+	if last := picks[len(picks)-1]; last.After(all[0].ForceAt) {
+		t.Errorf("a client is told to come at %s, and the clock acts at %s", last, all[0].ForceAt)
+	}
+	slice := starts[0]
+	for _, x := range starts {
+		if d := x.Sub(starts[0]); d > 0 {
+			slice = x
+			break
+		}
+	}
+	length := slice.Sub(starts[0]) // of a slice of the plan: what is picked in an hour is of the slices that touch it
+	for i, from := range picks {
+		n := 0
+		for _, x := range picks[i:] {
+			if x.Sub(from) < time.Hour {
+				n++
+			}
+		}
+		if limit := int(most * (time.Hour + 2*length).Hours()); n > limit {
+			t.Fatalf("%d clients come in the hour from %s; the plan has %d for an hour", n, from, most)
+		}
 	}
 }
