@@ -101,7 +101,7 @@ func TestReissueByTheSameMethod(t *testing.T) {
 		}
 		old = got.Certificate
 	}
-	h.shift.Store(int64(seen[0].ReuseUntil.Sub(time.Now()) + time.Minute)) // beyond the reuse of policy
+	h.shift.Store(int64(time.Until(seen[0].ReuseUntil) + time.Minute)) // beyond the reuse of policy
 	if _, err := h.svc.Reissue(t.Context(), acct.ID, old, csr(t, newKey(t), "www.site.test"), ""); err == nil {
 		t.Fatal("a validation was used beyond what policy allows")
 	}
