@@ -157,8 +157,15 @@ func (e *Edge) Run(ctx context.Context) error {
 	wg.Go(func() { e.observe(ctx) })
 	tick := time.NewTicker(e.cfg.Poll)
 	defer tick.Stop()
+	verified := false // what an earlier life vouched for
 	for {
 		_ = e.Refresh(ctx) // kept as the problem that readyz shows
+		if serving := e.current.Load() != nil; serving && !verified {
+			wg.Go(func() { e.verifyEarly(ctx) })
+			verified = true
+		} else if !serving {
+			verified = false
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -75,6 +75,7 @@ func (e *Edge) load(ctx context.Context, head *pack.Head, signed []byte) (*epoch
 			if err := o.asPack(); err != nil {
 				return nil, refused("object %s is not a sound pack", ref.Name).WithCause(err)
 			}
+			e.keepStamp(ctx, o, ref)
 			i.add(o.pack)
 		}
 		if err := e.checkResponders(ctx, ep, prev, i); err != nil {

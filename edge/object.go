@@ -18,8 +18,11 @@ import (
 // object is the verified content of one immutable object: mapped, or on the heap when there is no file to map. The
 // mapping ends when the object is unreachable, which is after the last epoch and the last reader let go of it.
 type object struct {
-	data []byte
-	pack *pack.Pack // set by asPack
+	data  []byte
+	pack  *pack.Pack // set by asPack
+	path  string     // of the file that is mapped; "" on the heap
+	stamp string     // of that file: see stampOf
+	early bool       // an earlier life verified it, and this one has not yet
 }
 
 // asPack opens the object as a pack, once.
@@ -31,11 +34,25 @@ func (o *object) asPack() error {
 	if err != nil {
 		return err
 	}
-	if err := p.Check(); err != nil {
+	check := p.Check
+	if o.early {
+		o.fetchAhead(p.Index())
+		check = p.CheckIndex
+	}
+	if err := check(); err != nil {
 		return err
 	}
 	o.pack = p
 	return nil
+}
+
+// fetchAhead has a part of the mapping read from the disk in large pieces, in place of page by page as it is touched. Where
+// the kernel cannot, that is what happens.
+func (o *object) fetchAhead(from, to int) {
+	from -= from % os.Getpagesize()
+	if from < to {
+		_ = unix.Madvise(o.data[from:to], unix.MADV_POPULATE_READ)
+	}
 }
 
 // locator is a source whose objects are local files.
@@ -73,7 +90,7 @@ func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
 		if err != nil {
 			return nil, refused("object %s cannot be read", ref.Name).WithCause(err)
 		}
-		return o, o.verify(ref)
+		return o, e.verifyFile(o, ref)
 	}
 	if e.cfg.CacheDir == "" {
 		b, err := e.cfg.Source.Get(ctx, ref.Name)
@@ -85,7 +102,7 @@ func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
 	}
 	path := filepath.Join(cachedObjects(e.cfg.CacheDir), ref.Digest.String())
 	if o, err := mapFile(path); err == nil {
-		if o.verify(ref) == nil {
+		if e.verifyFile(o, ref) == nil {
 			return o, nil
 		}
 		_ = os.Remove(path) // damaged on our disk: fetched again below
@@ -186,7 +203,11 @@ func mapFile(path string) (*object, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
-	o := &object{data: data}
+	o := &object{data: data, path: path}
+	if o.stamp, err = stampOf(f); err != nil {
+		_ = unix.Munmap(data)
+		return nil, err
+	}
 	runtime.AddCleanup(o, func(b []byte) { _ = unix.Munmap(b) }, data)
 	return o, nil
 }

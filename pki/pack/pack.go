@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"runtime"
+	"sync"
 	"time"
 
 	"bulkhead"
@@ -100,9 +102,6 @@ func (p *Pack) Check() error {
 	var f raw
 	var early, late int64
 	for i := range p.n {
-		if i > 0 && bytes.Compare(p.key(i - 1)[:], p.key(i)[:]) >= 0 {
-			return fmt.Errorf("pack: index is not sorted at %d", i)
-		}
 		if !p.whole(i, &f) {
 			return fmt.Errorf("pack: entry %d is damaged", i)
 		}
@@ -114,29 +113,92 @@ func (p *Pack) Check() error {
 	if early != p.early || late != p.late {
 		return fmt.Errorf("pack: trailer and entries disagree on nextUpdate")
 	}
-	p.makeBuckets()
-	return nil
+	return p.makeBuckets()
 }
 
-// makeBuckets needs a sorted index. Packs small enough to stay in the processor's cache go without.
-func (p *Pack) makeBuckets() {
-	const perBucket, worthwhile = 16, 4096
-	if p.n < worthwhile || p.n > math.MaxUint32 {
-		return
+// CheckIndex is Check for a pack that was checked whole before, by whoever can say that nobody has touched it since: it reads
+// the index and nothing else. Find stays within bounds whatever an entry holds.
+func (p *Pack) CheckIndex() error { return p.makeBuckets() }
+
+// Index is where the part of the pack lies that CheckIndex reads, for those who can have it brought into memory at once.
+func (p *Pack) Index() (from, to int) {
+	to = len(p.data) - trailerSize
+	return to - len(p.index), to
+}
+
+// Of the buckets of a pack: how many entries fall into one, and from how many entries on they are worth their memory.
+// Packs small enough to stay in the processor's cache go without.
+const perBucket, worthwhile = 16, 4096
+
+// makeBuckets reads the index once, on all processors: its order, and where in it each bucket ends.
+func (p *Pack) makeBuckets() error {
+	bucketed := p.n >= worthwhile && p.n <= math.MaxUint32
+	var buckets []uint32
+	var from uint64
+	if bucketed {
+		from = p.at(0)
+		to := p.at(p.n - 1)
+		if bucketed = to > from; bucketed {
+			p.shift = max(0, bits.Len64(to-from)-bits.Len(uint(p.n/perBucket)))
+			buckets = make([]uint32, (to-from)>>p.shift+2)
+		}
 	}
-	from, to := p.at(0), p.at(p.n-1)
-	if from == to {
-		return
+	workers := 1
+	if bucketed {
+		workers = runtime.GOMAXPROCS(0)
 	}
-	p.shift = max(0, bits.Len64(to-from)-bits.Len(uint(p.n/perBucket)))
-	buckets := make([]uint32, (to-from)>>p.shift+2)
-	for i := range p.n {
-		buckets[(p.at(i)-from)>>p.shift+1] = uint32(i + 1)
+	type end struct{ bucket, next uint64 } // of a worker's part: its last bucket, which the next one may go on with
+	ends, wrong := make([]end, workers), make([]int, workers)
+	var g sync.WaitGroup
+	for w := range workers {
+		g.Go(func() {
+			first, last := w*p.n/workers, (w+1)*p.n/workers
+			wrong[w] = -1
+			at, before := uint64(0), uint64(0)
+			if first > 0 {
+				before = u64(p.key(first - 1)[:])
+			}
+			for i := first; i < last; i++ {
+				// Nearly always the first octets say it.
+				head := u64(p.key(i)[:])
+				if i > 0 && (head < before || head == before && bytes.Compare(p.key(i - 1)[:], p.key(i)[:]) >= 0) {
+					wrong[w] = i
+					return
+				}
+				before = head
+				if !bucketed {
+					continue
+				}
+				b := (p.at(i)-from)>>p.shift + 1
+				if b >= uint64(len(buckets)) {
+					wrong[w] = i
+					return
+				}
+				if b != at && i > first {
+					buckets[at] = uint32(i)
+				}
+				at = b
+			}
+			ends[w] = end{at, uint64(last)}
+		})
+	}
+	g.Wait()
+	for _, i := range wrong {
+		if i >= 0 {
+			return fmt.Errorf("pack: index is not sorted at %d", i)
+		}
+	}
+	if !bucketed {
+		return nil
+	}
+	for _, e := range ends {
+		buckets[e.bucket] = max(buckets[e.bucket], uint32(e.next))
 	}
 	for i := 1; i < len(buckets); i++ {
 		buckets[i] = max(buckets[i], buckets[i-1]) // those that nothing fell into
 	}
 	p.buckets = buckets
+	return nil
 }
 
 // at is where interpolation sees entry i.
