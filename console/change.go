@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"bulkhead"
 )
@@ -106,9 +107,12 @@ func (a *API) planChange(ctx context.Context, w who, _ *http.Request, in PlanCha
 	if err != nil {
 		return ChangeView{}, err
 	}
-	c, err := a.cfg.Changes.PlanRevocation(ctx, w.actor(), in.Why, items)
+	c, err := a.cfg.Changes.PlanSoon(ctx, w.actor(), in.Why, items, previewWait)
 	return changeView(c), err
 }
+
+// previewWait is how long a call waits for a preview; a longer one goes on, and the change has it when it is done.
+const previewWait = 45 * time.Second
 
 func (a *API) rehearsePlanChange(ctx context.Context, w who, _ *http.Request, in PlanChangeRequest) (Plan, error) {
 	items, err := a.items(ctx, w, in)

@@ -89,6 +89,8 @@ type Changes interface {
 	RevokeCertificates(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (string, error)
 	// PlanRevocation makes a change and previews it without carrying it through.
 	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
+	// PlanSoon is PlanRevocation that returns after wait at the latest: with the change planned, and its preview going on.
+	PlanSoon(ctx context.Context, actor, why string, items []bulkhead.ChangeItem, wait time.Duration) (bulkhead.Change, error)
 	// ActivateByOne carries a previewed change through where one person may; KindGate otherwise.
 	ActivateByOne(ctx context.Context, actor, id string, preview bulkhead.Hash) error
 	// Rollback takes a change back. Before anything of it is public it is ended, and returned refused; after that a new

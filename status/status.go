@@ -98,6 +98,7 @@ type Service struct {
 	following  sync.Map    // change id → struct{}: it is public, and being verified
 	corpora    sync.Map    // change id → []bulkhead.CertificateRef: bystanders that were good before it
 	ends       sync.Map    // object name → time.Time: earliest nextUpdate inside a pack
+	previews   sync.Map    // change id → context.CancelFunc: a preview that goes on by itself
 	charted    atomic.Pointer[chart]
 }
 
@@ -169,6 +170,7 @@ func (s *Service) Run(ctx context.Context) error {
 	t := time.NewTicker(s.cfg.Policy.Interval)
 	defer t.Stop()
 	defer s.background.Wait()
+	defer s.endPreviews()
 	for {
 		select {
 		case <-ctx.Done():

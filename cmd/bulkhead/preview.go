@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,9 @@ func (a *app) changePreview() *cobra.Command {
 			if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/changes", in, &v); err != nil {
 				return err
 			}
+			if v, err = a.previewed(c.Context(), cl, v); err != nil {
+				return err
+			}
 			return a.showPreview(v)
 		}}
 	c.Flags().StringArrayVar(&s.certs, "revoke-cert", nil, "certificate file to revoke; may be repeated")
@@ -53,6 +57,32 @@ func (a *app) changePreview() *cobra.Command {
 	c.Flags().StringVar(&s.why, "why", "", "free text for the record (default: previewed at the command line)")
 	dryRunFlag(c, &dry)
 	return c
+}
+
+// lookEvery is how often a change is looked at whose preview takes long.
+const lookEvery = time.Second
+
+// previewed waits for a preview that goes on at the server: that of an authority with millions of certificates.
+func (a *app) previewed(ctx context.Context, cl *client.Client, v console.ChangeView) (console.ChangeView, error) {
+	if v.State == bulkhead.ChangePlanned {
+		a.say("the preview of change %s takes long and goes on; this waits for it (later: bulkhead change show %s)", v.ID, v.ID)
+	}
+	for v.State == bulkhead.ChangePlanned {
+		select {
+		case <-ctx.Done():
+			return v, bulkhead.Faultf(bulkhead.KindUnavailable, "the preview of change %s goes on", v.ID).WithHint("bulkhead change show " + v.ID)
+		case <-time.After(lookEvery):
+		}
+		var now console.ChangeView
+		if err := cl.Do(ctx, http.MethodGet, "/api/v1/changes/"+url.PathEscape(v.ID), nil, &now); err != nil {
+			return v, err
+		}
+		v = now
+	}
+	if v.State == bulkhead.ChangeRefused {
+		return v, bulkhead.Faultf(bulkhead.KindGate, "change %s ended without a preview: %s", v.ID, v.Problem).WithHint("ask again: bulkhead change preview")
+	}
+	return v, nil
 }
 
 // selected reads the files.
