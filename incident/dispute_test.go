@@ -2,6 +2,7 @@ package incident_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,5 +124,45 @@ func TestWorkIsBatched(t *testing.T) {
 	few, many := commits(40), commits(400)
 	if few != many || many > 30 {
 		t.Errorf("%d commits for 40 certificates, %d for 400", few, many)
+	}
+}
+
+// TestReplacementsAreBatched: what a round sees of new certificates it keeps together, and one by one where two replace the
+// same certificate; each item has its own story.
+func TestReplacementsAreBatched(t *testing.T) {
+	h := newHouse(t)
+	const n = 60
+	refs := h.many(n, n)
+	c := h.campaign(h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()}), incident.PlanRequest{})
+	h.pass(time.Hour)
+	h.tick()
+	var fresh []bulkhead.Certificate
+	for i, ref := range refs {
+		fresh = append(fresh, h.cert(fmt.Sprintf("a%d", i), fmt.Sprintf("w%d.example.com", i), func(x *bulkhead.Certificate) { x.Replaces = ref }))
+	}
+	count := func() int {
+		commits := 0
+		hook := func(_ string, commit func() error) error { commits++; return commit() }
+		h.hook.Store(&hook)
+		h.tick()
+		h.hook.Store(nil)
+		return commits
+	}
+	h.issue(fresh[:n/2]...)
+	if k := count(); k > 12 || h.sums(c.ID).ByState[bulkhead.ItemReissued] != n/2 {
+		t.Fatalf("%d commits, %+v", k, h.sums(c.ID).ByState)
+	}
+	twin := h.cert("a40", "w40.example.com")
+	h.issue(append(fresh[n/2:], twin)...)
+	h.tick()
+	if by := h.sums(c.ID).ByState; by[bulkhead.ItemReissued] != n {
+		t.Fatalf("%+v", by)
+	}
+	for _, ref := range []bulkhead.CertificateRef{refs[0], refs[40], refs[n-1]} {
+		_, it, steps, err := h.desk.History(t.Context(), ref)
+		ok(t, err)
+		if len(steps) < 2 || steps[len(steps)-1].State != bulkhead.ItemReissued || it.Replacement == (bulkhead.CertificateRef{}) || steps[len(steps)-1].LogIndex == steps[len(steps)-2].LogIndex {
+			t.Errorf("%s went through %+v", ref, steps)
+		}
 	}
 }

@@ -38,13 +38,13 @@ func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) err
 		if err != nil {
 			return err
 		}
-		for _, n := range rows {
-			if maybe[n.IntentSeq] || n.Replaces != (bulkhead.CertificateRef{}) || s.cfg.Own(n) {
-				if err := s.replacement(ctx, c, n); err != nil {
-					return err
-				}
-			}
-			cursor = n.OutcomeSeq
+		if err := s.replacements(ctx, c, slices.DeleteFunc(slices.Clone(rows), func(n bulkhead.Certificate) bool {
+			return !maybe[n.IntentSeq] && n.Replaces == (bulkhead.CertificateRef{}) && !s.cfg.Own(n)
+		})); err != nil {
+			return err
+		}
+		if len(rows) > 0 {
+			cursor = rows[len(rows)-1].OutcomeSeq
 		}
 		if seen += len(rows); len(rows) < 1000 {
 			break
@@ -57,8 +57,38 @@ func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) err
 	return s.cfg.Store.MoveCampaign(ctx, c, bulkhead.CampaignRunning)
 }
 
-// replacement finds the items that a new certificate replaces.
-func (s *Service) replacement(ctx context.Context, c bulkhead.Campaign, n bulkhead.Certificate) error {
+// together is steps of many items that are kept at once, each with its own evidence.
+type together struct {
+	moves []bulkhead.ItemMove
+	evs   []bulkhead.Evidence
+}
+
+// replacements finds the items that new certificates replace and moves them together; one by one when somebody else moved
+// one of them meanwhile, or two certificates replace the same.
+func (s *Service) replacements(ctx context.Context, c bulkhead.Campaign, fresh []bulkhead.Certificate) error {
+	var all together
+	for _, n := range fresh {
+		if err := s.replacement(ctx, c, n, &all); err != nil {
+			return err
+		}
+	}
+	if len(all.moves) == 0 {
+		return nil
+	}
+	err := s.cfg.Store.MoveItems(ctx, c.ID, all.moves, nil, all.evs...)
+	if bulkhead.KindOf(err) != bulkhead.KindConflict {
+		return err
+	}
+	for _, n := range fresh {
+		if err := s.replacement(ctx, c, n, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replacement finds the items that a new certificate replaces. Their steps go into all, or are kept here when it is nil.
+func (s *Service) replacement(ctx context.Context, c bulkhead.Campaign, n bulkhead.Certificate, all *together) error {
 	found, err := s.replacedBy(ctx, c, n)
 	if err != nil || len(found) == 0 {
 		return err
@@ -71,7 +101,7 @@ func (s *Service) replacement(ctx context.Context, c bulkhead.Campaign, n bulkhe
 		if known {
 			err = s.sameKey(ctx, c, it, n.CertificateRef)
 		} else {
-			err = s.reissued(ctx, c, it, n)
+			err = s.reissued(ctx, c, it, n, all)
 		}
 		if err != nil {
 			return err
@@ -165,7 +195,7 @@ var way = []bulkhead.ItemState{bulkhead.ItemPlanned, bulkhead.ItemNotified, bulk
 
 // reissued moves an item on the strength of its replacement. A campaign that asks for a patch waits for a passing look: a
 // replacement on an unpatched server is worth nothing.
-func (s *Service) reissued(ctx context.Context, c bulkhead.Campaign, it bulkhead.CampaignItem, n bulkhead.Certificate) error {
+func (s *Service) reissued(ctx context.Context, c bulkhead.Campaign, it bulkhead.CampaignItem, n bulkhead.Certificate, all *together) error {
 	at := slices.Index(way, it.State)
 	if it.State == bulkhead.ItemReopened {
 		at = 0
@@ -200,7 +230,14 @@ func (s *Service) reissued(ctx context.Context, c bulkhead.Campaign, it bulkhead
 		}
 		moves, evs, from = append(moves, m), append(evs, ev), to
 	}
-	return s.cfg.Store.MoveItems(ctx, c.ID, moves, nil, evs...)
+	if all == nil {
+		return s.cfg.Store.MoveItems(ctx, c.ID, moves, nil, evs...)
+	}
+	for i := range moves {
+		moves[i].Leaf += len(all.evs)
+	}
+	all.moves, all.evs = append(all.moves, moves...), append(all.evs, evs...)
+	return nil
 }
 
 // early moves items that had a good replacement when the plan was made.
@@ -220,7 +257,7 @@ func (s *Service) early(ctx context.Context, c bulkhead.Campaign) error {
 			if err != nil {
 				return err
 			}
-			if err := s.reissued(ctx, c, it, n); err != nil {
+			if err := s.reissued(ctx, c, it, n, nil); err != nil {
 				return err
 			}
 		}
@@ -392,7 +429,7 @@ func (s *Service) seenPatched(ctx context.Context, c bulkhead.Campaign, it bulkh
 	if known {
 		return s.sameKey(ctx, c, it, n.CertificateRef)
 	}
-	return s.reissued(ctx, c, it, n)
+	return s.reissued(ctx, c, it, n, nil)
 }
 
 // seenInstalled wants the replacement on every node; one that is stale is named.
