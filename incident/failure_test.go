@@ -21,7 +21,7 @@ import (
 // revoked, by exactly one activated revocation, with exactly one ticket, and its holder got exactly one mail about it; a mail
 // whose arrival nobody knows is in doubt by name, and not sent again.
 func TestKilledAtEveryStep(t *testing.T) {
-	step := 8 // a different part of the commits in each of the four ways
+	step := 12 // a different part of the commits in each of the four ways
 	if os.Getenv("BULKHEAD_TORTURE") != "" {
 		step = 1
 	}
