@@ -1,5 +1,6 @@
 // Package ct submits precertificates to certificate transparency logs (RFC 6962, and static-ct-api logs, which take
-// submissions the same way).
+// submissions the same way), and reads static-ct-api logs for certificates that our authorities signed and the record does
+// not know.
 //
 // Purpose: an HTTP client for a fixed list of logs. It asks logs of different operators at once, goes on to the next log
 // when one fails, and stops when there are enough timestamps.
@@ -70,9 +71,8 @@ func New(c Config) (*Client, error) {
 		return nil, bulkhead.NewFault(bulkhead.KindUsage, "ct: Logs or Now is not set").WithHint("name at least two logs of two operators")
 	}
 	for i, l := range c.Logs {
-		u, err := url.Parse(l.URL)
-		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !c.AllowPrivate) {
-			return nil, bulkhead.Faultf(bulkhead.KindUsage, "log %s: %q is not an https address", l.Name, l.URL).WithHint("give the submission prefix of the operator's list")
+		if err := checkURL(l.Name, l.URL, c.AllowPrivate); err != nil {
+			return nil, err
 		}
 		c.Logs[i].URL = strings.TrimRight(l.URL, "/")
 	}
@@ -82,20 +82,32 @@ func New(c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error { return c.dialable(address) }}
-	return &Client{cfg: c, http: &http.Client{
-		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: c.Timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute},
+	return &Client{cfg: c, http: httpClient(c.AllowPrivate, c.Timeout)}, nil
+}
+
+func checkURL(name, address string, private bool) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !private) {
+		return bulkhead.Faultf(bulkhead.KindUsage, "log %s: %q is not an https address", name, address).WithHint("give the prefix of the operator's list")
+	}
+	return nil
+}
+
+func httpClient(private bool, timeout time.Duration) *http.Client {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error { return dialable(address, private) }}
+	return &http.Client{
+		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
 }
 
 // dialable looks at the address after its name was resolved.
-func (c Config) dialable(address string) error {
+func dialable(address string, private bool) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
 	}
-	if a := at.Addr().Unmap(); !c.AllowPrivate && (!a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback()) {
+	if a := at.Addr().Unmap(); !private && (!a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback()) {
 		return fmt.Errorf("%s is not an address of the public network", a)
 	}
 	return nil

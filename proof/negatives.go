@@ -58,13 +58,34 @@ func (p *prover) rogue() Negative {
 		}
 	}
 	_, where := p.kinds(bulkhead.EvCertificateIntent, bulkhead.EvCertificateOutcome)
+	read, ours, notCovered := p.transparency()
 	return Negative{ID: RogueCertificates, Question: "Did one of our keys sign a certificate that we do not know of?", Answer: NotFound,
-		Examined: "every leaf of the log, every row of the record with the digest of its certificate, every answer and list that is public, the serials that strangers asked for, and the certificates brought from outside",
+		Examined: "every leaf of the log, every row of the record with the digest of its certificate, every answer and list that is public, the serials that strangers asked for, the transparency logs that are read, and the certificates brought from outside",
 		Numbers: []Number{{"certificates in the record", rows}, {"issued, with intent and outcome in the log", p.issued}, {"of them revoked", p.revoked}, {"certificates parsed whole, as a sample", p.parsed},
 			{"serials abandoned; nobody received them", p.dead}, {"serials whose rows went with age", p.pruned}, {"signed or being signed while this was made", p.open}, {"answers that are public", p.answers},
-			{"certificates brought from outside", int64(len(p.out.Brought))}, {"serials asked for that were never issued", leads}},
+			{"certificates brought from outside", int64(len(p.out.Brought))}, {"serials asked for that were never issued", leads},
+			{"entries of transparency logs that were read", read}, {"of them by authorities of this house", ours}},
 		Evidence:   where,
-		NotCovered: []string{"a certificate that was signed outside the signer, never shown to anybody whom we hear of, and whose status nobody asks for here"}}
+		NotCovered: append(notCovered, "a certificate that was signed outside the signer, never shown to anybody whom we hear of, and whose status nobody asks for here")}
+}
+
+// transparency counts what was read of transparency logs, and says what was not.
+func (p *prover) transparency() (read, ours int64, notCovered []string) {
+	if len(p.out.CT) == 0 {
+		return 0, 0, []string{"transparency logs: none is read (ct.monitor)"}
+	}
+	for _, l := range p.out.CT {
+		read, ours = read+l.Read-l.First, ours+l.Ours
+		switch {
+		case l.Size == 0:
+			notCovered = append(notCovered, "transparency log "+l.Name+": not read yet")
+		case l.First > 0 || l.Read < l.Size:
+			notCovered = append(notCovered, fmt.Sprintf("transparency log %s: entries outside %d to %d, as of %s", l.Name, l.First, l.Read-1, l.At.Format(time.RFC3339)))
+		default:
+			notCovered = append(notCovered, fmt.Sprintf("transparency log %s: what it took after %s", l.Name, l.At.Format(time.RFC3339)))
+		}
+	}
+	return read, ours, append(notCovered, "transparency logs that are not named in ct.monitor")
 }
 
 func (p *prover) customerData() Negative {

@@ -42,6 +42,7 @@ type Outside struct {
 	Brought   []Brought
 	Unread    []string // inputs that are no certificate
 	Witnessed *Witnessed
+	CT        []CTLog
 }
 
 // Config is what a proof needs.
@@ -83,8 +84,8 @@ type prover struct {
 func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 	p := &prover{cfg: cfg, out: out, rows: map[bulkhead.AuthorityID]int64{}}
 	p.report = Report{MadeAt: cfg.Now.UTC(), House: cfg.House, Issuers: cfg.Issuers, Checkpoint: out.Log, Rows: out.Rows, Uncovered: out.Uncovered,
-		Witnessed: out.Witnessed,
-		Keys:      []KeyReport{}, Findings: []Finding{}, Leads: []Lead{}}
+		Witnessed: out.Witnessed, CT: out.CT,
+		Keys: []KeyReport{}, Findings: []Finding{}, Leads: []Lead{}}
 	for _, f := range out.LogFaults {
 		f.Negative = Infrastructure
 		p.find(f)
@@ -562,17 +563,30 @@ func (p *prover) alarms(ctx context.Context) error {
 					continue
 				}
 			case "D2":
-				if !p.selected(id) || p.explained(id, rest) {
+				if p.unknown(a, id, rest) {
 					continue
 				}
-				sum, _ := bulkhead.ParseHash(rest)
-				p.find(Finding{Rule: "ct/" + RuleRogue, Negative: RogueCertificates, Issuer: id, SHA256: sum, Source: "CT", Message: a.Message})
-				continue
 			}
 			p.lead(Lead{Detector: detector, Message: a.Message, At: a.FirstAt, Count: a.Count})
 		}
 	}
 	return nil
+}
+
+// unknown takes an alarm about a certificate that a key of ours signed and the record did not know, in a transparency log or on
+// the wire; false for what is none, such as a log that could not be read. Alarms of an older release name no issuer.
+func (p *prover) unknown(a bulkhead.Alarm, id bulkhead.AuthorityID, rest string) bool {
+	if rest == "" {
+		id, rest = "", a.Key
+	}
+	sum, err := bulkhead.ParseHash(rest)
+	if err != nil {
+		return false
+	}
+	if id == "" && p.cfg.All || p.selected(id) && !p.explained(id, rest) {
+		p.find(Finding{Rule: RuleSeen, Negative: RogueCertificates, Issuer: id, SHA256: sum, Source: "D2", Message: a.Message})
+	}
+	return true
 }
 
 // explained: the same certificate is a finding already, from a file.

@@ -9,18 +9,19 @@ import (
 // Rules of findings that are this package's own; those of the log, of what is published and of CT keep theirs behind
 // "evidence/", "published/" and "ct".
 const (
-	RuleRogue          = "certificate-not-in-log"    // signed by our key, brought from outside, and no leaf speaks of it
-	RuleRowWithoutLeaf = "row-without-leaf"          // a certificate in the record that the log does not know
-	RuleRowRemoved     = "row-removed"               // a certificate in the log that the record does not know
-	RuleRowDiffers     = "row-differs"               // row and leaves speak of different things
-	RuleNoOutcome      = "row-without-outcome"       // issued by its row, not by the log
-	RuleNotIssued      = "outcome-without-row"       // signed by the log, not by its row
-	RuleOtherBytes     = "certificate-differs"       // the stored certificate is not the one that was signed
-	RuleCounterAhead   = "counter-ahead"             // the key was used more often than leaves explain
-	RuleCounterBehind  = "counter-behind"            // the leaves speak of more than the key was used for
-	RuleCounterMissing = "counter-missing"           // leaves of a key whose counter is gone
-	RuleHardware       = "hardware-counter-ahead"    // the device's own counter is above the intents
-	RuleUnchecked      = "issued-without-caa-record" // an order's certificate without a CAA check before it
+	RuleRogue          = "certificate-not-in-log"      // signed by our key, brought from outside, and no leaf speaks of it
+	RuleSeen           = "seen/certificate-not-in-log" // the same, met in a transparency log or on the wire (D2)
+	RuleRowWithoutLeaf = "row-without-leaf"            // a certificate in the record that the log does not know
+	RuleRowRemoved     = "row-removed"                 // a certificate in the log that the record does not know
+	RuleRowDiffers     = "row-differs"                 // row and leaves speak of different things
+	RuleNoOutcome      = "row-without-outcome"         // issued by its row, not by the log
+	RuleNotIssued      = "outcome-without-row"         // signed by the log, not by its row
+	RuleOtherBytes     = "certificate-differs"         // the stored certificate is not the one that was signed
+	RuleCounterAhead   = "counter-ahead"               // the key was used more often than leaves explain
+	RuleCounterBehind  = "counter-behind"              // the leaves speak of more than the key was used for
+	RuleCounterMissing = "counter-missing"             // leaves of a key whose counter is gone
+	RuleHardware       = "hardware-counter-ahead"      // the device's own counter is above the intents
+	RuleUnchecked      = "issued-without-caa-record"   // an order's certificate without a CAA check before it
 )
 
 // Finding is one thing that does not reconcile.
@@ -86,6 +87,18 @@ type WitnessedBy struct {
 	At      time.Time `json:"at"`
 }
 
+// CTLog is how far a transparency log was read; Size 0 for one that was not yet.
+type CTLog struct {
+	Name    string        `json:"name"`
+	First   int64         `json:"first"` // entries from this number on
+	Read    int64         `json:"read"`  // and before this one were held against the record
+	Size    int64         `json:"size"`
+	Root    bulkhead.Hash `json:"root,omitzero"`
+	At      time.Time     `json:"at,omitzero"`
+	Ours    int64         `json:"ours"`
+	Unknown int64         `json:"unknown"`
+}
+
 // Number is one thing that was counted.
 type Number struct {
 	What string `json:"what"`
@@ -114,6 +127,7 @@ type Report struct {
 	Rows       int64                  `json:"rows"`      // newest row looked at
 	Uncovered  int64                  `json:"uncovered"` // rows that no checkpoint covers yet
 	Witnessed  *Witnessed             `json:"witnessed,omitempty"`
+	CT         []CTLog                `json:"ct"`
 	Keys       []KeyReport            `json:"keys"`
 	Negatives  []Negative             `json:"negatives"`
 	Findings   []Finding              `json:"findings"`

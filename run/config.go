@@ -167,6 +167,11 @@ type CT struct {
 	Logs []CTLog `yaml:"logs,omitempty"`
 	// AllowPrivate lets logs be on loopback and private addresses and speak plain http: for a log of the house's own.
 	AllowPrivate bool `yaml:"allow_private,omitempty"`
+	// Monitor lists static-ct-api logs that the watch role reads: a certificate there that an authority of this house signed
+	// and the record does not know is alarm D2 and a finding of bulkhead audit prove.
+	Monitor []CTMonitor `yaml:"monitor,omitempty"`
+	// MonitorEvery is the time between two rounds; 0 means 10m.
+	MonitorEvery Duration `yaml:"monitor_every,omitempty"`
 }
 
 // CTLog is one log.
@@ -330,7 +335,7 @@ func (c Config) Check() error {
 	if err := c.DefaultAuthority.Check(); err != nil {
 		return wrong("default_authority", "%s", bulkhead.AsFault(err).Detail)
 	}
-	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.SignIn.check(), c.checkWatch(), c.Witnesses.check())
+	return errors.Join(c.checkStatus(), c.Status.checkLive(), c.checkLog(), c.checkAdmission(), c.Trust.check(), c.Caches.check(), c.ExpiryNotices.check(), c.Incident.check(), c.checkRetention(), c.Analyser.check(), c.SignIn.check(), c.checkWatch(), c.Witnesses.check(), c.CT.check())
 }
 
 func (c Config) checkStatus() error {

@@ -25,6 +25,7 @@ import (
 	"bulkhead/console"
 	"bulkhead/console/check"
 	"bulkhead/console/signin"
+	"bulkhead/ct"
 	"bulkhead/edge"
 	"bulkhead/enroll"
 	"bulkhead/enroll/acme"
@@ -54,6 +55,7 @@ import (
 // Store is everything that the compartments ask of the record, in one value.
 type Store interface {
 	watchRecord
+	ct.Record
 	signer.Store
 	enroll.Store
 	status.Store
@@ -115,6 +117,7 @@ type House struct {
 	status       *status.Service
 	evidence     *evidence.Log
 	witnesses    *cosign.Feeder // nil without a policy
+	monitor      *ct.Monitor    // nil without logs to read
 	quorum       *quorum.Quorum
 	gate         *quorum.Gatekeeper
 	first        []bulkhead.Operator // of the first start, from outside the store: who the operators are is held against them
@@ -213,6 +216,7 @@ func OpenWith(ctx context.Context, o Options) (_ *House, err error) {
 		h.openTell,
 		h.openRetention,
 		h.openWatch,
+		h.openMonitor,
 		h.openAPI,
 	} {
 		if err := step(ctx, s); err != nil {
@@ -577,6 +581,9 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	}
 	if h.witnesses != nil {
 		w["witnesses"] = h.witnesses.Run
+	}
+	if h.monitor != nil {
+		w["ct"] = h.monitor.Run
 	}
 	if h.roles.has(signerrpc.Watch) {
 		w["watch"], w["notice"] = h.watch.Run, h.runNotices

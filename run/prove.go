@@ -64,6 +64,9 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 	if err := g.Wait(); err != nil {
 		return none, err
 	}
+	if out.CT, err = looked(ctx, cfg, store); err != nil {
+		return none, err
+	}
 	if o.Certificates != "" {
 		if err := bring(ctx, o.Certificates, &out); err != nil {
 			return none, err

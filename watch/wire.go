@@ -52,7 +52,7 @@ func (d UnknownCertificate) Judge(ctx context.Context, s Sighting) (*bulkhead.Al
 		}
 	}
 	return &bulkhead.Alarm{
-		Detector: d.ID(), Key: s.Fingerprint.String(), Severity: bulkhead.Critical, Runbook: "d2-unknown-certificate.md", FirstAt: s.At, LastAt: s.At, Count: 1,
+		Detector: d.ID(), Key: string(s.Issuer) + "," + s.Fingerprint.String(), Severity: bulkhead.Critical, Runbook: "d2-unknown-certificate.md", FirstAt: s.At, LastAt: s.At, Count: 1,
 		Message: s.Detail + " shows certificate " + s.Serial.String() + " that our authority " + string(s.Issuer) + " signed, " + what + " (SHA-256 " + s.Fingerprint.String() + "): a key of ours was used without us",
 	}, nil
 }

@@ -107,3 +107,24 @@ func FuzzBare(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadEntries: no tile makes it panic, and what is read stands in the tile.
+func FuzzReadEntries(f *testing.F) {
+	x509Entry := append(append(make([]byte, 10), 0, 0, 1, 'c', 0, 0), 0, 0)
+	precert := append(append(append(make([]byte, 9), 1), make([]byte, 32)...), 0, 0, 1, 't', 0, 0, 0, 0, 1, 'p', 0, 0)
+	f.Add(x509Entry, 1)
+	f.Add(precert, 1)
+	f.Add(append(bytes.Clone(x509Entry), precert...), 2)
+	f.Fuzz(func(t *testing.T, tile []byte, n int) {
+		entries, err := ReadEntries(tile, max(0, min(n, 256)))
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			if !bytes.Contains(tile, e.Leaf[2:]) || !bytes.Contains(tile, e.Certificate) {
+				t.Fatal("an entry that is not in the tile")
+			}
+			e.SameTBS()
+		}
+	})
+}

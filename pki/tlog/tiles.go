@@ -87,6 +87,28 @@ func Walk(read TileReader, cp Checkpoint, from int64, visit func(index int64, le
 	return nil
 }
 
+// VerifyLeaves proves that leaves are those from number first on in the log that cp covers; they come from one bundle, so first
+// is a multiple of 256. It is for logs whose bundles have another form (static-ct-api).
+func VerifyLeaves(read TileReader, cp Checkpoint, first int64, leaves [][]byte) error {
+	if first < 0 || first%width != 0 || len(leaves) > width || first+int64(len(leaves)) > cp.Size {
+		return fmt.Errorf("leaves %d to %d are not one bundle of %d: %w", first, first+int64(len(leaves)), cp.Size, ErrLeaf)
+	}
+	indexes := make([]int64, len(leaves))
+	for i := range leaves {
+		indexes[i] = tlog.StoredHashIndex(0, first+int64(i))
+	}
+	hashes, err := newTiles(read).hashes(cp).ReadHashes(indexes)
+	if err != nil {
+		return fmt.Errorf("leaves from %d: %w", first, err)
+	}
+	for i, leaf := range leaves {
+		if tlog.RecordHash(leaf) != hashes[i] {
+			return fmt.Errorf("leaf %d: %w", first+int64(i), ErrLeaf)
+		}
+	}
+	return nil
+}
+
 // ReadLeaf reads leaf number index (from 0) and proves it against cp.
 func ReadLeaf(read TileReader, cp Checkpoint, index int64) ([]byte, error) {
 	if index < 0 || index >= cp.Size {

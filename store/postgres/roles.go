@@ -126,7 +126,7 @@ var rights = map[string]map[string]string{
 		"tickets":              "INSERT, UPDATE",
 	},
 	"evidence": {},
-	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE"},
+	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE", "ct_monitors": "INSERT, UPDATE"},
 }
 
 // ownersOnly are tables that no role writes: what they record is done with the owner's connection string.

@@ -337,6 +337,19 @@ CREATE TABLE crls (
   CONSTRAINT crls_pkey PRIMARY KEY (authority, shard)
 );
 
+CREATE TABLE ct_monitors (
+  log_id bytea NOT NULL,
+  log text NOT NULL,
+  first bigint NOT NULL,
+  entries bigint NOT NULL,
+  size bigint NOT NULL,
+  root bytea NOT NULL,
+  at bigint NOT NULL,
+  ours bigint NOT NULL,
+  unknown bigint NOT NULL,
+  CONSTRAINT ct_monitors_pkey PRIMARY KEY (log_id)
+);
+
 CREATE TABLE delegates (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   authority text COLLATE "C" NOT NULL,

@@ -369,6 +369,18 @@ CREATE TABLE crls (
   PRIMARY KEY (authority, shard)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE ct_monitors (
+  log_id  BLOB PRIMARY KEY,
+  log     TEXT NOT NULL,
+  first   INTEGER NOT NULL,
+  entries INTEGER NOT NULL,
+  size    INTEGER NOT NULL,
+  root    BLOB NOT NULL,
+  at      INTEGER NOT NULL,
+  ours    INTEGER NOT NULL,
+  unknown INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE delegates (
   seq         INTEGER PRIMARY KEY,
   authority   TEXT NOT NULL,

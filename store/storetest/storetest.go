@@ -42,6 +42,8 @@ type Store interface {
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
 	SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
+	CTMonitors(ctx context.Context) ([]bulkhead.CTMonitor, error)
+	PutCTMonitor(ctx context.Context, m bulkhead.CTMonitor, ev bulkhead.Evidence) error
 	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
 
 	Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs []int64, errs []error, err error)
@@ -252,6 +254,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"SignIn", testSignIn},
 		{"Alarms", testAlarms},
 		{"Proof", testProof},
+		{"CT", testCT},
 		{"Incidents", testIncidents},
 		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},

@@ -34,7 +34,7 @@ func proved(t testing.TB, o run.ProveOptions) proof.Report {
 }
 
 // rogue signs a certificate with the authority's own key, past the signer, as the intruder of 2011 did.
-func (h *house) rogue(t testing.TB, dir, name string) *x509.Certificate {
+func (h *house) rogue(t testing.TB, dir, name string, more ...pkix.Extension) *x509.Certificate {
 	t.Helper()
 	a, err := h.Store.Authority(t.Context(), issuing)
 	ok(t, err)
@@ -42,15 +42,15 @@ func (h *house) rogue(t testing.TB, dir, name string) *x509.Certificate {
 	ok(t, err)
 	key, err := ring.Open(t.Context(), a.KeyURI)
 	ok(t, err)
-	return forge(t, a.Certificate, key, name)
+	return forge(t, a.Certificate, key, name, more...)
 }
 
-func forge(t testing.TB, parent []byte, key crypto.Signer, name string) *x509.Certificate {
+func forge(t testing.TB, parent []byte, key crypto.Signer, name string, more ...pkix.Extension) *x509.Certificate {
 	t.Helper()
 	issuer, err := x509.ParseCertificate(parent)
 	ok(t, err)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: new(big.Int).SetBytes([]byte("rogue 2011-07-10")), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}, &x509.Certificate{Subject: issuer.Subject, RawSubject: issuer.RawSubject, PublicKey: key.Public(), SubjectKeyId: issuer.SubjectKeyId}, newKey(t).Public(), key)
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), ExtraExtensions: more}, &x509.Certificate{Subject: issuer.Subject, RawSubject: issuer.RawSubject, PublicKey: key.Public(), SubjectKeyId: issuer.SubjectKeyId}, newKey(t).Public(), key)
 	ok(t, err)
 	x, err := x509.ParseCertificate(der)
 	ok(t, err)
