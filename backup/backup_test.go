@@ -48,6 +48,23 @@ func whole(t testing.TB, id *age.X25519Identity) []byte {
 	return out.Bytes()
 }
 
+// little is a container with one short file.
+func little(t testing.TB, id *age.X25519Identity) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := backup.NewWriter(&out, backup.Header{}, id.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.File("a", 0o600, 1, strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Close(0, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 // TestContainer: what was written is read; a wrong key, any cut and a flipped octet anywhere are refused with a next step.
 func TestContainer(t *testing.T) {
 	id := identity(t)
@@ -153,7 +170,8 @@ func FuzzRead(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range [][]byte{whole(f, id), sealed(f, id, entry("bulkhead-backup.json", backup.Header{Format: 1}), entry("manifest.json", backup.Manifest{}))} {
+	// Short seeds: the fuzzer shortens what is interesting octet by octet, and does nothing else meanwhile.
+	for _, seed := range [][]byte{little(f, id), sealed(f, id, entry("bulkhead-backup.json", backup.Header{Format: 1}), entry("manifest.json", backup.Manifest{}))} {
 		r, err := age.Decrypt(bytes.NewReader(seed), id)
 		if err != nil {
 			f.Fatal(err)
@@ -162,7 +180,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(plain[:min(len(plain), 1<<15)])
+		f.Add(bytes.TrimRight(plain, "\x00"))
 	}
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		n := 0

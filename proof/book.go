@@ -30,6 +30,7 @@ type entry struct {
 	tbs, digest           bulkhead.Hash
 	subject, signer       bulkhead.Hash
 	abandoned, rowSeen    bool
+	imported              bool // of a foreign authority: one leaf, which names the certificate
 }
 
 // final is the certificate that took the place of a precertificate.
@@ -59,14 +60,12 @@ func (b *Book) Add(seq int64, e bulkhead.Evidence) {
 	ref := bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}
 	switch e.Kind {
 	case bulkhead.EvCertificateIntent:
-		of := b.index[e.Authority]
-		if of == nil {
-			of = map[bulkhead.Serial]int32{}
-			b.index[e.Authority] = of
+		if b.entry(ref) == nil { // a second intent is a finding of the ledger
+			b.enter(ref, entry{intentSeq: seq, tbs: e.Digest, subject: e.KeyHash, signer: e.Signer})
 		}
-		if _, twice := of[e.Serial]; !twice { // a second intent is a finding of the ledger
-			of[e.Serial] = int32(len(b.entries))
-			b.entries = append(b.entries, entry{intentSeq: seq, tbs: e.Digest, subject: e.KeyHash, signer: e.Signer})
+	case bulkhead.EvImportedCertificate:
+		if b.entry(ref) == nil {
+			b.enter(ref, entry{intentSeq: seq, outcomeSeq: seq, digest: e.Digest, subject: e.KeyHash, imported: true})
 		}
 	case bulkhead.EvCertificateOutcome:
 		if x := b.entry(ref); x != nil && x.outcomeSeq == 0 {
@@ -94,6 +93,16 @@ func (b *Book) entry(ref bulkhead.CertificateRef) *entry {
 		return nil
 	}
 	return &b.entries[n]
+}
+
+func (b *Book) enter(ref bulkhead.CertificateRef, x entry) {
+	of := b.index[ref.Issuer]
+	if of == nil {
+		of = map[bulkhead.Serial]int32{}
+		b.index[ref.Issuer] = of
+	}
+	of[ref.Serial] = int32(len(b.entries))
+	b.entries = append(b.entries, x)
 }
 
 // of goes over what the leaves say of an authority's certificates, in no order.

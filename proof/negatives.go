@@ -61,7 +61,7 @@ func (p *prover) rogue() Negative {
 	read, ours, notCovered := p.transparency()
 	return Negative{ID: RogueCertificates, Question: "Did one of our keys sign a certificate that we do not know of?", Answer: NotFound,
 		Examined: "every leaf of the log, every row of the record with the digest of its certificate, every answer and list that is public, the serials that strangers asked for, the transparency logs that are read, and the certificates brought from outside",
-		Numbers: []Number{{"certificates in the record", rows}, {"issued, with intent and outcome in the log", p.issued}, {"of them revoked", p.revoked}, {"certificates parsed whole, as a sample", p.parsed},
+		Numbers: []Number{{"certificates in the record", rows}, {"issued, with intent and outcome in the log", p.issued}, {"of them revoked", p.revoked}, {"certificates parsed whole, as a sample", p.parsed}, {"imported from other houses", p.foreign},
 			{"serials abandoned; nobody received them", p.dead}, {"serials whose rows went with age", p.pruned}, {"signed or being signed while this was made", p.open}, {"answers that are public", p.answers},
 			{"certificates brought from outside", int64(len(p.out.Brought))}, {"serials asked for that were never issued", leads},
 			{"entries of transparency logs that were read", read}, {"of them by authorities of this house", ours}},

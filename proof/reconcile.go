@@ -75,6 +75,7 @@ type prover struct {
 	dead    int64
 	checked int64
 	answers int64
+	foreign int64 // imported
 
 	late        []bulkhead.SignedRow // certificates whose announcement may be younger than the book
 	judgingLate bool
@@ -236,6 +237,10 @@ func (p *prover) judge(r bulkhead.SignedRow, e *entry) {
 		return
 	}
 	e.rowSeen = true
+	if e.imported {
+		p.imported(r, e)
+		return
+	}
 	if r.IntentSeq != e.intentSeq || r.KeyHash != e.subject || r.IntentDigest != e.tbs {
 		p.about(r.CertificateRef, RuleRowDiffers, e.intentSeq, "the row of certificate %s names another intent or key than leaf %d", r.CertificateRef, e.intentSeq-1)
 		return
@@ -268,6 +273,17 @@ func (p *prover) judge(r bulkhead.SignedRow, e *entry) {
 			f.Leaf = &leaf
 			p.find(f)
 		}
+	}
+}
+
+// imported holds the row of a certificate that another house issued against the leaf of its import.
+func (p *prover) imported(r bulkhead.SignedRow, e *entry) {
+	p.foreign++
+	switch {
+	case r.IntentSeq != e.intentSeq || r.KeyHash != e.subject:
+		p.about(r.CertificateRef, RuleRowDiffers, e.intentSeq, "the row of the imported certificate %s names another leaf or key than leaf %d", r.CertificateRef, e.intentSeq-1)
+	case r.Sum != r.Fingerprint || r.Sum != e.digest:
+		p.about(r.CertificateRef, RuleOtherBytes, e.intentSeq, "the stored certificate %s has SHA-256 %s, the leaf of its import says %s", r.CertificateRef, r.Sum, e.digest)
 	}
 }
 

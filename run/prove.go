@@ -42,6 +42,12 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 		return none, err
 	}
 	defer store.Close()
+	return reconcile(ctx, cfg, store, o)
+}
+
+// reconcile holds record, log and what is public against each other in one pass over each.
+func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions) (proof.Report, error) {
+	none := proof.Report{}
 	authorities, err := store.Authorities(ctx)
 	if err != nil {
 		return none, err

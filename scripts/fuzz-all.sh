@@ -24,6 +24,6 @@ fi
 for x in "${targets[@]}"; do
   read -r pkg target <<<"$x"
   echo "fuzz $pkg $target for $time"
-  go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg"
+  go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$pkg" # shortening by the minute leaves no time to fuzz
 done
 echo "fuzz-all: ran ${#targets[@]} targets for $time each"

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bulkhead/console"
+	"bulkhead/proof"
 	"bulkhead/run"
 )
 
@@ -106,6 +107,10 @@ func TestImport(t *testing.T) {
 	var r run.ImportReport
 	if err := json.Unmarshal([]byte(out), &r); err != nil || r.NewlyRevoked != 1 || r.New != 0 || len(r.Problems) != 4 {
 		t.Errorf("%v: %+v", err, r)
+	}
+	// The proof knows what was imported, and does not take it for what this house signed.
+	if r := asJSON[proof.Report](t, c, "audit", "prove", "--issuer", "old-ca"); !r.OK || !strings.Contains(r.Text(), "4  imported from other houses") {
+		t.Error(r.Text())
 	}
 	found, _ := c.run(t, exitDone, "fsck")
 	if strings.Contains(found, "failure") {

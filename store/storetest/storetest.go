@@ -42,6 +42,7 @@ type Store interface {
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
 	SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
+	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
 	CTMonitors(ctx context.Context) ([]bulkhead.CTMonitor, error)
 	PutCTMonitor(ctx context.Context, m bulkhead.CTMonitor, ev bulkhead.Evidence) error
 	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
@@ -255,6 +256,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Alarms", testAlarms},
 		{"Proof", testProof},
 		{"CT", testCT},
+		{"Imported", testImported},
 		{"Incidents", testIncidents},
 		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},
