@@ -18,6 +18,13 @@ need varnishd varnish
 need nginx nginx
 need promtool prometheus
 need sslscan sslscan
+need vsftpd vsftpd
+need slapd slapd
+need prosody prosody
+need dovecot dovecot-core
+need postfix postfix
+ls /usr/lib/dovecot/pop3-login >/dev/null 2>&1 || missing+=(dovecot-pop3d)
+ls /usr/lib/dovecot/imap-login >/dev/null 2>&1 || missing+=(dovecot-imapd)
 need testssl testssl.sh
 need chromium chromium
 need pdftotext poppler-utils

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,8 +161,10 @@ func run(t testing.TB, at []netip.AddrPort, program string, args ...string) {
 		path = filepath.Join("/usr/sbin", program)
 	}
 	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its children end with it
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // a child of a child may hold the pipes
 	in, err := cmd.StdinPipe() // some end with their input
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +176,17 @@ func run(t testing.TB, at []netip.AddrPort, program string, args ...string) {
 	go func() { _ = cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		_ = in.Close()
-		_ = cmd.Process.Kill()
-		<-ended
+		_ = cmd.Process.Signal(syscall.SIGTERM) // those with children of other users end them
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+		}
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s does not end", program)
+		}
 	})
 	for _, a := range at {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
