@@ -151,4 +151,6 @@ type LetterItem struct {
 	WindowEnd   time.Time
 	RevokeAt    time.Time
 	Code        string // for one free reissue; "" without one
+	// Seen is the steps by language, with what was seen at its names filled in; nil where nothing was.
+	Seen map[string]string
 }

@@ -37,6 +37,7 @@ func (a *API) routes() {
 	a.partnerRoutes()
 	a.offlineRoutes()
 	a.lookRoutes()
+	a.adviceRoutes()
 }
 
 func (a *API) certificateRoutes() {

@@ -27,7 +27,8 @@ type Tickets interface {
 func (a *API) ticketRoutes() {
 	route(a, "GET /api/v1/tickets", operation[none, TicketList]{id: "listTickets", summary: "codes for free reissues, newest first; accounts see their own", access: anybodyKnown, do: a.tickets,
 		query: []parameter{{name: "campaign", about: "only of this campaign"}, {name: "account", about: "only of this account"}, {name: "codes", about: "true shows the codes that are not used, to operators"},
-			{name: "limit", about: "1 to 10000; default 100"}}})
+			{name: "limit", about: "1 to 10000; default 100"},
+			{name: "advice", about: "language: with what the holder of each ticket that is not used has to do", values: []string{"en", "ja"}}}})
 	route(a, "POST /api/v1/tickets", operation[IssueTicketRequest, TicketView]{id: "issueTicket", summary: "give one free reissue for an order and a name", do: a.issueTicket, plan: a.planIssueTicket})
 	route(a, "POST /api/v1/reissues", operation[ReissueRequest, IssueResponse]{id: "redeemTicket", summary: "replace one certificate against a code: one order, one name, one new request", access: anybodyKnown, do: a.redeem, plan: a.planRedeem})
 }
@@ -46,6 +47,7 @@ type TicketView struct {
 	RedeemedAt time.Time `json:"redeemed_at,omitzero"`
 	Used       string    `json:"used,omitempty"`
 	Code       string    `json:"code,omitempty"`
+	Advice     string    `json:"advice,omitempty"` // what its holder has to do, when that was asked for
 }
 
 func ticketView(t bulkhead.Ticket, code string, now time.Time) TicketView {
@@ -85,7 +87,15 @@ func (a *API) tickets(ctx context.Context, w who, r *http.Request, _ none) (Tick
 	}
 	out := TicketList{Tickets: []TicketView{}}
 	for _, t := range all {
-		out.Tickets = append(out.Tickets, ticketView(t, codes[t.ID], a.cfg.Now()))
+		v := ticketView(t, codes[t.ID], a.cfg.Now())
+		if lang := q.Get("advice"); lang != "" && v.State == "open" {
+			advice, err := a.cfg.Adviser.Advise(ctx, t.Replaces, lang)
+			if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+				return TicketList{}, err
+			}
+			v.Advice = advice.Text
+		}
+		out.Tickets = append(out.Tickets, v)
 	}
 	return out, nil
 }

@@ -143,6 +143,12 @@ type Estate interface {
 	LookAtEstate(ctx context.Context, own []bulkhead.CampaignItem) (bulkhead.EstateLook, error)
 }
 
+// Adviser says of one certificate what its holder has to do, by language, with what was seen at its names filled in.
+type Adviser interface {
+	// Words is nil where nothing was seen.
+	Words(ctx context.Context, ref bulkhead.CertificateRef) (map[string]string, error)
+}
+
 // Partners resolves a registration partner to the accounts that it brought.
 type Partners interface {
 	PartnerAccounts(ctx context.Context, partner string) ([]string, error)
@@ -162,6 +168,7 @@ type Config struct {
 	Notifier Notifier // nil: renewal information, the account's list and tickets say it all
 	Looker   Looker   // nil: steps that are seen from outside are imported by hand
 	Estate   Estate   // nil: the own estate is known by what was replaced alone
+	Adviser  Adviser  // nil: letters have no more than the steps that are the same for everybody
 	Partners Partners // nil: there are none
 	Reissuer Reissuer // nil: tickets cannot be redeemed here
 

@@ -143,6 +143,12 @@ func (s *Service) LetterItems(ctx context.Context, campaign, account string, cod
 	for i, it := range items {
 		out[i] = bulkhead.LetterItem{CertificateRef: it.CertificateRef, Name: it.Name, OrderID: it.OrderID, NotAfter: it.NotAfter, WindowStart: it.WindowStart, WindowEnd: it.WindowEnd,
 			RevokeAt: it.RevokeAt, Code: given[it.CertificateRef]}
+		if s.cfg.Adviser == nil {
+			continue
+		}
+		if out[i].Seen, err = s.cfg.Adviser.Words(ctx, it.CertificateRef); err != nil {
+			return nil, 0, err
+		}
 	}
 	return out, all, nil
 }

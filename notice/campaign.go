@@ -196,7 +196,7 @@ func (t *Tell) campaignLetter(ctx context.Context, campaign string, l *Letter, a
 		}
 		for _, r := range rows {
 			l.Items = append(l.Items, Item{Issuer: string(r.Issuer), Serial: r.Serial.String(), Names: []string{r.Name}, NotAfter: r.NotAfter.UTC(),
-				Replace: &Replacement{Order: r.OrderID, Code: r.Code, From: r.WindowStart.UTC(), To: r.WindowEnd.UTC(), Revoked: r.RevokeAt.UTC()}})
+				Replace: &Replacement{Order: r.OrderID, Code: r.Code, From: r.WindowStart.UTC(), To: r.WindowEnd.UTC(), Revoked: r.RevokeAt.UTC(), Seen: r.Seen}})
 		}
 		l.More += int(all) - len(rows)
 	}

@@ -142,6 +142,12 @@ func replacement(language string, r Replacement) string {
 	if r.Code != "" {
 		fmt.Fprintf(&b, w.code, r.Code)
 	}
+	if seen := strings.TrimSpace(r.Seen[language]); seen != "" {
+		b.WriteString(map[string]string{"en": "    what we have seen of it:\n", "ja": "    弊社で確認した状況:\n"}[language])
+		for line := range strings.SplitSeq(seen, "\n") {
+			b.WriteString("      " + strings.TrimRight(line, " ") + "\n")
+		}
+	}
 	return b.String()
 }
 

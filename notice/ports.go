@@ -50,9 +50,10 @@ type Item struct {
 
 // Replacement is how a certificate of a campaign is to be replaced.
 type Replacement struct {
-	Order   string    `json:"order,omitempty"`
-	Code    string    `json:"-"`             // of the ticket, for its holder alone: the webhook is the house's own
-	From    time.Time `json:"from,omitzero"` // zero: at once
-	To      time.Time `json:"to,omitzero"`
-	Revoked time.Time `json:"revoked,omitzero"` // when the old one is, at the latest
+	Order   string            `json:"order,omitempty"`
+	Seen    map[string]string `json:"seen,omitempty"` // the steps by language, as far as looks at its names tell
+	Code    string            `json:"-"`              // of the ticket, for its holder alone: the webhook is the house's own
+	From    time.Time         `json:"from,omitzero"`  // zero: at once
+	To      time.Time         `json:"to,omitzero"`
+	Revoked time.Time         `json:"revoked,omitzero"` // when the old one is, at the latest
 }

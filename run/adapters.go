@@ -319,6 +319,7 @@ func (h *House) openAPI(context.Context, seed) error {
 	h.api, err = console.New(console.Config{Offline: offline{h}, Alarms: h.watch, Explainer: h.explainer(), Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
 		Desk:      desk{h.desk, h},
 		Looks:     looks{h},
+		Adviser:   adviser{h},
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
 		Endings:   endings{h},

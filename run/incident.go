@@ -120,6 +120,7 @@ func (h *House) openDesk(context.Context, seed) error {
 		looks := endpointLooks{e: h.eyes(h.cfg.PrivateTargets), ports: h.lookPorts()}
 		cfg.Looker, cfg.Estate = looks, estate{looks}
 	}
+	cfg.Adviser = adviser{h}
 	if h.enroll != nil {
 		cfg.Reissuer = h.enroll
 	}

@@ -21,7 +21,7 @@ import (
 
 func (a *app) cert() *cobra.Command {
 	c := &cobra.Command{Use: "cert", Short: "certificates: list, show, export, renew, revoke"}
-	c.AddCommand(a.certList(), a.certShow(), a.certExport(), a.certRenew(), a.certRevoke())
+	c.AddCommand(a.certList(), a.certShow(), a.certExport(), a.certRenew(), a.certRevoke(), a.certAdvice())
 	return c
 }
 

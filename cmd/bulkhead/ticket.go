@@ -57,11 +57,14 @@ func (a *app) ticketIssue() *cobra.Command {
 }
 
 func (a *app) ticketList() *cobra.Command {
-	var campaign, account string
+	var campaign, account, lang string
 	var codes bool
 	var limit int
 	c := &cobra.Command{Use: "list", Short: "list tickets, newest first; --codes shows those that are not used, to send them", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		q := url.Values{"campaign": {campaign}, "account": {account}, "codes": {fmt.Sprint(codes)}, "limit": {fmt.Sprint(limit)}}
+		if lang != "" {
+			q.Set("advice", lang)
+		}
 		return get(a, c, "/api/v1/tickets?"+q.Encode(), func(v console.TicketList) string {
 			var rows []string
 			for _, t := range v.Tickets {
@@ -70,13 +73,20 @@ func (a *app) ticketList() *cobra.Command {
 			if len(rows) == 0 {
 				return "no tickets"
 			}
-			return table("STATE\tORDER\tNAME\tACCOUNT\tUNTIL (UTC)\tCODE", rows)
+			text := table("STATE\tORDER\tNAME\tACCOUNT\tUNTIL (UTC)\tCODE", rows)
+			for _, t := range v.Tickets {
+				if t.Advice != "" {
+					text += fmt.Sprintf("\n\n%s, order %s:\n%s", t.Name, t.Order, strings.TrimSpace(t.Advice))
+				}
+			}
+			return text
 		})
 	}}
 	c.Flags().StringVar(&campaign, "campaign", "", "only of this campaign")
 	c.Flags().StringVar(&account, "account", "", "only of this account")
 	c.Flags().BoolVar(&codes, "codes", false, "show the codes that are not used; for operators")
 	c.Flags().IntVar(&limit, "limit", 100, "rows, 1 to 10000")
+	c.Flags().StringVar(&lang, "advice", "", "en or ja: with what the holder of each ticket that is not used has to do")
 	return c
 }
 

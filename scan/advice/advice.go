@@ -182,6 +182,22 @@ func (a Advice) Text() string {
 	return b.String()
 }
 
+// Short is the steps for a letter: a line for each, and what to do only where it is to do.
+func (a Advice) Short() string {
+	var b strings.Builder
+	w := words[a.Language]
+	for _, s := range a.Steps {
+		b.WriteString("[" + w.done[s.State] + "] " + strconv.Itoa(s.Number) + ". " + s.Title + "\n")
+		if s.State == No {
+			b.WriteString("    " + s.Text + "\n")
+		}
+	}
+	if len(a.Steps) == 0 {
+		b.WriteString(a.Headline + "\n")
+	}
+	return b.String()
+}
+
 // HTML is the advice as a fragment: a paragraph and an ordered list, everything in it escaped.
 func (a Advice) HTML() string {
 	var b strings.Builder

@@ -205,7 +205,9 @@ func TestPostgreSQL(t *testing.T) {
 		t.Fatal("no PostgreSQL: run scripts/test-tools.sh")
 	}
 	bin := found[len(found)-1]
-	as := func(program string, args ...string) []string { return append([]string{filepath.Join(bin, program)}, args...) }
+	as := func(program string, args ...string) []string {
+		return append([]string{filepath.Join(bin, program)}, args...)
+	}
 	if os.Getuid() == 0 { // it refuses to be root
 		as = func(program string, args ...string) []string {
 			return append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", filepath.Join(bin, program)}, args...)

@@ -165,7 +165,7 @@ func run(t testing.TB, at []netip.AddrPort, program string, args ...string) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // a child of a child may hold the pipes
-	in, err := cmd.StdinPipe() // some end with their input
+	in, err := cmd.StdinPipe()  // some end with their input
 	if err != nil {
 		t.Fatal(err)
 	}
