@@ -26,6 +26,7 @@ type Config struct {
 	Desk        Desk
 	Looks       Looks
 	Adviser     Adviser
+	Sightings   Sightings
 	Reports     Reports
 	Notices     Notices
 	Inventory   Inventory
@@ -68,8 +69,8 @@ func New(cfg Config) (*API, error) {
 		cfg.Replies == nil || cfg.Admission == nil || cfg.Retention == nil || cfg.Issuance == nil || cfg.Compromises == nil || cfg.Credentials == nil || cfg.Partners == nil || cfg.Profiles == nil || cfg.Rehearsal.Orders == nil || cfg.Rehearsal.Quorum == nil || cfg.Rehearsal.Hierarchy == nil {
 		return nil, fmt.Errorf("console: every port is required")
 	}
-	if cfg.Desk == nil || cfg.Looks == nil || cfg.Adviser == nil || cfg.Reports == nil || cfg.Notices == nil {
-		return nil, fmt.Errorf("console: the desk, looks, advice, reports and notices are required")
+	if cfg.Desk == nil || cfg.Looks == nil || cfg.Adviser == nil || cfg.Sightings == nil || cfg.Reports == nil || cfg.Notices == nil {
+		return nil, fmt.Errorf("console: the desk, looks, advice, sightings, reports and notices are required")
 	}
 	if cfg.Alarms == nil || cfg.Explainer == nil || cfg.SignIn == nil {
 		return nil, fmt.Errorf("console: every port is required")

@@ -38,6 +38,7 @@ func (a *API) routes() {
 	a.offlineRoutes()
 	a.lookRoutes()
 	a.adviceRoutes()
+	a.sightingRoutes()
 }
 
 func (a *API) certificateRoutes() {

@@ -320,6 +320,7 @@ func (h *House) openAPI(context.Context, seed) error {
 		Desk:      desk{h.desk, h},
 		Looks:     looks{h},
 		Adviser:   adviser{h},
+		Sightings: sighted{h},
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
 		Endings:   endings{h},

@@ -201,12 +201,14 @@ func (h *House) sawOnWire(ours map[bulkhead.AuthorityID]*x509.Certificate, l bul
 	}
 	at := h.now().UTC()
 	where := l.Endpoint.Host + " " + l.Endpoint.AddrPort().String()
-	h.see(watch.Sighting{Kind: watch.KeyOnWire, At: at, Key: l.Chain.Key.SPKI, Since: leaf.NotBefore, Detail: where})
+	key := watch.Sighting{Kind: watch.KeyOnWire, At: at, Key: l.Chain.Key.SPKI, Since: leaf.NotBefore, Detail: where}
 	for id, c := range ours {
 		if string(c.RawSubject) == string(leaf.RawIssuer) && leaf.CheckSignatureFrom(c) == nil {
 			if serial, err := bulkhead.SerialFromBig(leaf.SerialNumber); err == nil {
-				h.see(watch.Sighting{Kind: watch.CertificateOnWire, Issuer: id, Serial: serial, At: at, Fingerprint: bulkhead.Digest(leaf.Raw), Detail: where})
+				key.Issuer, key.Serial, key.Fingerprint = id, serial, bulkhead.Digest(leaf.Raw)
+				h.see(watch.Sighting{Kind: watch.CertificateOnWire, Issuer: id, Serial: serial, At: at, Fingerprint: key.Fingerprint, Detail: where})
 			}
 		}
 	}
+	h.see(key)
 }

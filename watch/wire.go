@@ -11,18 +11,21 @@ import (
 const (
 	// CertificateOnWire is a certificate with a signature of one of our keys: Issuer, Serial, Fingerprint, and where in Detail.
 	CertificateOnWire SightingKind = "certificate-on-wire"
-	// KeyOnWire is the key of any certificate: Key, notBefore of the certificate in Since, and where in Detail.
+	// KeyOnWire is the key of any certificate: Key, notBefore of the certificate in Since, and where in Detail. Issuer, Serial and
+	// Fingerprint are set when a key of ours signed it.
 	KeyOnWire SightingKind = "key-on-wire"
 )
 
 // WireStore is the record as the detectors of the wire need it.
 type WireStore interface {
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
+	// Precertificate returns what was submitted to logs before a certificate was signed; KindNotFound when nothing was.
+	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)
 }
 
-// UnknownCertificate is D2: a server shows a certificate that one of our keys has signed and our record does not know, or
+// UnknownCertificate is D2: a server or a log shows a certificate that one of our keys has signed and our record does not know, or
 // knows as another. In 2011 such certificates were in use for weeks before anybody found them.
 type UnknownCertificate struct{ Store WireStore }
 
@@ -35,6 +38,11 @@ func (UnknownCertificate) Wants(k SightingKind) bool { return k == CertificateOn
 // Judge implements Detector.
 func (d UnknownCertificate) Judge(ctx context.Context, s Sighting) (*bulkhead.Alarm, error) {
 	ref := bulkhead.CertificateRef{Issuer: s.Issuer, Serial: s.Serial}
+	if pre, err := d.Store.Precertificate(ctx, ref); err == nil && bulkhead.Digest(pre) == s.Fingerprint {
+		return nil, nil // logs hold precertificates (RFC 6962 section 3.1), and this one is ours
+	} else if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		return nil, err
+	}
 	c, _, err := d.Store.Certificate(ctx, ref)
 	what := "which the record does not know"
 	switch {
@@ -74,6 +82,15 @@ func (d KeyReappears) Judge(ctx context.Context, s Sighting) (*bulkhead.Alarm, e
 	blocked, err := d.Store.BlockedKeys(ctx, s.Key)
 	if err != nil || len(blocked) == 0 || !s.Since.After(blocked[0].BlockedAt.Add(-blockGrace)) {
 		return nil, err
+	}
+	if s.Issuer != "" { // of our own certificates we know when they were made, to the second
+		c, _, err := d.Store.Certificate(ctx, bulkhead.CertificateRef{Issuer: s.Issuer, Serial: s.Serial})
+		if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+			return nil, err
+		}
+		if err == nil && c.Fingerprint == s.Fingerprint && !c.ReservedAt.After(blocked[0].BlockedAt) {
+			return nil, nil
+		}
 	}
 	return &bulkhead.Alarm{
 		Detector: d.ID(), Key: "wire," + s.Key.String(), Severity: bulkhead.Warning, Runbook: "d12-blocked-key.md", FirstAt: s.At, LastAt: s.At, Count: 1,

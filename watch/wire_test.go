@@ -40,6 +40,18 @@ func TestKeyReappears(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := watch.KeyReappears{Store: s}
+	// One of our own is silent when it was made before the block, even within the grace that others' clocks get.
+	issue(t, s, "05", true)
+	mine, _, err := s.Certificate(t.Context(), bulkhead.CertificateRef{Issuer: "ca", Serial: serial(t, "05")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for print, want := range map[bulkhead.Hash]bool{mine.Fingerprint: mine.ReservedAt.After(now), bulkhead.Digest([]byte("another")): true} {
+		got, err := d.Judge(t.Context(), watch.Sighting{Kind: watch.KeyOnWire, Key: key, Issuer: "ca", Serial: serial(t, "05"), Fingerprint: print, Since: now.Add(-time.Hour), At: now, Detail: "x.test"})
+		if err != nil || (got != nil) != want {
+			t.Errorf("own certificate: %+v, %v", got, err)
+		}
+	}
 	for _, c := range []struct {
 		key   bulkhead.Hash
 		since time.Time

@@ -20,7 +20,7 @@ func (a *app) alarms() *cobra.Command {
 			return get(a, c, "/api/v1/alarms", func(v map[string][]console.AlarmView) string { return alarmText(v["alarms"], all) })
 		}}
 	c.Flags().BoolVar(&all, "all", false, "those that were acknowledged too")
-	c.AddCommand(a.alarmsAck())
+	c.AddCommand(a.alarmsAck(), a.alarmsSighted())
 	return c
 }
 
