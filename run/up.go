@@ -33,7 +33,6 @@ type UpOptions struct {
 
 // Up runs every role in one process until ctx ends.
 func Up(ctx context.Context, o UpOptions) error {
-	headroom.Keep(headroom.Room)
 	made, err := firstStart(ctx, o)
 	if err != nil {
 		return err
@@ -45,16 +44,28 @@ func Up(ctx context.Context, o UpOptions) error {
 	if err := agrees(cfg, o.Set); err != nil {
 		return err
 	}
+	return serve(ctx, Options{Dir: o.Dir, Config: cfg, Log: NewLogger(o.LogTo, cfg.Log), Version: o.Version}, func(r Ready) {
+		if o.Announce != nil {
+			o.Announce(r)
+		}
+		greet(o, cfg, r, made)
+	})
+}
+
+// serve runs a house on its directory until ctx ends: nobody else runs it meanwhile, and ready.json is there exactly while its
+// roles answer. ready is called when they do, with the file written.
+func serve(ctx context.Context, o Options, ready func(Ready)) error {
+	headroom.Keep(headroom.Room)
 	release, err := lockDir(o.Dir)
 	if err != nil {
 		return err
 	}
 	defer release()
-	readyFile := filepath.Join(o.Dir, "run", "ready.json")
-	if err := os.Remove(readyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	file := filepath.Join(o.Dir, "run", "ready.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the old ready.json: %w", err)
 	}
-	h, err := Open(ctx, o.Dir, cfg, NewLogger(o.LogTo, cfg.Log), o.Version)
+	h, err := OpenWith(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -63,17 +74,17 @@ func Up(ctx context.Context, o UpOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(readyFile, append(body, '\n'), 0o644); err != nil {
+		if err := writeFile(file, append(body, '\n'), 0o644); err != nil {
 			return err
 		}
-		if o.Announce != nil {
-			o.Announce(r)
-		}
-		greet(o, cfg, r, made)
+		ready(r)
 		return nil
 	})
 	h.log.InfoContext(context.WithoutCancel(ctx), "stopped", slog.Bool("clean", err == nil))
-	return errors.Join(err, os.Remove(readyFile), h.Close())
+	if gone := os.Remove(file); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return errors.Join(err, h.Close())
 }
 
 func firstStart(ctx context.Context, o UpOptions) (bool, error) {
