@@ -170,6 +170,8 @@ func (w *world) renewed() {
 		}
 		v.Close()
 		if fresh {
+			w.h.status.Wait() // others are signed anew besides
+			w.publish()
 			return
 		}
 		if time.Now().After(end) {
