@@ -78,7 +78,7 @@ func (s *Service) NewTokenAccount(ctx context.Context, actor string, operator bo
 		return bulkhead.Account{}, "", err
 	}
 	token := "bh_" + base64.RawURLEncoding.EncodeToString(p)
-	a := bulkhead.Account{ID: id, State: bulkhead.AccountValid, TokenHash: bulkhead.Digest([]byte(token)), Operator: operator, CreatedAt: s.now()}
+	a := bulkhead.Account{ID: id, State: bulkhead.AccountValid, TokenHash: bulkhead.Digest([]byte(token)), Operator: operator, Creator: actor, CreatedAt: s.now()}
 	ev := s.accountEvidence(a, "created for the API", bulkhead.Hash{})
 	ev.Actor = actor
 	if err := s.cfg.Store.CreateAccount(ctx, a, ev); err != nil {
@@ -105,7 +105,23 @@ func (s *Service) AccountByToken(ctx context.Context, token string) (bulkhead.Ac
 	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
 		return a, bulkhead.NewFault(bulkhead.KindUnauthorized, "the token is not known").WithHint("set BULKHEAD_TOKEN to a token of this server")
 	}
+	if err == nil {
+		err = s.vouchedFor(ctx, a)
+	}
 	return s.usable(a, err)
+}
+
+// vouchedFor fails for a token that orders on an operator's word when that operator is not in office any more.
+func (s *Service) vouchedFor(ctx context.Context, a bulkhead.Account) error {
+	name, byOperator := strings.CutPrefix(a.Creator, "operator:")
+	if !a.Operator || !byOperator || s.cfg.InOffice == nil {
+		return nil
+	}
+	in, err := s.cfg.InOffice(ctx, name)
+	if err == nil && !in {
+		err = bulkhead.Faultf(bulkhead.KindUnauthorized, "the token orders on the word of operator %s, who is not in office any more", name).WithHint("an operator makes another: bulkhead account add --own-names")
+	}
+	return err
 }
 
 func (s *Service) usable(a bulkhead.Account, err error) (bulkhead.Account, error) {

@@ -90,6 +90,8 @@ type Config struct {
 	// DefaultAuthority names the authority that issues a profile when the order does not ask for one; nil means the
 	// one that the profile names.
 	DefaultAuthority func(profile string) bulkhead.AuthorityID
+	// InOffice reports whether somebody is an operator; nil when nobody asks. Tokens for own names die with their maker's office.
+	InOffice func(ctx context.Context, name string) (bool, error)
 	// AccountURI is the address of an account as RFC 8657's accounturi has it; nil when accounts have none.
 	AccountURI func(accountID string) string
 	// ExplanationURL goes into renewal information; optional.

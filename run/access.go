@@ -15,6 +15,15 @@ const (
 	leaveWithin = 24 * time.Hour
 )
 
+// inOffice reports whether somebody is an operator.
+func (h *House) inOffice(ctx context.Context, name string) (bool, error) {
+	_, err := h.quorum.InOffice(ctx, name)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // diagnoseAccess says whose access review is due, and who was to leave a day ago and still has access.
 func (h *House) diagnoseAccess(ctx context.Context, add addFinding) {
 	ops, err := h.quorum.Operators(ctx)

@@ -453,7 +453,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
 		Policy: enroll.Policy{OwnNames: own, HighValue: h.cfg.HighValueNames}, Seen: h.partnerSeen, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "enroll"))}
-	h.enrolment.Campaigns = campaigns{h}
+	h.enrolment.Campaigns, h.enrolment.InOffice = campaigns{h}, h.inOffice
 	if h.enroll, err = enroll.New(h.enrolment); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ func newHouse(t testing.TB, change ...func(*run.Config)) *house {
 	}
 	_, err := run.FirstStart(t.Context(), h.dir, cfg, nil)
 	ok(t, err)
+	ok(t, os.WriteFile(filepath.Join(h.dir, "oidc.secret"), []byte("secret\n"), 0o600))
 	cfg, err = run.LoadConfig(h.dir)
 	ok(t, err)
 	open, err := run.OpenWith(t.Context(), run.Options{Dir: h.dir, Config: cfg, Log: slog.New(slog.DiscardHandler), Version: "test", Now: h.now})

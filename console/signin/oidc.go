@@ -148,7 +148,11 @@ func (s *Service) FinishOIDC(ctx context.Context, q url.Values, binder string) (
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(j.Nonce)) != 1 {
 		return no("the identity provider's word is for another sign-in", nil)
 	}
-	return s.admit(ctx, id)
+	var claims map[string]any
+	if err := id.Claims(&claims); err != nil {
+		return no("the identity provider's word cannot be read", err)
+	}
+	return s.admit(ctx, claims)
 }
 
 // why says in words what is wrong with an ID token.
@@ -161,12 +165,8 @@ func (s *Service) why(err error) string {
 }
 
 // admit maps what the provider vouches for to an operator.
-func (s *Service) admit(ctx context.Context, id *oidc.IDToken) (string, bulkhead.Session, error) {
+func (s *Service) admit(ctx context.Context, claims map[string]any) (string, bulkhead.Session, error) {
 	c := s.cfg.OIDC
-	var claims map[string]any
-	if err := id.Claims(&claims); err != nil {
-		return "", bulkhead.Session{}, bulkhead.NewFault(bulkhead.KindUnauthorized, "the identity provider's word cannot be read").WithCause(err)
-	}
 	subject, _ := claims[c.Claim].(string)
 	no := func(format string, args ...any) (string, bulkhead.Session, error) {
 		err := bulkhead.Faultf(bulkhead.KindForbidden, format, args...).WithHint("an operator looks at sign_in.oidc in bulkhead.yaml, and at: bulkhead operator list")
