@@ -588,6 +588,9 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	if h.roles.has(signerrpc.Watch) {
 		w["watch"], w["notice"] = h.watch.Run, h.runNotices
 		w["outside"] = func(ctx context.Context) error { return h.runOutside(ctx, started, front.statusL) }
+		if len(h.cfg.Watch.Sightings) > 0 {
+			w["pull"] = h.runPull
+		}
 	}
 	if h.roles.has(signerrpc.Console) {
 		w["letters"] = h.runLetters

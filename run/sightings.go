@@ -1,6 +1,7 @@
 package run
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -15,9 +16,10 @@ const sightingsKept = 4096
 // sightings are what this process saw and the watch in another one has not fetched yet. They are numbered from 1 without
 // gaps; one that was dropped shows as a gap, and the watch raises an alarm for it.
 type sightings struct {
-	mu   sync.Mutex // guards below
-	kept []watch.Sighting
-	next int64 // number of the next sighting, less one
+	mu      sync.Mutex // guards below
+	process string     // random, made at the first question
+	kept    []watch.Sighting
+	next    int64 // number of the next sighting, less one
 }
 
 func (s *sightings) add(x watch.Sighting) {
@@ -31,7 +33,8 @@ func (s *sightings) add(x watch.Sighting) {
 
 // seen is one page of sightings.
 type seen struct {
-	First     int64            `json:"first"` // number of the first one below
+	Process   string           `json:"process"` // that numbers them: another one after a restart
+	First     int64            `json:"first"`   // number of the first one below
 	Sightings []watch.Sighting `json:"sightings"`
 }
 
@@ -43,8 +46,11 @@ func (s *sightings) after(n int64) seen {
 	if n > s.next {
 		n = 0
 	}
+	if s.process == "" {
+		s.process = rand.Text()
+	}
 	from := max(n+1, oldest)
-	return seen{First: from, Sightings: append([]watch.Sighting{}, s.kept[from-oldest:]...)}
+	return seen{Process: s.process, First: from, Sightings: append([]watch.Sighting{}, s.kept[from-oldest:]...)}
 }
 
 // serve answers GET /sightings?after=N on the listener for metrics, which is the house's own.

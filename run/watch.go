@@ -29,6 +29,9 @@ type Watch struct {
 	ProbeEvery Duration `yaml:"probe_every"`
 	// Agree is within what time record, OCSP answers and CRL must agree on a revocation.
 	Agree Duration `yaml:"agree"`
+	// Sightings are metrics listeners of edges (and of enroll and console) that are processes of their own, as http://HOST:PORT:
+	// what they saw is fetched from there and judged here.
+	Sightings []string `yaml:"sightings,omitempty"`
 	// Deliver lists who gets alarms: name, severity (critical, warning or notice: the mildest that is sent) and one of webhook
 	// with key_file, syslog, or mail. Mail goes over the relay of expiry_notices.to.mail.
 	Deliver []AlarmReceiver `yaml:"deliver,omitempty"`
@@ -54,6 +57,9 @@ func (c Config) checkWatch() error {
 	}
 	if d := time.Duration(c.Watch.Agree); d < time.Minute || d > 24*time.Hour {
 		return wrong("watch.agree", "%s is not within 1m and 24h (BR 4.9.7)", d)
+	}
+	if err := c.Watch.checkSightings(); err != nil {
+		return err
 	}
 	names := map[string]bool{}
 	for _, r := range c.Watch.Deliver {

@@ -52,6 +52,8 @@ type house struct {
 	bin, dir, pg       string
 	https, admin, http string // listeners of enroll, console and edge
 	dsn                map[string]string
+	metrics            map[string]string // listeners for metrics, by role
+	receiver           receiver          // of alarms
 	process            map[string]*exec.Cmd
 	logs               map[string]*bytes.Buffer
 }
@@ -65,7 +67,7 @@ func start(t testing.TB) *house {
 	dir, err := os.MkdirTemp("/tmp", "apart") // the path of a unix socket has at most 107 octets
 	ok(t, err)
 	h := &house{t: t, dir: dir, bin: filepath.Join(dir, "bin"), pg: filepath.Join(dir, "pg"), https: address(t), admin: address(t), http: address(t),
-		dsn: map[string]string{}, process: map[string]*exec.Cmd{}, logs: map[string]*bytes.Buffer{}}
+		dsn: map[string]string{}, metrics: map[string]string{}, process: map[string]*exec.Cmd{}, logs: map[string]*bytes.Buffer{}}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	ok(t, os.Chmod(dir, 0o755))
 	ok(t, os.Mkdir(filepath.Join(dir, "roles"), 0o755))
@@ -75,6 +77,7 @@ func start(t testing.TB) *house {
 	h.bucket()
 	h.make()
 	h.takeApart()
+	h.tellWatch()
 	t.Cleanup(h.stopAll)
 	for _, r := range roles {
 		h.up(r)
@@ -275,7 +278,8 @@ func (h *house) takeApart() {
 			args = append(args, "--dsn-file", h.dsn[r], "--signer", h.socket())
 		}
 		h.must(exec.Command(h.program(), args...))
-		h.edit(r, func(text string) string { return set(text, "metrics_listen", address(h.t)) })
+		h.metrics[r] = address(h.t)
+		h.edit(r, func(text string) string { return set(text, "metrics_listen", h.metrics[r]) })
 		if slices.Contains([]string{"status", "edge", "enroll", "console", "watch"}, r) {
 			h.must(exec.Command("cp", filepath.Join(h.dir, "bucket.yaml"), filepath.Join(h.dir, "bucket.secret"), h.data(r)+"/"))
 		}
