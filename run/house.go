@@ -342,7 +342,11 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: h.store, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
+	held, err := h.holdStops(ctx)
+	if err != nil {
+		return err
+	}
+	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err

@@ -126,7 +126,7 @@ func marked(t *testing.T, h *house) {
 		}
 	}
 	// Whoever may write operators and requests cannot make people of them either.
-	id, stems = change("planted")
+	id, _ = change("planted")
 	ok(t, h.sql("console", `INSERT INTO operators (name, public_key, roles, added_at, removed_at, reviewed_at) VALUES ('mallory', '\x00', '["admin"]', 1, 0, 0);
 		INSERT INTO requests (id, action, payload, digest, needed, state, actor, reason, created_at, expires_at) VALUES ('planted', 'change.activate', '\x7b7d', '\x00', 0, 'executed', 'x', 'x', 1, 1);
 		UPDATE changes SET state = 'approved' WHERE id = '`+id+"'"))

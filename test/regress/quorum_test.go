@@ -255,3 +255,61 @@ func TestStrangersInTheTable(t *testing.T) {
 		t.Fatalf("%s: %v", got.State, err)
 	}
 }
+
+// TestMarkedResumption ends a stop in the record by hand, and once quoting a request for another stop. The signer holds it all
+// the same, and says so; also after a restart. When two people sign that it ends, it ends, in silence.
+func TestMarkedResumption(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	keys := h.operators()
+	end := func(id, by string) {
+		t.Helper()
+		x, err := h.Store.Stop(t.Context(), id)
+		ok(t, err)
+		x.EndedAt, x.EndedBy, x.Ending = h.now().UTC(), by, "x"
+		ok(t, h.Store.EndStop(t.Context(), x))
+	}
+	stop := func() bulkhead.Stop {
+		x, err := h.Enroll.Stop(t.Context(), "operator:operator-1", bulkhead.Stop{Kind: bulkhead.StopAll, Reason: "a test"})
+		ok(t, err)
+		return x
+	}
+	resume := func(x bulkhead.Stop) bulkhead.ApprovalRequest {
+		r, err := h.Quorum.Propose(t.Context(), "issuance.resume", map[string]string{"stop": x.ID, "scope": "all"}, "operator:operator-1", "mended")
+		ok(t, err)
+		r, err = h.sign(r, keys[:]...)
+		ok(t, err)
+		return r
+	}
+	refused := func(what string) {
+		t.Helper()
+		// Enrolment refuses what it sees stopped; what the signer alone holds waits as an order under way.
+		_, err := h.order("held.test", newKey(t), issuing, bulkhead.CertificateRef{})
+		if k := bulkhead.KindOf(err); k != bulkhead.KindStopped && k != bulkhead.KindUnavailable {
+			t.Errorf("%s: %v", what, err)
+		}
+		rows, _, err := h.Store.Certificates(t.Context(), bulkhead.CertificateFilter{Name: "held.test", State: bulkhead.Issued, Limit: 10})
+		if err != nil || len(rows) > 0 {
+			t.Errorf("%s: %d certificates: %v", what, len(rows), err)
+		}
+	}
+	first := stop()
+	refused("stopped")
+	good := resume(first)
+	if _, err := h.order("signed.test", newKey(t), issuing, bulkhead.CertificateRef{}); err != nil || h.alarmed("stop,"+first.ID) {
+		t.Fatalf("after two people signed: alarm %v, %v", h.alarmed("stop,"+first.ID), err)
+	}
+	second := stop()
+	refused("stopped again")
+	end(second.ID, good.ID)
+	h.shift.Add(int64(2 * time.Second)) // within which the signer hears of stops
+	refused("ended with a request for another stop")
+	if !h.alarmed("stop," + second.ID) {
+		t.Error("no alarm")
+	}
+	h.restart()
+	refused("after a restart")
+	third := stop()
+	resume(third) // signed, and the one before it is held all the same
+	refused("another one was ended by people")
+}

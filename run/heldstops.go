@@ -1,0 +1,137 @@
+package run
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/quorum"
+)
+
+// heldStops is the record as the signer sees it: a stop of issuance goes on until two people signed that it ends, whatever
+// its row says. Once a second it looks for stops that it has not seen yet: enrolment refuses first, and asks the signer nothing.
+type heldStops struct {
+	Store
+	h *House
+
+	mu      sync.Mutex               // guards below
+	held    map[string]bulkhead.Stop // not yet seen ended by people
+	settled map[string]bool          // seen ended by people
+	told    map[string]bool          // whose alarm was raised by this process
+	looked  time.Time                // when the stops that were made since were last looked for
+}
+
+// holdStops looks through the stops that ended while no signer was there.
+func (h *House) holdStops(ctx context.Context) (*heldStops, error) {
+	s := &heldStops{Store: h.store, h: h, held: map[string]bulkhead.Stop{}, settled: map[string]bool{}, told: map[string]bool{}}
+	if err := s.learn(ctx, 100_000); err != nil {
+		return nil, err
+	}
+	_, err := s.Stops(ctx)
+	return s, err
+}
+
+// learn takes in the stops that were not seen yet, in force or not. Callers hold mu, or are alone.
+func (s *heldStops) learn(ctx context.Context, newest int) error {
+	all, err := s.Store.StopHistory(ctx, newest)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if !s.settled[x.ID] && s.held[x.ID].ID == "" {
+			s.held[x.ID] = x
+		}
+	}
+	s.looked = s.h.now()
+	return nil
+}
+
+// Stops returns the stops in force, and those whose end nobody signed.
+func (s *heldStops) Stops(ctx context.Context) (bulkhead.Stops, error) {
+	rows, err := s.Store.Stops(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.hold(ctx, rows)
+}
+
+// Standing returns an account with the stops as Stops has them.
+func (s *heldStops) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
+	st, err := s.Store.Standing(ctx, accountID)
+	if err != nil {
+		return st, err
+	}
+	st.Stops, err = s.hold(ctx, st.Stops)
+	return st, err
+}
+
+// hold adds to the stops in force those that were seen before and are gone without two people's word. The row that was seen
+// counts, not one that was changed since.
+func (s *heldStops) hold(ctx context.Context, rows bulkhead.Stops) (bulkhead.Stops, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.h.now().Sub(s.looked).Abs() > time.Second {
+		if err := s.learn(ctx, 1000); err != nil {
+			return nil, err
+		}
+	}
+	in := make(map[string]bool, len(rows))
+	for _, x := range rows {
+		if in[x.ID] = true; s.held[x.ID].ID == "" {
+			s.held[x.ID] = x
+		}
+	}
+	if len(s.held) == len(in) {
+		return rows, nil
+	}
+	for id, seen := range s.held {
+		if in[id] {
+			continue
+		}
+		err := s.ended(ctx, id)
+		if err == nil {
+			delete(s.held, id)
+			s.settled[id] = true
+			continue
+		}
+		if bulkhead.KindOf(err) != bulkhead.KindGate {
+			return nil, err // nothing is signed while this cannot be told
+		}
+		seen.EndedAt, seen.EndedBy, seen.Ending = time.Time{}, "", ""
+		rows = append(rows, seen)
+		if !s.told[id] {
+			s.told[id] = true
+			s.h.raise(ctx, bulkhead.Alarm{Detector: quorum.Detector, Key: "stop," + id, Severity: bulkhead.Critical, Runbook: quorum.Runbook,
+				Message: "stop " + id + " (" + seen.Scope() + ") was ended in the record and two people did not sign that: it goes on; " + bulkhead.AsFault(err).Detail})
+		}
+	}
+	return rows, nil
+}
+
+// ended fails with KindGate unless a quorum signed that a stop ends: by name, or with the partner that it stops.
+func (s *heldStops) ended(ctx context.Context, id string) error {
+	no := func(why string) error {
+		return bulkhead.Faultf(bulkhead.KindGate, "stop %s: %s", id, why).WithHint("bulkhead issuance status")
+	}
+	x, err := s.Store.Stop(ctx, id)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+		return no("its row is gone")
+	}
+	if err != nil {
+		return err
+	}
+	r, err := approvals{s.h}.stands(ctx, strings.TrimPrefix(x.EndedBy, "request:"), no)
+	if err != nil {
+		return err
+	}
+	if p, err := payload[console.ResumePayload](r); err == nil && r.Action == console.ActionResume && p.Stop == id {
+		return nil
+	}
+	if p, err := payload[bulkhead.Partner](r); err == nil && r.Action == console.ActionResumePartner && x.Kind == bulkhead.StopPartner && p.ID == x.Value {
+		return nil
+	}
+	return no("request " + r.ID + " is for something else")
+}
