@@ -38,6 +38,13 @@ func TestMain(m *testing.M) {
 		fmt.Println("ended: ", suffer(text))
 		os.Exit(0)
 	}
+	if text := os.Getenv(moveVar); text != "" {
+		if err := moving(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,0 +1,97 @@
+package regress
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"bulkhead/run"
+)
+
+// copyFile copies a file durably: the reference of a restore.
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	ok(t, err)
+	defer in.Close()
+	out, err := os.Create(to)
+	ok(t, err)
+	defer out.Close()
+	_, err = io.Copy(out, struct{ io.Reader }{in}) // octet by octet through the process, as a restore has to
+	ok(t, err)
+	ok(t, out.Sync())
+}
+
+// BenchmarkRestore restores a house with -certificates certificates and prints the ratio to copying the octets of its backup to
+// the same disk (x-copy).
+func BenchmarkRestore(b *testing.B) {
+	h := newHouse(b)
+	h.fill(*bulkSize)
+	h.look()
+	h.stop()
+	cover(b, h.dir)
+	id, err := age.GenerateX25519Identity()
+	ok(b, err)
+	dir := b.TempDir()
+	file, identity := filepath.Join(dir, "backup"), filepath.Join(dir, "identity")
+	ok(b, os.WriteFile(identity, []byte(id.String()+"\n"), 0o600))
+	_, err = run.Backup(b.Context(), run.BackupOptions{Dir: h.dir, Out: file, Recipients: []string{id.Recipient().String()}, WithIdentity: true, Version: "test"})
+	ok(b, err)
+	var restored, copied time.Duration
+	for b.Loop() {
+		copied += timed(func() { copyFile(b, file, filepath.Join(dir, "copy")) })
+		to := filepath.Join(dir, "restored")
+		restored += timed(func() {
+			_, err := run.Restore(b.Context(), run.RestoreOptions{File: file, Dir: to, IdentityFile: identity})
+			ok(b, err)
+		})
+		ok(b, os.RemoveAll(to))
+	}
+	b.ReportMetric(float64(restored)/float64(copied), "x-copy")
+	b.ReportMetric(restored.Seconds()/float64(b.N), "restore-s")
+}
+
+// BenchmarkImport imports -certificates certificates from PEM files and prints the ratio to parsing them once (x-parse), and to
+// parsing them and verifying their signatures, which an import has to (x-verify).
+func BenchmarkImport(b *testing.B) {
+	ca, certs := foreignCA(b, b.TempDir(), *bulkSize)
+	body, err := os.ReadFile(ca)
+	ok(b, err)
+	parent := parsePEM(b, body)
+	each := func(do func(*x509.Certificate)) {
+		files, err := filepath.Glob(filepath.Join(certs, "*"))
+		ok(b, err)
+		for _, f := range files {
+			body, err := os.ReadFile(f)
+			ok(b, err)
+			for block, rest := pem.Decode(body); block != nil; block, rest = pem.Decode(rest) {
+				x, err := x509.ParseCertificate(block.Bytes)
+				ok(b, err)
+				do(x)
+			}
+		}
+	}
+	var imported, parsed, verified time.Duration
+	for b.Loop() {
+		h := newHouse(b)
+		h.stop()
+		parsed += timed(func() { each(func(*x509.Certificate) {}) })
+		verified += timed(func() { each(func(x *x509.Certificate) { ok(b, x.CheckSignatureFrom(parent)) }) })
+		imported += timed(func() {
+			r, err := run.Import(b.Context(), run.ImportOptions{Dir: h.dir, Authority: "old-ca", CA: ca, Paths: []string{certs}})
+			ok(b, err)
+			if r.New != *bulkSize {
+				b.Fatalf("%+v", r)
+			}
+		})
+	}
+	b.ReportMetric(float64(imported)/float64(parsed), "x-parse")
+	b.ReportMetric(float64(imported)/float64(verified), "x-verify")
+	b.ReportMetric(imported.Seconds()/float64(b.N), "import-s")
+}
