@@ -204,6 +204,7 @@ func TestSameKey(t *testing.T) {
 type endpoint struct {
 	verdict string
 	nodes   []bulkhead.Hash
+	key     bulkhead.Hash // of what they show
 }
 
 type looker map[string]*endpoint
@@ -215,7 +216,7 @@ func (l looker) Look(_ context.Context, it bulkhead.CampaignItem, _ bool) ([]inc
 	}
 	var out []incident.EndpointLook
 	for n, f := range e.nodes {
-		out = append(out, incident.EndpointLook{Address: fmt.Sprintf("192.0.2.%d:443", n+1), Fingerprint: f, Verdict: e.verdict})
+		out = append(out, incident.EndpointLook{Address: fmt.Sprintf("192.0.2.%d:443", n+1), Fingerprint: f, Key: e.key, Verdict: e.verdict})
 	}
 	return out, nil
 }
@@ -256,7 +257,12 @@ func TestPatchGate(t *testing.T) {
 	ok(t, err)
 	look[name].nodes[0] = cert.Fingerprint
 	h.tick()
-	if it := h.item(refs[0]); it.State != bulkhead.ItemReissued || !strings.Contains(it.Detail, "1 of 2 nodes; not on 192.0.2.2:443") {
+	if it := h.item(refs[0]); it.State != bulkhead.ItemReissued || !strings.HasSuffix(it.Detail, "1 of 2 nodes; not on 192.0.2.2:443") {
+		t.Fatalf("%#v", it)
+	}
+	look[name].key = h.item(refs[0]).KeyHash // somebody else's certificate, with the key that leaked (S3-3)
+	h.tick()
+	if it := h.item(refs[0]); !strings.HasSuffix(it.Detail, "not on 192.0.2.2:443; still the OLD key on 192.0.2.2:443") {
 		t.Fatalf("%#v", it)
 	}
 	h.pass(12 * time.Hour) // its date has come, and it waits all the same

@@ -130,6 +130,7 @@ type Notifier interface {
 type EndpointLook struct {
 	Address     string        // host, address and port
 	Fingerprint bulkhead.Hash // of the certificate that it served; zero when none was seen
+	Key         bulkhead.Hash // of that certificate
 	Verdict     string        // vulnerable, not_supported, patched, unreachable, inconclusive; "" when not asked for
 }
 

@@ -344,10 +344,11 @@ type seen struct {
 	vulnerable string   // a node with the fault
 	doubtful   string   // a node that could not be judged
 	stale      []string // nodes without the replacement
+	oldKey     []string // of them those that show the key to be replaced, in whatever certificate
 	current    int
 }
 
-func judge(looks []EndpointLook, want bulkhead.Hash) seen {
+func judge(looks []EndpointLook, want, old bulkhead.Hash) seen {
 	var x seen
 	for _, l := range looks {
 		switch l.Verdict {
@@ -361,6 +362,9 @@ func judge(looks []EndpointLook, want bulkhead.Hash) seen {
 			x.current++
 		} else {
 			x.stale = append(x.stale, l.Address)
+			if !old.IsZero() && l.Key == old {
+				x.oldKey = append(x.oldKey, l.Address)
+			}
 		}
 	}
 	if len(looks) == 0 {
@@ -381,7 +385,7 @@ func (s *Service) lookAt(ctx context.Context, c bulkhead.Campaign, it bulkhead.C
 			return err
 		}
 	}
-	x := judge(looks, n.Fingerprint)
+	x := judge(looks, n.Fingerprint, it.KeyHash)
 	switch {
 	case c.Needs.Patch && x.vulnerable != "":
 		return s.seenVulnerable(ctx, c, it, x.vulnerable)
@@ -435,8 +439,11 @@ func (s *Service) seenPatched(ctx context.Context, c bulkhead.Campaign, it bulkh
 // seenInstalled wants the replacement on every node; one that is stale is named.
 func (s *Service) seenInstalled(ctx context.Context, c bulkhead.Campaign, it bulkhead.CampaignItem, x seen) error {
 	if len(x.stale) > 0 {
-		return s.cfg.Store.NoteItem(ctx, c.ID, bulkhead.ItemMove{IntentSeq: it.IntentSeq,
-			Detail: fmt.Sprintf("partially installed: %d of %d nodes; not on %s", x.current, x.current+len(x.stale), strings.Join(x.stale[:min(len(x.stale), 10)], ", "))})
+		detail := fmt.Sprintf("partially installed: %d of %d nodes; not on %s", x.current, x.current+len(x.stale), strings.Join(x.stale[:min(len(x.stale), 10)], ", "))
+		if len(x.oldKey) > 0 && c.Needs.NewKey {
+			detail += "; still the OLD key on " + strings.Join(x.oldKey[:min(len(x.oldKey), 10)], ", ")
+		}
+		return s.cfg.Store.NoteItem(ctx, c.ID, bulkhead.ItemMove{IntentSeq: it.IntentSeq, Detail: detail})
 	}
 	return s.move(ctx, c, "role:incident", []bulkhead.CampaignItem{it}, bulkhead.ItemInstalled, fmt.Sprintf("%d nodes were seen with the replacement", x.current), nil)
 }

@@ -60,7 +60,7 @@ func endpointsOf(rs []scan.Result) []incident.EndpointLook {
 				x.Address = e.Endpoint.AddrPort().String()
 			}
 			if e.Chain != nil && len(e.Chain.DER) > 0 {
-				x.Fingerprint = bulkhead.Digest(e.Chain.DER[0])
+				x.Fingerprint, x.Key = bulkhead.Digest(e.Chain.DER[0]), e.Chain.Key.SPKI
 			}
 			if e.Reason == bulkhead.ReasonRefused {
 				closed = append(closed, x)

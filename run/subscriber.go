@@ -156,7 +156,7 @@ func (f rehearsedLooker) Look(ctx context.Context, item bulkhead.CampaignItem, _
 	for _, l := range f(ctx, item) {
 		e := incident.EndpointLook{Address: l.Endpoint.AddrPort().String(), Verdict: string(l.Verdict)}
 		if l.Chain != nil && len(l.Chain.DER) > 0 {
-			e.Fingerprint = bulkhead.Digest(l.Chain.DER[0])
+			e.Fingerprint, e.Key = bulkhead.Digest(l.Chain.DER[0]), l.Chain.Key.SPKI
 		}
 		out = append(out, e)
 	}
