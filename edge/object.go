@@ -34,12 +34,12 @@ func (o *object) asPack() error {
 	if err != nil {
 		return err
 	}
-	check := p.Check
 	if o.early {
-		o.fetchAhead(p.Index())
-		check = p.CheckIndex
+		err = p.CheckIndex(o.fetchAhead)
+	} else {
+		err = p.Check()
 	}
-	if err := check(); err != nil {
+	if err != nil {
 		return err
 	}
 	o.pack = p

@@ -113,25 +113,24 @@ func (p *Pack) Check() error {
 	if early != p.early || late != p.late {
 		return fmt.Errorf("pack: trailer and entries disagree on nextUpdate")
 	}
-	return p.makeBuckets()
+	return p.makeBuckets(nil)
 }
 
 // CheckIndex is Check for a pack that was checked whole before, by whoever can say that nobody has touched it since: it reads
-// the index and nothing else. Find stays within bounds whatever an entry holds.
-func (p *Pack) CheckIndex() error { return p.makeBuckets() }
+// the index and nothing else. ahead, when not nil, is told before octets from from up to to of the pack are read, from many
+// goroutines: whoever can has them brought into memory at once. Find stays within bounds whatever an entry holds.
+func (p *Pack) CheckIndex(ahead func(from, to int)) error { return p.makeBuckets(ahead) }
 
-// Index is where the part of the pack lies that CheckIndex reads, for those who can have it brought into memory at once.
-func (p *Pack) Index() (from, to int) {
-	to = len(p.data) - trailerSize
-	return to - len(p.index), to
-}
+// indexPart is how many entries of the index are read in one piece.
+const indexPart = 1 << 17
 
 // Of the buckets of a pack: how many entries fall into one, and from how many entries on they are worth their memory.
 // Packs small enough to stay in the processor's cache go without.
 const perBucket, worthwhile = 16, 4096
 
 // makeBuckets reads the index once, on all processors: its order, and where in it each bucket ends.
-func (p *Pack) makeBuckets() error {
+func (p *Pack) makeBuckets(ahead func(from, to int)) error {
+	start := len(p.data) - trailerSize - len(p.index)
 	bucketed := p.n >= worthwhile && p.n <= math.MaxUint32
 	var buckets []uint32
 	var from uint64
@@ -159,6 +158,9 @@ func (p *Pack) makeBuckets() error {
 				before = u64(p.key(first - 1)[:])
 			}
 			for i := first; i < last; i++ {
+				if ahead != nil && (i-first)%indexPart == 0 {
+					ahead(start+i*indexSize, start+min(i+indexPart, last)*indexSize)
+				}
 				// Nearly always the first octets say it.
 				head := u64(p.key(i)[:])
 				if i > 0 && (head < before || head == before && bytes.Compare(p.key(i - 1)[:], p.key(i)[:]) >= 0) {
