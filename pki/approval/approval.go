@@ -70,6 +70,7 @@ type Key struct {
 	Ed25519  ed25519.PublicKey // nil for a security key
 	Security *SecurityKey      // nil for a key file
 	LeftAt   int64             // Unix time at which the person left, or the key was taken away; 0 while in office
+	LeftBy   string            // the request by which the person left; "" when the rows alone say so
 }
 
 // Hash identifies the key.
@@ -237,10 +238,13 @@ func (o Office) removeApproved(r Record) {
 			continue
 		}
 		for h, k := range o.keys {
-			if k.Operator == p.Name && k.LeftAt == 0 && !o.addedAfter(r.Requests, h, req) {
-				k.LeftAt = max(req.CreatedAt.Unix(), 1)
-				o.keys[h] = k
+			if k.Operator != p.Name || k.LeftBy != "" || k.LeftAt > 0 && k.LeftAt < req.CreatedAt.Unix() || o.addedAfter(r.Requests, h, req) {
+				continue
 			}
+			if k.LeftBy = req.ID; k.LeftAt == 0 {
+				k.LeftAt = max(req.CreatedAt.Unix(), 1)
+			}
+			o.keys[h] = k
 		}
 	}
 }
@@ -283,10 +287,11 @@ func (o Office) signers(r bulkhead.ApprovalRequest, during func(Key, bulkhead.Ap
 }
 
 // Signers are the people whose signatures under a request count now. Under a request that was executed those count who
-// were in office when they signed; under every other one only those who still are.
+// were in office when they signed; under every other one only those who still are. Who agreed to leave was in office for
+// that very request.
 func (o Office) Signers(r bulkhead.ApprovalRequest) []string {
 	return o.signers(r, func(k Key, a bulkhead.Approval) bool {
-		return k.LeftAt == 0 || r.State == bulkhead.RequestExecuted && a.At.Unix() <= k.LeftAt
+		return k.LeftAt == 0 || r.ID != "" && k.LeftBy == r.ID || r.State == bulkhead.RequestExecuted && a.At.Unix() <= k.LeftAt
 	})
 }
 

@@ -204,6 +204,25 @@ func TestOffice(t *testing.T) {
 	late.Approvals = slices.Clone(done.Approvals)
 	late.Approvals[1].At = now.Add(2 * time.Hour)
 	gate(o, late, "a signature from after she left")
+	// Bob agrees to leave himself: his word counts for that, before, between and after the row says so, and for nothing else.
+	go1 := request("o-5", approval.RemoveOperator, approval.OperatorPayload{Name: "bob"})
+	go1.State, go1.Approvals = bulkhead.RequestApproved, []bulkhead.Approval{ada.approve(go1), bob.approve(go1)}
+	go1.Approvals[1].At = now.Add(time.Second)
+	leaving := record
+	leaving.Operators, leaving.Requests = slices.Clone(record.Operators), append(slices.Clone(record.Requests), go1)
+	wants := request("c-2", "change.activate", "x")
+	wants.Approvals = []bulkhead.Approval{ada.approve(wants), bob.approve(wants)}
+	for _, at := range []time.Time{{}, now.Add(2 * time.Second)} {
+		leaving.Operators[1].RemovedAt = at
+		o = approval.NewOffice(first, 2, nil, leaving)
+		for _, state := range []bulkhead.RequestState{bulkhead.RequestApproved, bulkhead.RequestExecuted} {
+			go1.State = state
+			if err := o.Judge(go1); err != nil {
+				t.Errorf("row %s, request %s: %v", at, state, err)
+			}
+		}
+		gate(o, wants, "the word of somebody who agreed to leave")
+	}
 	// The row that says she is back does not bring her back, once two people signed that she leaves.
 	record.Operators[2].RemovedAt = time.Time{}
 	leave := request("o-3", approval.RemoveOperator, approval.OperatorPayload{Name: "carol"})
