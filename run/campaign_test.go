@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/incident"
@@ -39,6 +41,7 @@ func campaignWorld(t *testing.T) (*world, *relay) {
 	cfg, err := LoadConfig(dir)
 	w.ok(err)
 	r := newRelay(t)
+	cfg.Resolver = nobodyIsThere(t)
 	cfg.Status.OnePerson, cfg.Status.Verifiers = 1, []string{"none"}
 	cfg.ExpiryNotices.To.Mail.SMTP, cfg.ExpiryNotices.To.Mail.From, cfg.ExpiryNotices.To.Mail.StartTLS = r.addr, "ca@house.test", false
 	w.h, err = OpenWith(t.Context(), Options{Dir: dir, Config: cfg, Now: w.now})
@@ -50,6 +53,21 @@ func campaignWorld(t *testing.T) (*world, *relay) {
 	t.Cleanup(func() { _ = w.db.Close() })
 	w.ok(w.h.store.CreateAccount(t.Context(), bulkhead.Account{ID: "customer", State: bulkhead.AccountValid, Thumbprint: "c", JWK: []byte("{}"), Contacts: []string{"mailto:pki@customer.test"}, CreatedAt: w.now()}))
 	return w, r
+}
+
+// nobodyIsThere is a resolver that knows no name: nothing is served at the names of the day.
+func nobodyIsThere(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: c, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(r, dns.RcodeNameError))
+	})}
+	go func() { _ = s.ActivateAndServe() }()
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
 }
 
 // customers issues a certificate for a name of the customer.
