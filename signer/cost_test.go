@@ -3,6 +3,7 @@ package signer_test
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // TestCost holds the numbers of issuing that do not depend on the machine: commits and allocations per certificate.
@@ -37,9 +38,14 @@ func TestCost(t *testing.T) {
 			}
 		}
 	}
+	// A disk that takes its time: how many share a sync must not depend on how fast this one is.
+	h.onCommit(func(_ string, commit func() error) error {
+		time.Sleep(5 * time.Millisecond)
+		return commit()
+	})
 	restart()
 	together(len(reqs), func(i int) { reqs[i]() })
-	if got := commits(); got > 32*8*2/3 {
+	if got := commits(); got > 32*8/3 {
 		t.Errorf("%d commits for %d certificates at once: too few shared one", got, 32*8)
 	}
 	t.Logf("%.0f allocations per certificate, %.2f commits per certificate at once", allocs, float64(commits())/256)
