@@ -66,8 +66,12 @@ func TestTwinsAreKeptApart(t *testing.T) {
 	}
 	change, err := h.Status.Change(t.Context(), id)
 	ok(t, err)
-	ok(t, h.Status.Approve(t.Context(), id, change.PreviewHash, "two people"))
-	ok(t, h.Status.Activate(t.Context(), id))
+	request, err := h.Quorum.Propose(t.Context(), "change.activate", activation{id, change.PreviewHash}, "operator:operator-1", "the cross-certificate")
+	ok(t, err)
+	two := h.operators()
+	if request, err = h.sign(request, two[:]...); err != nil || request.State != bulkhead.RequestExecuted {
+		t.Fatalf("two people signed, the request is %s: %v", request.State, err)
+	}
 	ok(t, h.Edge.Refresh(t.Context()))
 	if got := h.status(witness.at(cross)); got != "revoked" {
 		t.Errorf("the cross-certificate is %s", got)
