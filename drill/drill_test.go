@@ -99,7 +99,7 @@ func TestHeartbleed2014(t *testing.T) { played(t, "heartbleed-2014", Options{Sca
 
 func TestIntrusion2011(t *testing.T) { played(t, "intrusion-2011", Options{Scale: 3}) }
 
-func TestOCSPEKU2020(t *testing.T) { played(t, "ocsp-eku-2020", Options{Scale: 4}) }
+func TestOCSPEKU2020(t *testing.T) { played(t, "ocsp-eku-2020", Options{Scale: 12}) }
 
 func TestMassRevocation(t *testing.T) {
 	for _, sc := range scenarios {

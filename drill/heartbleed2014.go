@@ -102,6 +102,7 @@ func (d *day2014) build() error {
 	d.house, err = d.Stage.houseWith("house", []string{"fleet"}, func(c *run.Config) {
 		c.ValidateHTTPPort, c.ValidateTLSPort, c.PrivateTargets = d.web.HTTPPort, d.web.TLSPort, true
 		c.RateLimits = run.RateLimits{}
+		ownClock(c)
 	}, run.Options{Look: d.lookAt})
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"bulkhead"
 	"bulkhead/incident/plan"
 	"bulkhead/pki/ocsp"
-	"bulkhead/run"
 )
 
 // massRevocation is the yearly rehearsal of BR 5.7.1.2: as many certificates as on the worst days, none of them a
@@ -183,9 +182,7 @@ func (s *Stage) samePlan(w *world) error {
 // sample issues, replaces and revokes for real and measures how fast that goes here and now.
 func (s *Stage) sample(n int) (rates, error) {
 	var r rates
-	h, err := s.house("house", []string{"mass"}, func(c *run.Config) {
-		c.Status.Verifiers = []string{"none"} // foreign programs look at the machine's clock, and this day has its own
-	}, nil)
+	h, err := s.house("house", []string{"mass"}, ownClock, nil)
 	if err != nil {
 		return r, err
 	}
