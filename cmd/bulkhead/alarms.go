@@ -2,14 +2,12 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"bulkhead"
 	"bulkhead/console"
-	"bulkhead/run/client"
 )
 
 func (a *app) alarms() *cobra.Command {
@@ -55,16 +53,8 @@ func (a *app) alarmsAck() *cobra.Command {
 			if id, err := strconv.ParseInt(args[0], 10, 64); err != nil || id < 1 {
 				return bulkhead.Faultf(bulkhead.KindUsage, "%q is no number of an alarm", args[0]).WithHint("bulkhead alarms")
 			}
-			cl, err := client.New(a.opts)
-			if err != nil {
-				return err
-			}
-			path := "/api/v1/alarms/" + args[0] + "/acknowledgement"
-			if dry {
-				return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-			}
 			var v console.AlarmView
-			if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+			if shown, err := a.post(c.Context(), dry, "/api/v1/alarms/"+args[0]+"/acknowledgement", in, &v); shown || err != nil {
 				return err
 			}
 			return a.show(v, "alarm %d is yours: %s", v.ID, v.Message)

@@ -237,16 +237,8 @@ func (a *app) campaignWhy(verb, short string) *cobra.Command {
 	var in console.WhyRequest
 	var dry bool
 	c := &cobra.Command{Use: verb + " ID", Short: short, Args: exactly(1, "the id of a campaign"), RunE: func(c *cobra.Command, args []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		path := "/api/v1/campaigns/" + url.PathEscape(args[0]) + "/" + map[string]string{"pause": "pause", "resume": "resume", "close": "closing"}[verb]
-		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-		}
 		var v console.CampaignView
-		if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+		if shown, err := a.post(c.Context(), dry, "/api/v1/campaigns/"+url.PathEscape(args[0])+"/"+map[string]string{"pause": "pause", "resume": "resume", "close": "closing"}[verb], in, &v); shown || err != nil {
 			return err
 		}
 		return a.show(v, "campaign %s is %s", v.ID, v.State)

@@ -242,16 +242,8 @@ func (a *app) standbyActivate() *cobra.Command {
 					return bulkhead.Faultf(bulkhead.KindUsage, "--offer-old-until %q is no time", offer).WithHint("--offer-old-until 2026-12-01T00:00:00Z").WithCause(err)
 				}
 			}
-			cl, err := client.New(a.opts)
-			if err != nil {
-				return err
-			}
-			path := "/api/v1/authorities/" + url.PathEscape(args[0]) + "/standby/activation"
-			if dry {
-				return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-			}
 			var v console.StandbyView
-			if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+			if shown, err := a.post(c.Context(), dry, "/api/v1/authorities/"+url.PathEscape(args[0])+"/standby/activation", in, &v); shown || err != nil {
 				return err
 			}
 			return a.show(v, "%s is served under %s now; the chain under %s lies ready in its place", v.Authority, orDash(string(v.Served)), orDash(string(v.Under)))

@@ -261,16 +261,8 @@ func (a *app) incidentScope() *cobra.Command {
 
 // incidentPost posts and shows the incident afterwards.
 func (a *app) incidentPost(c *cobra.Command, id, verb string, in any, dry bool) error {
-	cl, err := client.New(a.opts)
-	if err != nil {
-		return err
-	}
-	path := "/api/v1/incidents/" + url.PathEscape(id) + "/" + verb
-	if dry {
-		return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-	}
 	var v console.IncidentView
-	if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+	if shown, err := a.post(c.Context(), dry, "/api/v1/incidents/"+url.PathEscape(id)+"/"+verb, in, &v); shown || err != nil {
 		return err
 	}
 	return a.show(v, "%s", incidentText(v))

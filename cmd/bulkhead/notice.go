@@ -74,16 +74,8 @@ func (a *app) noticePlan() *cobra.Command {
 		if err := readUntil(until, &in.Until); err != nil {
 			return err
 		}
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		path := "/api/v1/incidents/" + url.PathEscape(args[0]) + "/notices"
-		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-		}
 		var v console.NoticePlan
-		if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+		if shown, err := a.post(c.Context(), dry, "/api/v1/incidents/"+url.PathEscape(args[0])+"/notices", in, &v); shown || err != nil {
 			return err
 		}
 		return a.show(v, "step %s: %d messages are planned; %d accounts have no contact (bulkhead notice stale)\nnext: bulkhead notice send %s --step %s", v.Step, v.Messages, v.NoContact, v.Incident, v.Step)

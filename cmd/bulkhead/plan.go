@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,18 @@ func (a *app) rehearse(ctx context.Context, cl *client.Client, method, path stri
 		return err
 	}
 	return a.showPlan(p)
+}
+
+// post sends in to path and reads the answer into out; with dry it shows what that would do instead, and shown says so.
+func (a *app) post(ctx context.Context, dry bool, path string, in, out any) (shown bool, err error) {
+	cl, err := client.New(a.opts)
+	if err != nil {
+		return false, err
+	}
+	if dry {
+		return true, a.rehearse(ctx, cl, http.MethodPost, path, in)
+	}
+	return false, cl.Do(ctx, http.MethodPost, path, in, out)
 }
 
 func (a *app) showPlan(p console.Plan) error {

@@ -226,16 +226,8 @@ func (a *app) changeWithdraw() *cobra.Command {
 	var in console.WithdrawRequest
 	var dry bool
 	c := &cobra.Command{Use: "withdraw ID", Short: "end a change that nobody approved yet", Args: exactly(1, "the id of a change"), RunE: func(c *cobra.Command, args []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		path := "/api/v1/changes/" + url.PathEscape(args[0]) + "/withdrawal"
-		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-		}
 		var v console.ChangeView
-		if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+		if shown, err := a.post(c.Context(), dry, "/api/v1/changes/"+url.PathEscape(args[0])+"/withdrawal", in, &v); shown || err != nil {
 			return err
 		}
 		return a.show(v, "change %s is %s; nothing of it went public", v.ID, v.State)

@@ -41,16 +41,8 @@ func (a *app) incidentSet() *cobra.Command {
 				}
 				in.Text = text
 			}
-			cl, err := client.New(a.opts)
-			if err != nil {
-				return err
-			}
-			path := "/api/v1/incidents/" + url.PathEscape(args[0]) + "/fields"
-			if dry {
-				return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-			}
 			var v console.FieldView
-			if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+			if shown, err := a.post(c.Context(), dry, "/api/v1/incidents/"+url.PathEscape(args[0])+"/fields", in, &v); shown || err != nil {
 				return err
 			}
 			return a.show(v, "%s is kept, leaf %d\nnext: bulkhead incident report %s --check", v.Field, v.Leaf, args[0])

@@ -17,16 +17,8 @@ func (a *app) operatorKeys() []*cobra.Command {
 	var reason string
 	var in console.InvitationRequest
 	invite := &cobra.Command{Use: "invite NAME", Short: "make a link with which one person registers a security key; the key takes a quorum", Args: exactly(1, "a name"), RunE: func(c *cobra.Command, args []string) error {
-		cl, err := client.New(a.opts)
-		if err != nil {
-			return err
-		}
-		path := "/api/v1/operators/" + url.PathEscape(args[0]) + "/invitation"
-		if dry {
-			return a.rehearse(c.Context(), cl, http.MethodPost, path, in)
-		}
 		var v console.InvitationResponse
-		if err := cl.Do(c.Context(), http.MethodPost, path, in, &v); err != nil {
+		if shown, err := a.post(c.Context(), dry, "/api/v1/operators/"+url.PathEscape(args[0])+"/invitation", in, &v); shown || err != nil {
 			return err
 		}
 		return a.show(v, "%s\nThe link is shown once and is good once, until %s. Give it to %s alone.\nnext: when the key is registered, bulkhead approve --list", v.Link, v.ExpiresAt.Format("2006-01-02 15:04 UTC"), v.Operator)
