@@ -14,6 +14,10 @@
 // serial without an answer gets a response signed for it alone. What it says still comes from the packs; the key is
 // somebody else's.
 //
+// A start reads the tails of packs, which the head names by their digest; every page of theirs is verified before the first answer
+// from it is served, and all of them in the background. What is damaged on this machine's disk is not served (tryLater), is
+// named by readyz, and is fetched again where there is something to fetch it from.
+//
 // Refuses: keys, databases, heads that are unsigned or older, objects whose digest is not the head's, and without
 // Config.Live more than one CertID in a request.
 package edge
@@ -96,6 +100,7 @@ type Edge struct {
 	floorRaw []byte     // as signed
 	refused  []byte     // signed head that was refused last, and when to look at it again
 	retryAt  time.Time
+	mendAt   time.Time               // when to try next to replace damaged objects
 	problem  atomic.Pointer[problem] // nil when the last look at the source went well
 }
 
@@ -157,14 +162,12 @@ func (e *Edge) Run(ctx context.Context) error {
 	wg.Go(func() { e.observe(ctx) })
 	tick := time.NewTicker(e.cfg.Poll)
 	defer tick.Stop()
-	verified := false // what an earlier life vouched for
+	verifying := false
 	for {
 		_ = e.Refresh(ctx) // kept as the problem that readyz shows
-		if serving := e.current.Load() != nil; serving && !verified {
-			wg.Go(func() { e.verifyEarly(ctx) })
-			verified = true
-		} else if !serving {
-			verified = false
+		if ep := e.current.Load(); ep != nil && !verifying {
+			verifying = true
+			wg.Go(func() { e.verifyPages(ctx, ep) })
 		}
 		select {
 		case <-ctx.Done():
@@ -202,7 +205,7 @@ func (e *Edge) Refresh(ctx context.Context) error {
 		}
 		return e.report(ctx, "source", err)
 	}
-	if ep := e.current.Load(); ep != nil && bytes.Equal(signed, ep.signed) {
+	if ep := e.current.Load(); ep != nil && bytes.Equal(signed, ep.signed) && !e.mendable(ep) {
 		return e.report(ctx, "", nil)
 	}
 	if bytes.Equal(signed, e.refused) && e.cfg.Now().Before(e.retryAt) {

@@ -50,14 +50,15 @@ type file struct {
 	age        time.Duration // how long a cache may keep it, when nothing in it says
 }
 
-// find looks the newest pack up first: a delta speaks before the base that it corrects.
-func (i *issuer) find(serial *[bulkhead.MaxSerialOctets]byte, hash ocsp.HashAlgorithm, out *pack.Found) bool {
+// find looks the newest pack up first: a delta speaks before the base that it corrects. Where a pack is damaged nothing is
+// known, and no older one is asked. The error is pack.ErrDamaged.
+func (i *issuer) find(serial *[bulkhead.MaxSerialOctets]byte, hash ocsp.HashAlgorithm, out *pack.Found) (bool, error) {
 	for _, p := range i.packs {
-		if p.FindHash(serial, hash, out) {
-			return true
+		if ok, err := p.FindHash(serial, hash, out); ok || err != nil {
+			return ok, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // load opens everything a head names, taking over what the epoch before holds already.
@@ -72,10 +73,9 @@ func (e *Edge) load(ctx context.Context, head *pack.Head, signed []byte) (*epoch
 			if err != nil {
 				return nil, err
 			}
-			if err := o.asPack(); err != nil {
+			if err := o.asPack(ref); err != nil {
 				return nil, refused("object %s is not a sound pack", ref.Name).WithCause(err)
 			}
-			e.keepStamp(ctx, o, ref)
 			i.add(o.pack)
 		}
 		if err := e.checkResponders(ctx, ep, prev, i); err != nil {

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -96,6 +97,11 @@ func (e *Edge) Health() Health {
 	}
 	for _, i := range ep.list {
 		h.Issuers = append(h.Issuers, i.health())
+		for n, p := range i.packs {
+			if at, damaged := p.Damaged(); damaged {
+				h.Problems = append(h.Problems, fmt.Sprintf("damaged: object %s at octet %d: its answers are withheld", i.head.Packs[n].Name, at))
+			}
+		}
 		if !i.early.IsZero() {
 			look(Expiry{Issuer: i.id, What: "answers", At: i.early}, i.late)
 		}

@@ -109,7 +109,11 @@ func (ep *epoch) byID(id bulkhead.AuthorityID) *issuer {
 func (i *issuer) say(c ocsp.CertID, now time.Time) (ocsp.Statement, bool) {
 	var found pack.Found
 	serial := c.Serial.Fixed()
-	if !i.find(&serial, c.Hash, &found) {
+	known, err := i.find(&serial, c.Hash, &found)
+	if err != nil {
+		return ocsp.Statement{}, false
+	}
+	if !known {
 		at := now.UTC().Truncate(time.Second)
 		return ocsp.Statement{ID: c, Single: ocsp.Single{Serial: c.Serial, State: ocsp.Unknown, ThisUpdate: at.Add(-unknownFor), NextUpdate: at.Add(unknownFor)}}, true
 	}

@@ -24,10 +24,11 @@ const (
 	outLive       // signed for this request
 	outBusy       // live answers wanted and too many, or none can be signed now: tryLater
 	outInternal   // a live answer failed: internalError
+	outDamaged    // the pack's bytes are not what the head speaks of: tryLater
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"good", "revoked", "not_modified", "malformed", "several", "foreign", "unassigned", "expired", "no_head", "too_large", "method", "live", "busy", "internal"}
+var outcomeNames = [outcomes]string{"good", "revoked", "not_modified", "malformed", "several", "foreign", "unassigned", "expired", "no_head", "too_large", "method", "live", "busy", "internal", "damaged"}
 
 type metrics struct {
 	ocsp     [outcomes]prometheus.Counter
@@ -60,7 +61,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		refused:  counter("heads_refused_total", "Heads refused: bad signature, older, or objects that are not whole."),
 		failures: vec("poll_failures_total", "Looks at the source that failed.", "kind"),
 		dropped:  counter("observations_dropped_total", "Questions about unassigned serials that were not passed on."),
-		loaded:   counter("object_bytes_loaded_total", "Octets of objects loaded and verified."),
+		loaded:   counter("object_bytes_loaded_total", "Octets of objects verified when they were loaded; the pages of packs that are verified in use are not counted."),
 	}
 	for i, name := range outcomeNames {
 		m.ocsp[i] = requests.WithLabelValues(name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,44 +16,33 @@ import (
 	"bulkhead/pki/pack"
 )
 
-// object is the verified content of one immutable object: mapped, or on the heap when there is no file to map. The
-// mapping ends when the object is unreachable, which is after the last epoch and the last reader let go of it.
+// object is the content of one immutable object: mapped, or on the heap when there is no file to map. The mapping ends when
+// the object is unreachable, which is after the last epoch and the last reader let go of it. It was verified whole, or it is a
+// pack whose pages are verified one by one: see lazy.go.
 type object struct {
 	data  []byte
 	pack  *pack.Pack // set by asPack
 	path  string     // of the file that is mapped; "" on the heap
 	stamp string     // of that file: see stampOf
-	early bool       // an earlier life verified it, and this one has not yet
+	lazy  bool       // a pack of which nothing but the tail was verified when it was opened
 }
 
 // asPack opens the object as a pack, once.
-func (o *object) asPack() error {
-	if o.pack != nil {
-		return nil
+func (o *object) asPack(ref pack.ObjectRef) error {
+	if o.pack == nil {
+		p, err := pack.Open(o.data)
+		if err == nil && !o.lazy {
+			err = p.Check()
+		}
+		if err != nil {
+			return err
+		}
+		o.pack = p
 	}
-	p, err := pack.Open(o.data)
-	if err != nil {
-		return err
+	if !ref.Tail.IsZero() && o.pack.Tail() != ref.Tail {
+		return errors.New("its tail is not what the head says")
 	}
-	if o.early {
-		err = p.CheckIndex(o.fetchAhead)
-	} else {
-		err = p.Check()
-	}
-	if err != nil {
-		return err
-	}
-	o.pack = p
 	return nil
-}
-
-// fetchAhead has a part of the mapping read from the disk in large pieces, in place of page by page as it is touched. Where
-// the kernel cannot, that is what happens.
-func (o *object) fetchAhead(from, to int) {
-	from -= from % os.Getpagesize()
-	if from < to {
-		_ = unix.Madvise(o.data[from:to], unix.MADV_POPULATE_READ)
-	}
 }
 
 // locator is a source whose objects are local files.
@@ -64,14 +54,19 @@ type locator interface {
 func (e *Edge) object(ctx context.Context, ep, prev *epoch, ref pack.ObjectRef) (*object, error) {
 	o := ep.objects[ref.Digest]
 	if o == nil && prev != nil {
-		o = prev.objects[ref.Digest]
+		if o = prev.objects[ref.Digest]; o.damaged() {
+			e.discard(o)
+			o = nil
+		}
 	}
 	if o == nil {
 		var err error
-		if o, err = e.fetch(ctx, ref); err != nil {
+		if o, err = e.fetch(ctx, ref, prev == nil && !ref.Tail.IsZero()); err != nil {
 			return nil, err
 		}
-		e.metrics.loaded.Add(float64(len(o.data)))
+		if !o.lazy {
+			e.metrics.loaded.Add(float64(len(o.data)))
+		}
 	}
 	if int64(len(o.data)) != ref.Size {
 		return nil, refused("object %s has %d octets, the head says %d", ref.Name, len(o.data), ref.Size)
@@ -80,7 +75,8 @@ func (e *Edge) object(ctx context.Context, ep, prev *epoch, ref pack.ObjectRef) 
 	return o, nil
 }
 
-func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
+// fetch gets an object; lazy says that a pack in a file is verified page by page, as it is used.
+func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef, lazy bool) (*object, error) {
 	if l, ok := e.cfg.Source.(locator); ok {
 		path, err := l.LocalPath(ref.Name)
 		if err != nil {
@@ -90,7 +86,7 @@ func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
 		if err != nil {
 			return nil, refused("object %s cannot be read", ref.Name).WithCause(err)
 		}
-		return o, e.verifyFile(o, ref)
+		return o, o.verifyFile(ref, lazy)
 	}
 	if e.cfg.CacheDir == "" {
 		b, err := e.cfg.Source.Get(ctx, ref.Name)
@@ -102,7 +98,7 @@ func (e *Edge) fetch(ctx context.Context, ref pack.ObjectRef) (*object, error) {
 	}
 	path := filepath.Join(cachedObjects(e.cfg.CacheDir), ref.Digest.String())
 	if o, err := mapFile(path); err == nil {
-		if e.verifyFile(o, ref) == nil {
+		if o.verifyFile(ref, lazy) == nil {
 			return o, nil
 		}
 		_ = os.Remove(path) // damaged on our disk: fetched again below
@@ -179,6 +175,17 @@ func cacheTrouble(err error) error {
 func (o *object) verify(ref pack.ObjectRef) error {
 	if int64(len(o.data)) != ref.Size || bulkhead.Hash(sha256.Sum256(o.data)) != ref.Digest {
 		return refused("object %s is not what the head says: its digest or size differs", ref.Name)
+	}
+	return nil
+}
+
+// verifyFile verifies a mapped file, or leaves the pages of a pack to those who use them.
+func (o *object) verifyFile(ref pack.ObjectRef, lazy bool) error {
+	if !lazy {
+		return o.verify(ref)
+	}
+	if o.lazy = true; int64(len(o.data)) != ref.Size {
+		return refused("object %s has %d octets, the head says %d", ref.Name, len(o.data), ref.Size)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func errorBody(out outcome) []byte {
 	switch out {
 	case outMalformed:
 		return malformed
-	case outExpired, outNoHead, outBusy:
+	case outExpired, outNoHead, outBusy, outDamaged:
 		return tryLater
 	case outInternal:
 		return internalError
@@ -149,7 +149,11 @@ func (e *Edge) askPacks(ep *epoch, s *scratch, der []byte, now time.Time, plain,
 		return outForeign
 	}
 	serial := s.one.Serial.Fixed()
-	if !i.find(&serial, s.one.Hash, &s.found) {
+	known, err := i.find(&serial, s.one.Hash, &s.found)
+	if err != nil {
+		return outDamaged
+	}
+	if !known {
 		if observe {
 			e.sight(i.id, s.one.Serial, now)
 		}

@@ -13,8 +13,7 @@ import (
 	"bulkhead/pki/pack"
 )
 
-// The cache directory holds "head", the last accepted head as signed, and by digest "objects" and the stamps of those that
-// were "verified".
+// The cache directory holds "head", the last accepted head as signed, and by digest "objects".
 func rememberedHead(dir string) string { return filepath.Join(dir, "head") }
 func cachedObjects(dir string) string  { return filepath.Join(dir, "objects") }
 
@@ -55,23 +54,21 @@ func remember(dir string, signed []byte) error {
 	})
 }
 
-// prune deletes cached objects and stamps that the epoch does not name. Those still mapped stay readable until unmapped.
+// prune deletes cached objects that the epoch does not name. Those still mapped stay readable until unmapped.
 func (e *Edge) prune(ctx context.Context, ep *epoch) {
 	if e.cfg.CacheDir == "" {
 		return
 	}
-	for _, dir := range []string{cachedObjects(e.cfg.CacheDir), stamps(e.cfg.CacheDir)} {
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			continue // there are no copies when the source is a directory
+	files, err := os.ReadDir(cachedObjects(e.cfg.CacheDir))
+	if err != nil {
+		return // there are no copies when the source is a directory
+	}
+	for _, f := range files {
+		if h, err := bulkhead.ParseHash(f.Name()); err == nil && ep.objects[h] != nil {
+			continue
 		}
-		for _, f := range files {
-			if h, err := bulkhead.ParseHash(f.Name()); err == nil && ep.objects[h] != nil {
-				continue
-			}
-			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
-				e.cfg.Log.WarnContext(ctx, "cached object stays", "error", err.Error())
-			}
+		if err := os.Remove(filepath.Join(cachedObjects(e.cfg.CacheDir), f.Name())); err != nil {
+			e.cfg.Log.WarnContext(ctx, "cached object stays", "error", err.Error())
 		}
 	}
 }

@@ -458,7 +458,11 @@ func (p *packs) Answer(ctx context.Context, request []byte) ([]byte, error) {
 				break // every pack of an authority is of one issuer
 			}
 			var f pack.Found
-			if pk.FindHash(&key, id.Hash, &f) {
+			ok, err := pk.FindHash(&key, id.Hash, &f)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", ref.Name, err)
+			}
+			if ok {
 				return ocsp.Assemble(f.TBS, f.Signature, f.Responder), nil
 			}
 		}

@@ -1,9 +1,10 @@
 // Package pack holds the two formats in which status is published: the pack, an immutable object with the signed
 // OCSP answers of one issuer, and the head, the one small signed text that names every issuer's packs and CRLs.
 //
-// Invariant: a pack says one thing of a serial, its index is sorted, and every byte is under its trailing digest; a
-// head has exactly one encoding, and Follows orders heads so that nothing older replaces anything newer (promise P5).
-// Nothing here panics or loops on hostile bytes: a damaged pack finds less, never something else.
+// Invariant: a pack says one thing of a serial, its index is sorted, and every byte is under its trailing digest, page by
+// page; nothing is found in a page that was not verified. A head has exactly one encoding, and Follows orders heads so that
+// nothing older replaces anything newer (promise P5). Nothing here panics or loops on hostile bytes: what is damaged is an
+// error, never something else and never "not here".
 //
 // Refuses: serials out of order or twice, packs of different issuers in one merge, a head body that is not canonical.
 // It signs no answer and does not look into one: what a TBS says is the signer's and the verifiers' concern.
@@ -18,7 +19,7 @@ import (
 
 // The pack, all integers big-endian:
 //
-//	header     magic "BHPACK\x00\x01" · SHA-1 of issuer name, key · SHA-256 of issuer name, key
+//	header     magic "BHPACK\x00\x02" · SHA-1 of issuer name, key · SHA-256 of issuer name, key
 //	entries    one after the other, in serial order:
 //	             ETag 16 · thisUpdate int64 · nextUpdate int64 · status uint8 · extra uint8 · responder uint16 ·
 //	             length of TBS uint16 · length of signature uint16 · TBS · signature
@@ -26,18 +27,33 @@ import (
 //	             ETag 16 · length of TBS uint16 · length of signature uint16 · TBS · signature
 //	responders each: length uint32 · DER certificate (length 0: the issuer signed for itself, nothing is embedded)
 //	index      one record per entry: serial, left-padded to 20 octets · offset of the entry uint64
-//	trailer    offset of responders uint64 · offset of index uint64 · entries uint64 · responders uint64 ·
-//	           earliest and latest nextUpdate int64 · magic · SHA-256 of everything before it
+//	tail:
+//	  pages      SHA-256 of each PageSize octets before the tail; the last page may be short
+//	  directory  nothing, or uint32 each: see directory
+//	  trailer    offset of responders uint64 · offset of index uint64 · offset of tail uint64 · entries uint64 ·
+//	             responders uint64 · earliest and latest nextUpdate int64 · first and last serial 20 octets each · magic ·
+//	             SHA-256 of the tail before it
 //
-// The index comes last so that a writer streams entries and keeps 28 octets for each in memory.
+// The last digest is the pack's Tail, which a head names: whoever has it verified needs to read the tail (about 2 octets an
+// answer), and each page when it is first used, to be as sure of an answer as if the whole pack had been read.
+//
+// The index comes late so that a writer streams entries and keeps 28 octets for each in memory.
+//
+// Version 1, "BHPACK\x00\x01", is read as well. It has no tail, and after the index a trailer: offset of responders, offset of
+// index, entries, responders, earliest and latest nextUpdate · magic · SHA-256 of everything before it.
 const (
-	magic = "BHPACK\x00\x01"
+	magic  = "BHPACK\x00\x02"
+	magic1 = "BHPACK\x00\x01"
 
-	headerSize  = len(magic) + 2*20 + 2*32
-	entrySize   = 16 + 8 + 8 + 1 + 1 + 2 + 2 + 2
-	extraSize   = 16 + 2 + 2
-	indexSize   = bulkhead.MaxSerialOctets + 8
-	trailerSize = 6*8 + len(magic) + 32
+	headerSize   = len(magic) + 2*20 + 2*32
+	entrySize    = 16 + 8 + 8 + 1 + 1 + 2 + 2 + 2
+	extraSize    = 16 + 2 + 2
+	indexSize    = bulkhead.MaxSerialOctets + 8
+	trailerSize  = 7*8 + 2*bulkhead.MaxSerialOctets + len(magic) + 32
+	trailerSize1 = 6*8 + len(magic1) + 32
+
+	// PageSize is how many octets of a pack one digest of its tail is for.
+	PageSize = 16 << 10
 
 	// MaxResponders bounds the responder table: a merged pack holds the delegates of a few refresh rounds.
 	MaxResponders = 1024

@@ -26,6 +26,9 @@ type ObjectRef struct {
 	Name   string        `json:"name"`
 	Digest bulkhead.Hash `json:"sha256"` // of the whole object
 	Size   int64         `json:"size"`   // octets
+	// Tail is the last digest of a pack, by which its pages are verified one by one: see Pack.Tail. Zero for packs of
+	// version 1 and for everything else. Readers older than the field refuse a head that has it: edges are updated first.
+	Tail bulkhead.Hash `json:"tail,omitzero"`
 }
 
 // IsZero reports whether the reference is absent.

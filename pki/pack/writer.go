@@ -27,12 +27,14 @@ type Entry struct {
 	Revoked        bool
 }
 
-// Writer streams one pack. Entries go in by ascending serial; in memory it keeps the index, 28 octets an entry.
+// Writer streams one pack. Entries go in by ascending serial; in memory it keeps the index, 28 octets an entry, and 32 octets
+// for each page.
 type Writer struct {
 	issuer  Identity
 	out     *bufio.Writer
-	inner   hash.Hash // up to the trailing digest
 	outer   hash.Hash // of the whole object
+	page    hash.Hash // of the page that is being filled
+	pages   []byte    // digests of those that are full
 	offset  uint64
 	index   []byte
 	certs   [][]byte
@@ -49,7 +51,7 @@ func NewWriter(w io.Writer, issuer ocsp.Issuer) (*Writer, error) {
 	if w == nil || id == IdentityOf(ocsp.Issuer{}) {
 		return nil, fmt.Errorf("pack: a writer and an issuer are required")
 	}
-	p := &Writer{issuer: id, inner: sha256.New(), outer: sha256.New(),
+	p := &Writer{issuer: id, outer: sha256.New(), page: sha256.New(),
 		known: map[string]int{}, early: math.MaxInt64, late: math.MinInt64}
 	p.out = bufio.NewWriterSize(w, 64<<10)
 	p.write(id.appendTo([]byte(magic)))
@@ -60,10 +62,24 @@ func (w *Writer) write(b []byte) {
 	if w.err != nil {
 		return
 	}
-	w.inner.Write(b)
-	w.outer.Write(b)
-	w.offset += uint64(len(b))
-	_, w.err = w.out.Write(b)
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), PageSize-int(w.offset%PageSize))
+		w.page.Write(rest[:n])
+		rest, w.offset = rest[n:], w.offset+uint64(n)
+		if w.offset%PageSize == 0 {
+			w.pages = w.page.Sum(w.pages)
+			w.page.Reset()
+		}
+	}
+	w.put(b)
+}
+
+// put writes what no page holds.
+func (w *Writer) put(b []byte) {
+	if w.err == nil {
+		w.outer.Write(b)
+		_, w.err = w.out.Write(b)
+	}
 }
 
 // AddResponder registers a responder's DER certificate and returns its index; the same certificate gives the same
@@ -151,7 +167,7 @@ func flag(b bool) byte {
 	return 0
 }
 
-// Finish writes responders, index and trailer. The reference it returns has digest and size of the object, no name.
+// Finish writes responders, index and tail. The reference it returns has digests and size of the object, no name.
 // The writer is of no use afterwards.
 func (w *Writer) Finish() (ObjectRef, error) {
 	responders := w.offset
@@ -162,22 +178,39 @@ func (w *Writer) Finish() (ObjectRef, error) {
 	index := w.offset
 	w.write(w.index)
 	n := w.Len()
+	var first, last [bulkhead.MaxSerialOctets]byte
 	if n == 0 {
 		w.early, w.late = 0, 0
+	} else {
+		first, last = *keyAt(w.index, 0), *keyAt(w.index, n-1)
 	}
-	var t []byte
-	for _, v := range []uint64{responders, index, uint64(n), uint64(len(w.certs)), uint64(w.early), uint64(w.late)} {
+	tail := w.offset
+	if tail%PageSize > 0 {
+		w.pages = w.page.Sum(w.pages)
+	}
+	sum := sha256.New()
+	d := directoryOf(&first, &last, n)
+	if err := d.fill(w.index, n); err != nil && w.err == nil {
+		w.err = err
+	}
+	t := w.pages
+	for _, end := range d.ends {
+		t = binary.BigEndian.AppendUint32(t, end)
+	}
+	for _, v := range []uint64{responders, index, tail, uint64(n), uint64(len(w.certs)), uint64(w.early), uint64(w.late)} {
 		t = binary.BigEndian.AppendUint64(t, v)
 	}
-	w.write(append(t, magic...))
-	w.write(w.inner.Sum(nil))
+	t = append(append(append(t, first[:]...), last[:]...), magic...)
+	sum.Write(t)
+	ref := ObjectRef{Tail: bulkhead.Hash(sum.Sum(nil))}
+	w.put(append(t, ref.Tail[:]...))
 	if w.err == nil {
 		w.err = w.out.Flush()
 	}
 	if w.err != nil {
 		return ObjectRef{}, fmt.Errorf("pack: write: %w", w.err)
 	}
-	ref := ObjectRef{Digest: bulkhead.Hash(w.outer.Sum(nil)), Size: int64(w.offset)}
+	ref.Digest, ref.Size = bulkhead.Hash(w.outer.Sum(nil)), int64(w.offset)+int64(len(t)+len(ref.Tail))
 	w.err = fmt.Errorf("pack: writer is finished")
 	return ref, nil
 }

@@ -58,7 +58,11 @@ func Find(id bulkhead.AuthorityID, issuer *x509.Certificate, packs []*pack.Pack,
 	for _, p := range packs {
 		for _, hash := range []ocsp.HashAlgorithm{ocsp.SHA1, ocsp.SHA256} {
 			var f pack.Found
-			if !p.FindHash(&key, hash, &f) {
+			ok, err := p.FindHash(&key, hash, &f)
+			if err != nil {
+				return a, false, err
+			}
+			if !ok {
 				break
 			}
 			req, err := ocsp.EncodeRequest([]ocsp.CertID{names.CertID(hash, serial)}, nil)

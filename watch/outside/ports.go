@@ -85,14 +85,18 @@ type published struct {
 	der        map[ocsp.HashAlgorithm][]byte
 }
 
-// find looks a serial up as the edge does: the newest pack that knows it speaks.
+// find looks a serial up as the edge does: the newest pack that knows it speaks, and none below one that is damaged.
 func (i *Issuer) find(serial bulkhead.Serial) (published, bool) {
 	key := serial.Fixed()
 	for n, p := range i.Packs {
 		out := published{der: map[ocsp.HashAlgorithm][]byte{}}
 		for _, hash := range []ocsp.HashAlgorithm{ocsp.SHA1, ocsp.SHA256} {
 			var f pack.Found
-			if !p.FindHash(&key, hash, &f) {
+			ok, err := p.FindHash(&key, hash, &f)
+			if err != nil {
+				return published{}, false
+			}
+			if !ok {
 				break
 			}
 			out.pack, out.revoked = i.Head.Packs[n], f.Revoked
