@@ -64,14 +64,22 @@ type IssuePlan struct {
 
 // Profile is a certificate profile as the running house has it.
 type Profile struct {
-	Name string `json:"name"`
-	Kind string `json:"kind"`
-	YAML string `json:"yaml"`
+	Name    string        `json:"name"`
+	Kind    string        `json:"kind"`
+	YAML    string        `json:"yaml"`    // the version in force
+	Version int           `json:"version"` // 0 is what the house began with
+	SHA256  bulkhead.Hash `json:"sha256"`
+	Request string        `json:"request,omitempty"` // by which the version came into force
+	Problem string        `json:"problem,omitempty"` // why nothing is issued under it
 }
 
-// Profiles lists the certificate profiles.
+// Profiles has the certificate profiles, each with the versions that people approved.
 type Profiles interface {
-	Profiles() []Profile
+	Profiles(ctx context.Context) ([]Profile, error)
+	// ProfileVersions returns the versions of one, oldest first; KindNotFound when there is none.
+	ProfileVersions(ctx context.Context, name string) ([]ProfileVersion, error)
+	// ProposedProfile compares a new text with what is in force; KindConflict when both mean the same.
+	ProposedProfile(ctx context.Context, text string) (ProfileChange, error)
 }
 
 // Orders turns requests for certificates into certificates.
@@ -119,6 +127,8 @@ type Quorum interface {
 	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
 	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
 	Approve(ctx context.Context, id string, keyHash bulkhead.Hash, signature []byte) (bulkhead.ApprovalRequest, error)
+	// Finish carries out what enough people signed, when that is left to do; KindGate while signatures are missing.
+	Finish(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
 	// SecurityKeys returns every security key, those taken away included.
 	SecurityKeys(ctx context.Context) ([]bulkhead.SecurityKey, error)
 	// DropKey takes a security key away; KindGate when too few people could sign afterwards.

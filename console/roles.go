@@ -27,6 +27,7 @@ var permitted = map[string][]string{
 	"addAccount": {roleIssuerAdmin}, "resetCredentials": {roleIssuerAdmin}, "rollAccounts": {roleIssuerAdmin}, "rollAccount": {roleIssuerAdmin},
 	"suspendAccount": {roleIssuerAdmin, roleRevoker}, "resumeAccount": {roleIssuerAdmin}, "newToken": {roleIssuerAdmin},
 	"addExternalKey": {roleIssuerAdmin}, "revokeExternalKey": {roleIssuerAdmin}, "revokeAuthorizations": {roleIssuerAdmin},
+	"proposeProfile": {roleIssuerAdmin}, "activateProfile": {roleIssuerAdmin},
 	"addPartner": {roleIssuerAdmin}, "limitPartner": {roleIssuerAdmin}, "suspendPartner": {roleIssuerAdmin, roleRevoker}, "resumePartner": {roleIssuerAdmin},
 	"addPerson": {roleIssuerAdmin}, "removePerson": {roleIssuerAdmin, roleRevoker}, "askOrderApproval": {roleIssuerAdmin},
 	"approve": {roleIssuerAdmin, roleRevoker}, "reviewOperator": {roleIssuerAdmin},

@@ -49,7 +49,7 @@ func (a *API) certificateRoutes() {
 		query: []parameter{{name: "issuer", about: "authority, where two share the serial"}}, do: a.show})
 	route(a, "POST /api/v1/certificates/{serial}/revoke", operation[RevokeRequest, RevokeResponse]{id: "revoke", access: partnersToo, do: a.revoke, plan: a.planRevoke,
 		summary: "revoke one certificate: change, preview, publish"})
-	route(a, "GET /api/v1/profiles", operation[none, ProfileList]{id: "listProfiles", summary: "the certificate profiles of the running house", access: partnersToo, do: a.profiles})
+	a.profileRoutes()
 	route(a, "POST /api/v1/keys/block", operation[BlockKeyRequest, BlockKeyResponse]{id: "blockKey", summary: "block a public key for ever", do: a.blockKey, plan: a.planBlockKey})
 }
 
@@ -85,15 +85,6 @@ func (a *API) changeRoutes() {
 	route(a, "POST /api/v1/changes/{id}/approval", operation[none, ApprovalView]{id: "askActivation", summary: "ask for the approvals that a larger change takes", do: a.askActivation, plan: a.planActivation})
 	route(a, "GET /api/v1/alarms", operation[none, AlarmList]{id: "listAlarms", summary: "what the detectors raised", do: a.alarms})
 	route(a, "GET /api/v1/doctor", operation[none, Findings]{id: "doctor", summary: "look at the house and say what to do", do: a.doctor})
-}
-
-// ProfileList is the profiles of the running house.
-type ProfileList struct {
-	Profiles []Profile `json:"profiles"`
-}
-
-func (a *API) profiles(context.Context, who, *http.Request, none) (ProfileList, error) {
-	return ProfileList{a.cfg.Profiles.Profiles()}, nil
 }
 
 // IssueRequest asks for a certificate. CSR is PEM or base64 DER.

@@ -86,9 +86,9 @@ func (s *Service) draft(ctx context.Context, acct bulkhead.Account, req OrderReq
 	if name == "" {
 		name = s.cfg.DefaultProfile
 	}
-	p, ok := s.profiles[name]
-	if !ok {
-		return bulkhead.Order{}, bulkhead.Faultf(bulkhead.KindInvalidProfile, "there is no profile %q", name).WithHint("the directory lists the profiles")
+	p, err := s.cfg.Book.Profile(ctx, name)
+	if err != nil {
+		return bulkhead.Order{}, err
 	}
 	ids, err := s.normalise(p, req.Identifiers)
 	if err != nil {
@@ -116,7 +116,11 @@ func (s *Service) authorityFor(ctx context.Context, profile string, asked bulkhe
 		return s.cfg.DefaultAuthority(profile), nil
 	}
 	if asked == "" {
-		return s.profiles[profile].DefaultAuthority, nil
+		p, err := s.cfg.Book.Profile(ctx, profile)
+		if err != nil {
+			return "", err
+		}
+		return p.DefaultAuthority, nil
 	}
 	e, err := s.Entrance(ctx, string(asked))
 	if err != nil {

@@ -17,8 +17,8 @@ func (s *Service) CheckPartner(ctx context.Context, p bulkhead.Partner) error {
 		return err
 	}
 	for _, name := range p.Scope.Profiles {
-		if _, ok := s.profiles[name]; !ok {
-			return bulkhead.Faultf(bulkhead.KindInvalidProfile, "there is no profile %q", name).WithHint("bulkhead profile list")
+		if _, err := s.cfg.Book.Profile(ctx, name); err != nil {
+			return err
 		}
 	}
 	_, err := s.cfg.Store.Partner(ctx, p.ID)

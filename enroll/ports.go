@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/profile"
 )
 
 // Store is the durable record as enrolment needs it. Every Update compares the state it expects and fails with
@@ -145,4 +146,12 @@ type Validator interface {
 	// CheckCAA looks up CAA for one name (RFC 8659, RFC 8657). A lookup that fails is a denial with KindCAA unless
 	// the name is one of our own private names.
 	CheckCAA(ctx context.Context, id bulkhead.Identifier, wildcard bool, accountURI string, m bulkhead.Method) (bulkhead.CAACheck, error)
+}
+
+// Profiles says which version of each profile is in force.
+type Profiles interface {
+	// Profile fails with KindInvalidProfile for one that is not there, and with KindGate for one that nobody approved.
+	Profile(ctx context.Context, name string) (*profile.Profile, error)
+	// Offered returns those in force, by name.
+	Offered(ctx context.Context) []*profile.Profile
 }

@@ -53,7 +53,7 @@ func (s *Service) renewalOf(ctx context.Context, ref bulkhead.CertificateRef) (b
 	}
 	life := c.NotAfter.Sub(c.NotBefore)
 	middle := c.NotBefore.Add(life * 2 / 3)
-	if p, ok := s.profiles[c.Profile]; ok && p.RenewAt > 0 && p.RenewAt < 1 {
+	if p, err := s.cfg.Book.Profile(ctx, c.Profile); err == nil && p.RenewAt > 0 && p.RenewAt < 1 {
 		middle = c.NotBefore.Add(time.Duration(float64(life) * p.RenewAt))
 	}
 	half := life / 48 // a day for a 47-day certificate: room for clients to spread

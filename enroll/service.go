@@ -86,6 +86,7 @@ type Config struct {
 	Validator Validator
 
 	Profiles       []*profile.Profile
+	Book           Profiles // which of their versions is in force; nil means Profiles as they are
 	DefaultProfile string
 	// DefaultAuthority names the authority that issues a profile when the order does not ask for one; nil means the
 	// one that the profile names.
@@ -170,6 +171,9 @@ func New(cfg Config) (*Service, error) {
 		}
 		s.profiles[p.Name] = p
 	}
+	if s.cfg.Book == nil {
+		s.cfg.Book = fixedProfiles(s.profiles)
+	}
 	if _, ok := s.profiles[cfg.DefaultProfile]; !ok {
 		return nil, fmt.Errorf("enroll: the default profile %q is not among the profiles", cfg.DefaultProfile)
 	}
@@ -215,10 +219,24 @@ func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 	}
 }
 
-// Profiles lists the profiles by name.
-func (s *Service) Profiles() []*profile.Profile {
-	out := make([]*profile.Profile, 0, len(s.profiles))
-	for _, p := range s.profiles {
+// Profiles lists the profiles that are offered, by name.
+func (s *Service) Profiles(ctx context.Context) []*profile.Profile { return s.cfg.Book.Offered(ctx) }
+
+// fixedProfiles are profiles that never change.
+type fixedProfiles map[string]*profile.Profile
+
+// Profile implements Profiles.
+func (f fixedProfiles) Profile(_ context.Context, name string) (*profile.Profile, error) {
+	if p, ok := f[name]; ok {
+		return p, nil
+	}
+	return nil, bulkhead.Faultf(bulkhead.KindInvalidProfile, "there is no profile %q", name).WithHint("the directory lists the profiles")
+}
+
+// Offered implements Profiles.
+func (f fixedProfiles) Offered(context.Context) []*profile.Profile {
+	out := make([]*profile.Profile, 0, len(f))
+	for _, p := range f {
 		out = append(out, p)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
@@ -239,8 +257,12 @@ type Entrance struct {
 
 // Entrance resolves the name of a directory: a profile, or an authority that can issue. KindNotFound otherwise.
 func (s *Service) Entrance(ctx context.Context, name string) (Entrance, error) {
-	if p, ok := s.profiles[name]; ok {
+	switch p, err := s.cfg.Book.Profile(ctx, name); bulkhead.KindOf(err) {
+	case "":
 		return Entrance{Profile: p.Name}, nil
+	case bulkhead.KindInvalidProfile:
+	default:
+		return Entrance{}, err
 	}
 	all, err := s.cfg.Store.Authorities(ctx)
 	if err != nil {

@@ -46,7 +46,15 @@ func (q *Quorum) Signed(ctx context.Context, r bulkhead.ApprovalRequest) error {
 	if err != nil {
 		return err
 	}
-	return o.Judge(r)
+	return o.Enough(r, q.people(r))
+}
+
+// people is how many have to sign a request: it is worked out from what would be done, and not read from the row.
+func (q *Quorum) people(r bulkhead.ApprovalRequest) int {
+	if q.cfg.People == nil {
+		return q.cfg.Needed
+	}
+	return min(max(q.cfg.People(r.Action, r.Payload, q.cfg.Needed), 1), q.cfg.Needed)
 }
 
 // Stands returns a request that a quorum signed and that waits for nothing more; KindGate when it only says so.

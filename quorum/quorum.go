@@ -33,8 +33,10 @@ type Config struct {
 	Store   Store
 	Needed  int                 // approvals that make a quorum; default 2
 	Execute map[string]Executor // by action
-	// First are the operators of the first start, from outside the store: then nobody comes into office by a row alone.
-	// None: the rows are believed.
+	// People says how many of a quorum have to sign an action, from its payload; nil means all of them for every action.
+	People func(action string, payload []byte, quorum int) int
+	// First are the operators of the first start, from outside the store: nobody comes into office by a row alone. With nil
+	// the rows are believed, with none of them nobody is in office.
 	First   []bulkhead.Operator
 	Origins []string                                    // where the house's pages are, for security keys
 	Alarm   func(ctx context.Context, a bulkhead.Alarm) // nil: alarms are in the log alone
@@ -109,7 +111,7 @@ func (q *Quorum) Propose(ctx context.Context, action string, payload any, actor,
 	r := bulkhead.ApprovalRequest{
 		ID:     strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(id)),
 		Action: action, Payload: body, Digest: approval.Digest(action, body),
-		Needed: q.cfg.Needed, State: bulkhead.RequestOpen, Actor: actor, Reason: reason,
+		Needed: q.people(bulkhead.ApprovalRequest{Action: action, Payload: body}), State: bulkhead.RequestOpen, Actor: actor, Reason: reason,
 		CreatedAt: now, ExpiresAt: now.Add(requestLifetime),
 	}
 	ev := bulkhead.Evidence{Kind: bulkhead.EvApproval, At: now, Actor: actor, Ref: r.ID, Digest: r.Digest, Count: int64(r.Needed), Detail: "requested " + action + ": " + reason}
@@ -177,6 +179,22 @@ func (q *Quorum) Approve(ctx context.Context, id string, keyHash bulkhead.Hash, 
 	return q.advance(ctx, id)
 }
 
+// Finish carries out a request that enough people signed, when that is left to do, and returns one that was carried out as it
+// is. KindGate while signatures are missing.
+func (q *Quorum) Finish(ctx context.Context, id string) (bulkhead.ApprovalRequest, error) {
+	r, err := q.cfg.Store.Request(ctx, id)
+	if err != nil || r.State == bulkhead.RequestExecuted {
+		return r, err
+	}
+	if r.State == bulkhead.RequestRefused {
+		return r, bulkhead.Faultf(bulkhead.KindConflict, "request %s was refused", id).WithHint("ask for the action again")
+	}
+	if r, err = q.advance(ctx, id); err != nil || r.State != bulkhead.RequestOpen {
+		return r, err
+	}
+	return r, bulkhead.Faultf(bulkhead.KindGate, "request %s has the signatures of %d people and takes %d", id, len(r.Approvals), q.people(r)).WithHint("bulkhead approve " + id + " --key FILE")
+}
+
 // advance moves a request on when enough operators who are still in office have signed it.
 func (q *Quorum) advance(ctx context.Context, id string) (bulkhead.ApprovalRequest, error) {
 	r, err := q.cfg.Store.Request(ctx, id)
@@ -188,7 +206,7 @@ func (q *Quorum) advance(ctx context.Context, id string) (bulkhead.ApprovalReque
 		if err != nil {
 			return r, err
 		}
-		if len(office.Signers(r)) < q.cfg.Needed {
+		if len(office.Signers(r)) < q.people(r) {
 			return r, nil
 		}
 		if err := q.cfg.Store.MoveRequest(ctx, id, bulkhead.RequestOpen, bulkhead.RequestApproved); err != nil {

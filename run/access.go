@@ -31,7 +31,7 @@ func (h *House) diagnoseAccess(ctx context.Context, add addFinding) {
 		return // said by the quorum's own finding
 	}
 	if len(h.first) == 0 {
-		add("operators", levelFinding, "export this role again: bulkhead role export", "who the operators are is read from the record alone: %s is not in this directory", firstOperatorsFile)
+		add("operators", levelFailure, "export this role again: bulkhead role export; or copy "+firstOperatorsFile+" from the directory of another role", "nobody's approval counts here: %s is not in this directory, and who the operators are is not read from the record alone", firstOperatorsFile)
 	}
 	due := 0
 	for _, o := range ops {

@@ -144,10 +144,8 @@ func (x hierarchy) AddAuthority(ctx context.Context, actor string, id bulkhead.A
 	} else if bulkhead.KindOf(err) != bulkhead.KindNotFound {
 		return bulkhead.Authority{}, err
 	}
-	for _, p := range x.h.profiles {
-		if p.Name == string(id) {
-			return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "%s is the name of a profile", id).WithHint("choose another name: both are names of ACME directories")
-		}
+	if x.h.book.has(string(id)) {
+		return bulkhead.Authority{}, bulkhead.Faultf(bulkhead.KindConflict, "%s is the name of a profile", id).WithHint("choose another name: both are names of ACME directories")
 	}
 	shards := 8
 	if predecessor != "" {
@@ -312,10 +310,6 @@ func (h *House) openAPI(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	profiles, err := readProfiles(h.dir)
-	if err != nil {
-		return err
-	}
 	h.api, err = console.New(console.Config{Offline: offline{h}, Alarms: h.watch, Explainer: h.explainer(), Inventory: h.store, Orders: &orders{Service: h.enroll}, Changes: h.status, Quorum: operators{h.quorum, h.gate},
 		Desk:      desk{h.desk, h},
 		Looks:     looks{h},
@@ -324,7 +318,7 @@ func (h *House) openAPI(context.Context, seed) error {
 		Reports:   reports{h},
 		Notices:   teller{h.tell},
 		Endings:   endings{h},
-		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, SignIn: h.signin, Replies: h.store, Profiles: profiles, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
+		Hierarchy: hierarchy{h: h}, Doctor: h, Admission: h.enroll, Retention: h.retention, Issuance: h.enroll, Compromises: compromises{h}, Credentials: credentials{h.enroll}, Partners: h.enroll, SignIn: h.signin, Replies: h.store, Profiles: h.book, Rehearsal: rehearsal, Version: h.version, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
 }
 

@@ -18,14 +18,14 @@ import (
 const firstOperatorsFile = "operators.json"
 
 // firstOperators are those of the first start, from outside the store: the seed where the signer is, the copy of an export
-// elsewhere. None for a directory that was exported before there was such a copy: doctor says so.
+// elsewhere. In a directory that was exported before there was such a copy nobody's approval counts: doctor says so.
 func firstOperators(dir string, s seed) ([]bulkhead.Operator, error) {
 	if len(s.Operators) > 0 {
 		return s.Operators, nil
 	}
 	body, err := os.ReadFile(filepath.Join(dir, firstOperatorsFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return []bulkhead.Operator{}, nil
 	}
 	var ops []bulkhead.Operator
 	if err == nil {

@@ -60,6 +60,7 @@ func (h *House) Diagnose(ctx context.Context) []console.Finding {
 		add("quorum", levelOK, "", "%d operators are in office", n)
 	}
 	h.diagnoseAccess(ctx, add)
+	h.diagnoseProfiles(ctx, add)
 	if len(h.cfg.WeakKeyLists) == 0 {
 		add("weak-keys", levelFinding, "set weak_key_lists in "+ConfigFile, "no list of known weak keys is loaded: keys of CVE-2008-0166 are not recognised (sizes, exponents, ROCA and close primes are)")
 	} else {

@@ -87,6 +87,8 @@ type Store interface {
 	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
+	PutProfileVersion(ctx context.Context, v bulkhead.ProfileVersion, ev ...bulkhead.Evidence) error
+	ProfileVersions(ctx context.Context, after int64) ([]bulkhead.ProfileVersion, error)
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -135,9 +137,9 @@ type House struct {
 	history      *scan.History // of looks at endpoints
 	enrolment    enroll.Config
 	corroborator *dcv.Corroborator // nil without perspectives
-	profiles     []*profile.Profile
-	rules        keycheck.Rules // of the signer and of enrolment, with the lists of the operator
-	heads        note.Verifier  // of the status heads
+	book         *profileBook      // nil in a process that has no profiles
+	rules        keycheck.Rules    // of the signer and of enrolment, with the lists of the operator
+	heads        note.Verifier     // of the status heads
 	api          *console.API
 	sightings    sightings // what an edge without a watch beside it has seen
 
@@ -261,29 +263,6 @@ func (h *House) openRecord(ctx context.Context, _ seed) error {
 // historyFor is how long looks of the house are kept after they were last seen so.
 const historyFor = 400 * 24 * time.Hour
 
-// loadProfiles reads every profile of the data directory.
-func loadProfiles(dir string) ([]*profile.Profile, error) {
-	files, err := filepath.Glob(filepath.Join(dir, profilesDir, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return nil, bulkhead.Faultf(bulkhead.KindUsage, "there is no profile in %s", filepath.Join(dir, profilesDir)).WithHint("bulkhead config check")
-	}
-	var out []*profile.Profile
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("profile: %w", err)
-		}
-		p, err := profile.Parse(text)
-		if err != nil {
-			fault := *bulkhead.AsFault(err)
-			fault.Detail = filepath.Base(f) + ": " + fault.Detail
-			return nil, &fault
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
 // keyRules are the default rules with the operator's lists of weak keys.
 func keyRules(dir string, lists []string) (keycheck.Rules, error) {
 	rules := keycheck.DefaultRules()
@@ -312,17 +291,17 @@ func (h *House) openProfiles(ctx context.Context, _ seed) error {
 		return nil
 	}
 	var err error
-	if h.profiles, err = loadProfiles(h.dir); err != nil {
+	if h.book, err = h.openBook(ctx); err != nil {
 		return err
 	}
 	authorities, err := h.store.Authorities(ctx)
 	if err != nil {
 		return err
 	}
-	for _, p := range h.profiles {
+	for name := range h.book.files {
 		for _, a := range authorities {
-			if p.Name == string(a.ID) {
-				return bulkhead.Faultf(bulkhead.KindUsage, "profile %s bears the name of an authority", p.Name).WithHint("rename the profile: both are names of ACME directories")
+			if name == string(a.ID) {
+				return bulkhead.Faultf(bulkhead.KindUsage, "profile %s bears the name of an authority", name).WithHint("rename the profile: both are names of ACME directories")
 			}
 		}
 	}
@@ -346,7 +325,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.profiles, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
+	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
@@ -395,7 +374,7 @@ func (h *House) openQuorum(_ context.Context, s seed) error {
 		return err
 	}
 	h.quorum, err = quorum.New(quorum.Config{Store: h.store, First: h.first, Origins: h.cfg.SignIn.Origins, Alarm: h.raise, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "quorum")),
-		Execute: h.executors()})
+		People: peopleFor, Execute: h.executors()})
 	if err != nil {
 		return err
 	}
@@ -452,7 +431,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.profiles, Keys: &h.rules,
+	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.book.known(), Book: h.book, Keys: &h.rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),
@@ -472,10 +451,8 @@ func (h *House) openEnroll(context.Context, seed) error {
 // authorityFor is the authority of a profile's certificates: the profile's own where it names one, as those for mail and
 // code must, else the default of the configuration.
 func (h *House) authorityFor(name string) bulkhead.AuthorityID {
-	for _, p := range h.profiles {
-		if p.Name == name && p.DefaultAuthority != "" {
-			return h.currentAuthority(p.DefaultAuthority)
-		}
+	if p := h.profile(name); p != nil && p.DefaultAuthority != "" {
+		return h.currentAuthority(p.DefaultAuthority)
 	}
 	return h.currentAuthority(h.cfg.DefaultAuthority)
 }

@@ -215,10 +215,8 @@ func critical(names []string) func(bulkhead.Certificate) bool {
 
 // product is what a profile's certificates are for.
 func (h *House) product(name string) string {
-	for _, p := range h.profiles {
-		if p.Name == name {
-			return string(p.Usage())
-		}
+	if p := h.profile(name); p != nil {
+		return string(p.Usage())
 	}
 	return "tls"
 }

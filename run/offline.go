@@ -177,6 +177,6 @@ func CheckDir(dir string) (profiles int, err error) {
 	if _, err := LoadConfig(dir); err != nil {
 		return 0, err
 	}
-	all, err := loadProfiles(dir)
+	all, err := readProfileFiles(dir)
 	return len(all), err
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"bulkhead"
@@ -21,7 +18,7 @@ import (
 // dry run cannot be of another opinion than the real one.
 func (h *House) rehearsal() (console.Rehearsal, error) {
 	q, err := quorum.New(quorum.Config{Store: noQuorumWrites{h.store}, First: h.first, Origins: h.cfg.SignIn.Origins, Now: h.now, Log: h.log.With(slog.String("role", "rehearsal")),
-		Execute: h.rehearsed()})
+		People: peopleFor, Execute: h.rehearsed()})
 	if err != nil {
 		return console.Rehearsal{}, err
 	}
@@ -155,42 +152,14 @@ func (x rehearsedOrders) template(ctx context.Context, o bulkhead.Order, req bul
 	if err != nil {
 		return console.IssuePlan{}, err
 	}
-	for _, p := range x.h.profiles {
-		if p.Name != o.Profile {
-			continue
-		}
-		t, err := p.Template(profile.Input{Issuer: issuer, IssuerID: a.ID, Names: o.Identifiers, PublicKey: csr.PublicKey, Serial: serial, Now: x.h.now(), URLs: x.h.urls()})
-		if err != nil {
-			return console.IssuePlan{}, err
-		}
-		return console.IssuePlan{Authority: a.ID, Profile: p.Name, Names: o.Identifiers, NotBefore: t.NotBefore, NotAfter: t.NotAfter,
-			NotChecked: []string{"CAA records, which are asked for at issuance", "the linter's findings about the finished certificate"}}, nil
-	}
-	return console.IssuePlan{}, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", o.Profile).WithHint("bulkhead profile list")
-}
-
-// shownProfiles are the profiles with their text, read when the house opens, as the signer's are. It implements
-// console.Profiles.
-type shownProfiles []console.Profile
-
-func (x shownProfiles) Profiles() []console.Profile { return x }
-
-func readProfiles(dir string) (shownProfiles, error) {
-	files, err := filepath.Glob(filepath.Join(dir, profilesDir, "*.yaml"))
+	p, err := x.h.book.Profile(ctx, o.Profile)
 	if err != nil {
-		return nil, err
+		return console.IssuePlan{}, err
 	}
-	out := shownProfiles{}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("profile: %w", err)
-		}
-		p, err := profile.Parse(text)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, console.Profile{Name: p.Name, Kind: string(p.Kind), YAML: string(text)})
+	t, err := p.Template(profile.Input{Issuer: issuer, IssuerID: a.ID, Names: o.Identifiers, PublicKey: csr.PublicKey, Serial: serial, Now: x.h.now(), URLs: x.h.urls()})
+	if err != nil {
+		return console.IssuePlan{}, err
 	}
-	return out, nil
+	return console.IssuePlan{Authority: a.ID, Profile: p.Name, Names: o.Identifiers, NotBefore: t.NotBefore, NotAfter: t.NotAfter,
+		NotChecked: []string{"CAA records, which are asked for at issuance", "the linter's findings about the finished certificate"}}, nil
 }

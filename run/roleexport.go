@@ -29,8 +29,8 @@ type ExportOptions struct {
 // roleFiles are what each role needs of the data directory beside its configuration, its certificate and the trust
 // anchor, and nothing more.
 var roleFiles = map[signerrpc.Role][]string{
-	signerrpc.Enroll:   {profilesDir, externalSecret, headPub},
-	signerrpc.Console:  {profilesDir, externalSecret, headPub},
+	signerrpc.Enroll:   {profilesDir, firstProfilesFile, externalSecret, headPub},
+	signerrpc.Console:  {profilesDir, firstProfilesFile, externalSecret, headPub},
 	signerrpc.Status:   {headPub},
 	signerrpc.Edge:     {headPub},
 	signerrpc.Evidence: {},

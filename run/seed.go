@@ -51,6 +51,11 @@ func (h *House) plant(ctx context.Context, s seed) error {
 	if len(ops) > 0 && len(have) >= len(s.Authorities) {
 		return nil // operators go in last: all before them is there
 	}
+	if len(ops) == 0 {
+		if err := keepFirstProfiles(h.dir); err != nil {
+			return err
+		}
+	}
 	for _, a := range s.Authorities {
 		if known[a.ID] {
 			continue

@@ -15,12 +15,13 @@ import (
 // executors carry out what a quorum approved. Each is idempotent: after a crash it runs again.
 func (h *House) executors() map[string]quorum.Executor {
 	return map[string]quorum.Executor{
-		actionActivate:           h.activateApproved,
-		actionCampaign:           h.startApproved,
-		actionRollback:           h.activateApproved,
-		console.ActionResume:     h.resumeApproved,
-		console.ActionRetire:     h.retireApproved,
-		console.ActionDestroyKey: h.destroyApproved,
+		actionActivate:              h.activateApproved,
+		actionCampaign:              h.startApproved,
+		actionRollback:              h.activateApproved,
+		console.ActionResume:        h.resumeApproved,
+		console.ActionRetire:        h.retireApproved,
+		console.ActionDestroyKey:    h.destroyApproved,
+		console.ActionChangeProfile: h.changeProfileApproved,
 		console.ActionResumeAccount: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
 			p, err := payload[console.AccountPayload](r)
 			if err != nil {

@@ -41,7 +41,7 @@ func (c CT) logs() ([]ct.Log, error) {
 func (h *House) transparency() (signer.Transparency, []sct.Log, error) {
 	logs, err := h.cfg.CT.logs()
 	if err != nil || len(logs) == 0 {
-		for _, p := range h.profiles {
+		for _, p := range h.book.known() {
 			if p.Logs > 0 && err == nil {
 				return nil, nil, bulkhead.Faultf(bulkhead.KindUsage, "profile %s wants timestamps, and ct.logs is empty", p.Name).WithHint("name the logs in " + ConfigFile)
 			}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/profile"
 	"bulkhead/pki/sct"
 )
 
@@ -80,6 +81,13 @@ type Store interface {
 	DropDelegate(ctx context.Context, issuer bulkhead.AuthorityID, keyURI string) error
 	// AppendEvidence commits leaves of their own.
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
+}
+
+// Profiles vouches for the profiles under which certificates are issued.
+type Profiles interface {
+	// Profile returns the version in force that enough people signed, or that the house began with. KindGate when what is
+	// to be had was approved by nobody, KindInvalidProfile when there is no such profile.
+	Profile(ctx context.Context, name string) (*profile.Profile, error)
 }
 
 // Transparency submits a precertificate to logs (RFC 6962 section 4.2). What comes back is not trusted: the signer

@@ -78,9 +78,9 @@ func (s *Signer) prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 
 // judge makes every check of a request that needs no serial.
 func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*draft, error) {
-	p, ok := s.profiles[req.Profile]
-	if !ok {
-		return nil, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", req.Profile).WithHint("use one of: " + strings.Join(s.profileNames(), ", "))
+	p, err := s.cfg.Book.Profile(ctx, req.Profile)
+	if err != nil {
+		return nil, err
 	}
 	if req.Authority == "" {
 		req.Authority = p.DefaultAuthority
@@ -135,13 +135,20 @@ func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*d
 	return d, nil
 }
 
-func (s *Signer) profileNames() []string {
-	var names []string
-	for n := range s.profiles {
+// fixedProfiles are profiles that never change.
+type fixedProfiles map[string]*profile.Profile
+
+// Profile implements Profiles.
+func (f fixedProfiles) Profile(_ context.Context, name string) (*profile.Profile, error) {
+	if p, ok := f[name]; ok {
+		return p, nil
+	}
+	names := make([]string, 0, len(f))
+	for n := range f {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	return names
+	return nil, bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q does not exist", name).WithHint("use one of: " + strings.Join(names, ", "))
 }
 
 // shortLived is the longest validity of a short-lived certificate (BR 1.6.1, since 2026-03-15). It only chooses which

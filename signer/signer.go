@@ -43,6 +43,7 @@ type Config struct {
 	Store    Store
 	Keys     keys.Ring
 	Profiles []*profile.Profile
+	Book     Profiles     // which of their versions is in force; nil means Profiles as they are
 	URLs     profile.URLs // baked into certificates
 	Linter   *lint.Linter
 	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
@@ -135,6 +136,9 @@ func New(c Config) (*Signer, error) {
 			return nil, bulkhead.Faultf(bulkhead.KindUsage, "profile %q is defined twice", p.Name).WithHint("give one of them another name")
 		}
 		s.profiles[p.Name] = p
+	}
+	if s.cfg.Book == nil {
+		s.cfg.Book = fixedProfiles(s.profiles)
 	}
 	s.reserves = newGroup(c.GroupSize, c.GroupDelay, s.flushReservations)
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)

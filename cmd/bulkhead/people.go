@@ -160,7 +160,11 @@ func (a *app) sign(c *cobra.Command, id, keyFile string, dry bool) error {
 	if err := cl.Do(c.Context(), http.MethodGet, "/api/v1/approvals/"+url.PathEscape(id), nil, &v); err != nil {
 		return err
 	}
-	a.say("%s, asked by %s: %s\n  %s", v.Action, v.Actor, v.Reason, v.Payload)
+	shown := string(v.Payload)
+	if v.Action == console.ActionChangeProfile {
+		shown = shownProfile(v.Payload)
+	}
+	a.say("%s, asked by %s: %s\n  %s", v.Action, v.Actor, v.Reason, shown)
 	sig := quorum.SignApproval(key, bulkhead.ApprovalRequest{ID: v.ID, Action: v.Action, Payload: v.Payload})
 	in := console.ApproveRequest{KeySHA256: bulkhead.Digest(key.Public().(ed25519.PublicKey)), Signature: sig}
 	if dry {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,14 +18,14 @@ import (
 )
 
 func (a *app) profile() *cobra.Command {
-	c := &cobra.Command{Use: "profile", Short: "certificate profiles: list, show, diff"}
+	c := &cobra.Command{Use: "profile", Short: "certificate profiles: list, show, diff, propose, activate, versions"}
 	c.AddCommand(&cobra.Command{Use: "list", Short: "list the profiles of the running house", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
 		return get(a, c, "/api/v1/profiles", func(v console.ProfileList) string {
 			var rows []string
 			for _, p := range v.Profiles {
-				rows = append(rows, p.Name+"\t"+p.Kind)
+				rows = append(rows, fmt.Sprintf("%s\t%s\t%d\t%s", p.Name, p.Kind, p.Version, cmp.Or(p.Problem, "in force")))
 			}
-			return table("NAME\tKIND", rows)
+			return table("NAME\tKIND\tVERSION\tSTATE", rows)
 		})
 	}}, &cobra.Command{Use: "show NAME", Short: "show a profile of the running house", Args: exactly(1, "the name of a profile"), RunE: func(c *cobra.Command, args []string) error {
 		p, err := a.houseProfile(c, args[0])
@@ -32,7 +33,7 @@ func (a *app) profile() *cobra.Command {
 			return err
 		}
 		return a.show(p, "%s", p.YAML)
-	}}, a.profileDiff())
+	}}, a.profileDiff(), a.profilePropose(), a.profileActivate(), a.profileVersions())
 	return c
 }
 
@@ -113,6 +114,17 @@ func (a *app) profileText(c *cobra.Command, name string) ([]byte, error) {
 }
 
 func (a *app) showDifference(d run.ProfileDifference) error {
+	if err := a.show(d, "%s", differenceText(d)); err != nil {
+		return err
+	}
+	if d.GrantsPower() {
+		return errFindings
+	}
+	return nil
+}
+
+// differenceText says it in words, new power first.
+func differenceText(d run.ProfileDifference) string {
 	var b strings.Builder
 	section := func(title string, lines []string) {
 		for i, l := range lines {
@@ -130,11 +142,5 @@ func (a *app) showDifference(d run.ProfileDifference) error {
 	} else if !d.GrantsPower() {
 		b.WriteString("no new power")
 	}
-	if err := a.show(d, "%s", strings.TrimRight(b.String(), "\n")); err != nil {
-		return err
-	}
-	if d.GrantsPower() {
-		return errFindings
-	}
-	return nil
+	return strings.TrimRight(b.String(), "\n")
 }

@@ -261,7 +261,7 @@ func (s *Server) directory(c *call) error {
 		newOrder = c.url(url.PathEscape(c.args[0]) + "/new-order")
 	}
 	profiles := map[string]string{}
-	for _, p := range s.svc.Profiles() {
+	for _, p := range s.svc.Profiles(c.ctx()) {
 		if p.ACME && (at.Profile == "" || at.Profile == p.Name) {
 			profiles[p.Name] = p.Description
 		}

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"time"
@@ -86,7 +87,7 @@ func (s *Server) newOrder(c *call) error {
 	if req.Profile == "" {
 		req.Profile = at.Profile
 	}
-	if err := s.offered(req.Profile); err != nil {
+	if err := s.offered(c.ctx(), req.Profile); err != nil {
 		return err
 	}
 	if p.Replaces != "" {
@@ -107,8 +108,8 @@ func (s *Server) newOrder(c *call) error {
 }
 
 // offered refuses profiles that are not for ACME.
-func (s *Server) offered(name string) error {
-	for _, p := range s.svc.Profiles() {
+func (s *Server) offered(ctx context.Context, name string) error {
+	for _, p := range s.svc.Profiles(ctx) {
 		if p.Name == name && !p.ACME {
 			return bulkhead.Faultf(bulkhead.KindInvalidProfile, "profile %q is not offered here", name).WithHint("the directory lists the profiles")
 		}

@@ -10,6 +10,7 @@
 package est
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -48,7 +49,11 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.DefaultProfile == "" {
-		cfg.DefaultProfile = cfg.Service.Profiles()[0].Name
+		offered := cfg.Service.Profiles(context.Background())
+		if len(offered) == 0 {
+			return nil, errors.New("est: no profile is in force")
+		}
+		cfg.DefaultProfile = offered[0].Name
 	}
 	return &Server{svc: cfg.Service, profile: cfg.DefaultProfile, log: cfg.Log}, nil
 }
@@ -154,7 +159,7 @@ func (s *Server) csrattrs(c *call) error {
 	if name == "" {
 		name = s.profile
 	}
-	all := s.svc.Profiles()
+	all := s.svc.Profiles(c.r.Context())
 	i := slices.IndexFunc(all, func(p *profile.Profile) bool { return p.Name == name })
 	if i < 0 {
 		return bulkhead.Faultf(bulkhead.KindInvalidProfile, "there is no profile %q", name)

@@ -97,10 +97,10 @@ type Office struct {
 
 // NewOffice works out whose signatures count. first are the operators of the first start, from outside the store: then a
 // key counts that needed people signed into office, of whom the same is true, and the rows may only take keys away. With
-// none the rows are believed. origins are accepted for security keys beside the one of their registration.
+// nil the rows are believed; an empty list is nobody, and then nobody counts. origins are accepted for security keys beside the one of their registration.
 func NewOffice(first []bulkhead.Operator, needed int, origins []string, r Record) Office {
 	o := Office{keys: map[bulkhead.Hash]Key{}, origins: origins, needed: needed}
-	if len(first) == 0 {
+	if first == nil {
 		for _, x := range r.Operators {
 			o.add(x.Name, x.PublicKey, x.Roles, nil)
 		}
@@ -295,14 +295,17 @@ func (o Office) Signers(r bulkhead.ApprovalRequest) []string {
 	})
 }
 
-// Judge fails with KindGate unless enough of the right people signed exactly this request.
-func (o Office) Judge(r bulkhead.ApprovalRequest) error {
-	if n := o.Signers(r); len(n) < o.needed {
+// Judge fails with KindGate unless a quorum of the right people signed exactly this request.
+func (o Office) Judge(r bulkhead.ApprovalRequest) error { return o.Enough(r, o.needed) }
+
+// Enough is Judge for an action that takes another number of people.
+func (o Office) Enough(r bulkhead.ApprovalRequest, people int) error {
+	if n := o.Signers(r); len(n) < max(people, 1) {
 		by := "nobody"
 		if len(n) > 0 {
 			by = strings.Join(n, ", ")
 		}
-		return bulkhead.Faultf(bulkhead.KindGate, "request %s (%s) says %s and takes the signatures of %d people; those that verify are of %s", r.ID, r.Action, r.State, o.needed, by).
+		return bulkhead.Faultf(bulkhead.KindGate, "request %s (%s) says %s and takes the signatures of %d people; those that verify are of %s", r.ID, r.Action, r.State, people, by).
 			WithHint("bulkhead approve " + r.ID + " --proof, and doc/runbooks/quorum-missing.md")
 	}
 	return nil

@@ -189,6 +189,9 @@ func TestOffice(t *testing.T) {
 	stop := request("s-1", "issuance.resume", "x")
 	stop.Approvals = []bulkhead.Approval{ada.approve(stop), carol.approve(stop)}
 	gate(o, stop, "a revoker's signature under a resumption")
+	if nobody := approval.NewOffice([]bulkhead.Operator{}, 2, nil, record); in(nobody, ada.KeyHash()) || in(nobody, carol.KeyHash()) {
+		t.Error("where nobody is known from outside the record, somebody is in office")
+	}
 	if unpinned := approval.NewOffice(nil, 2, nil, record); !in(unpinned, mallory.KeyHash()) {
 		t.Error("without first operators the rows are believed")
 	}

@@ -28,7 +28,7 @@ func Approvers(action string) []string {
 	switch noun {
 	case "change":
 		return []string{RoleRevoker}
-	case "issuance", "partner", "account", "order":
+	case "issuance", "partner", "account", "order", "profile":
 		return []string{RoleIssuerAdmin}
 	}
 	return nil // operators, and what this table does not know: administrators alone

@@ -31,17 +31,22 @@ func Diff(oldText, newText []byte) (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	if power := forbiddenPower(newText); power != "" {
-		return Difference{}, bulkhead.Faultf(bulkhead.KindGate, "the new profile asks for %s, which no profile can grant", power).
-			WithHint("authorities and OCSP responders come from a ceremony: bulkhead hierarchy add")
-	}
-	after, err := Parse(newText)
+	after, err := parseNew(newText)
 	if err != nil {
 		return Difference{}, err
 	}
 	d := Difference{Old: before.Name, New: after.Name, Grants: []string{}, Withdraws: []string{}, Other: []string{}}
 	d.compare(before, after)
 	return d, nil
+}
+
+// parseNew reads a profile that is to come into force.
+func parseNew(text []byte) (*Profile, error) {
+	if power := forbiddenPower(text); power != "" {
+		return nil, bulkhead.Faultf(bulkhead.KindGate, "the new profile asks for %s, which no profile can grant", power).
+			WithHint("authorities and OCSP responders come from a ceremony: bulkhead hierarchy add")
+	}
+	return Parse(text)
 }
 
 // forbiddenPower reads the file loosely: a strict reading would only say that a key or a value does not exist.

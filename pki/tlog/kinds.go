@@ -90,6 +90,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvImported:            "imported",
 		bulkhead.EvImportedCertificate: "imported-certificate",
 		bulkhead.EvImportedRevocation:  "imported-revocation",
+		bulkhead.EvProfile:             "profile",
 		bulkhead.EvCTRead:              "ct-read",
 		bulkhead.EvAlarmAcknowledged:   "alarm-acknowledged",
 		bulkhead.EvAlarmUndelivered:    "alarm-undelivered",

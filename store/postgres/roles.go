@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 
@@ -13,11 +14,32 @@ import (
 	"bulkhead"
 )
 
-// rights are what the group of each role may write, table by table: a verb, or a verb with the columns it is good for.
-// Everybody who has a group reads; nobody but the owner changes the schema. A role that is taken over can do what stands
-// here and no more: the enrolling role cannot make a certificate row or change a status, the status role cannot change
-// what was validated, and nobody changes or deletes evidence.
-var rights = map[string]map[string]string{
+// enrolling are what both the role that serves subscribers and the console write: the console takes orders, too.
+var enrolling = map[string]string{
+	"looks":                "INSERT, UPDATE, DELETE",
+	"accounts":             "INSERT, UPDATE",
+	"authorizations":       "INSERT, UPDATE",
+	"orders":               "INSERT, UPDATE",
+	"order_authorizations": "INSERT",
+	"validations":          "INSERT",
+	"caa_checks":           "INSERT",
+	"external_keys":        "INSERT, UPDATE",
+	"rate_limits":          "INSERT, UPDATE, DELETE",
+	"certificates":         "UPDATE (replaced_by_issuer, replaced_by_serial)",
+	"blocked_keys":         "INSERT",
+	"changes":              "INSERT, UPDATE",
+	"change_items":         "INSERT",
+	"change_evidence":      "INSERT",
+	"campaign_attempts":    "INSERT",
+	"campaign_steps":       "INSERT",
+}
+
+// own are what the group of each role may write beside that, table by table: a verb, or a verb with the columns it is good
+// for. Everybody who has a group reads; nobody but the owner changes the schema. A role that is taken over can do what stands
+// here and no more: the enrolling role cannot make a certificate row, change a status, give a second approval or set back
+// what a partner used, the status role cannot change what was validated, no request is changed after it was opened but in its
+// state, and nobody changes or deletes evidence.
+var own = map[string]map[string]string{
 	"signer": {
 		"certificates":       "INSERT, UPDATE",
 		"certificate_ders":   "INSERT, UPDATE",
@@ -33,27 +55,9 @@ var rights = map[string]map[string]string{
 		"requests":    "UPDATE (state)",
 	},
 	"enroll": {
-		"looks":                "INSERT, UPDATE, DELETE",
-		"accounts":             "INSERT, UPDATE",
-		"authorizations":       "INSERT, UPDATE",
-		"orders":               "INSERT, UPDATE",
-		"order_authorizations": "INSERT",
-		"validations":          "INSERT",
-		"caa_checks":           "INSERT",
-		"external_keys":        "INSERT, UPDATE",
-		"rate_limits":          "INSERT, UPDATE, DELETE",
-		"certificates":         "UPDATE (replaced_by_issuer, replaced_by_serial)",
-		"blocked_keys":         "INSERT",
-		"changes":              "INSERT, UPDATE",
-		"change_items":         "INSERT",
-		"change_evidence":      "INSERT",
-		"campaign_attempts":    "INSERT",
-		"campaign_items":       "UPDATE",
-		"campaign_steps":       "INSERT",
-		"tickets":              "UPDATE",
-		"check_results":        "INSERT, DELETE",
-		"second_approvals":     "INSERT, UPDATE",
-		"partner_use":          "INSERT, UPDATE, DELETE",
+		"campaign_items": "UPDATE",
+		"tickets":        "UPDATE",
+		"check_results":  "INSERT, DELETE",
 	},
 	// It works on campaigns, too: it plans their changes and carries them through on the approvals that their plans have.
 	"status": {
@@ -79,55 +83,51 @@ var rights = map[string]map[string]string{
 		"authorities":      "UPDATE (state, key_uri)",
 	},
 	"console": {
-		"estate_looks":         "INSERT, UPDATE",
-		"looks":                "INSERT, UPDATE, DELETE",
-		"accounts":             "INSERT, UPDATE",
-		"authorizations":       "INSERT, UPDATE",
-		"orders":               "INSERT, UPDATE",
-		"order_authorizations": "INSERT",
-		"validations":          "INSERT",
-		"caa_checks":           "INSERT",
-		"external_keys":        "INSERT, UPDATE",
-		"rate_limits":          "INSERT, UPDATE, DELETE",
-		"certificates":         "UPDATE (replaced_by_issuer, replaced_by_serial)",
-		"blocked_keys":         "INSERT",
-		"changes":              "INSERT, UPDATE",
-		"change_items":         "INSERT",
-		"change_evidence":      "INSERT",
-		"authorities":          "INSERT, UPDATE",
-		"prepared":             "INSERT",
-		"ceremonies":           "INSERT",
-		"standbys":             "INSERT, UPDATE, DELETE",
-		"operators":            "INSERT, UPDATE",
-		"requests":             "INSERT, UPDATE",
-		"approvals":            "INSERT",
-		"security_keys":        "INSERT, UPDATE",
-		"sessions":             "INSERT, UPDATE, DELETE",
-		"invitations":          "INSERT, UPDATE",
-		"signin_steps":         "INSERT, DELETE",
-		"replies":              "INSERT, UPDATE, DELETE",
-		"stops":                "INSERT, UPDATE",
-		"partners":             "INSERT, UPDATE",
-		"partner_people":       "INSERT, UPDATE",
-		"partner_use":          "INSERT, UPDATE, DELETE",
-		"second_approvals":     "INSERT, UPDATE",
-		"compromises":          "INSERT, UPDATE",
-		"incidents":            "INSERT, UPDATE",
-		"incident_items":       "INSERT, UPDATE, DELETE",
-		"incident_counts":      "INSERT",
-		"incident_fields":      "INSERT",
-		"notice_steps":         "INSERT",
-		"incident_notices":     "INSERT, UPDATE",
-		"campaigns":            "INSERT, UPDATE",
-		"campaign_items":       "INSERT, UPDATE, DELETE",
-		"campaign_jobs":        "INSERT, UPDATE, DELETE",
-		"campaign_steps":       "INSERT",
-		"campaign_attempts":    "INSERT",
-		"tickets":              "INSERT, UPDATE",
+		"estate_looks":     "INSERT, UPDATE",
+		"authorities":      "INSERT, UPDATE",
+		"prepared":         "INSERT",
+		"ceremonies":       "INSERT",
+		"standbys":         "INSERT, UPDATE, DELETE",
+		"operators":        "INSERT, UPDATE",
+		"requests":         "INSERT, UPDATE (state)",
+		"profile_versions": "INSERT",
+		"approvals":        "INSERT",
+		"security_keys":    "INSERT, UPDATE",
+		"sessions":         "INSERT, UPDATE, DELETE",
+		"invitations":      "INSERT, UPDATE",
+		"signin_steps":     "INSERT, DELETE",
+		"replies":          "INSERT, UPDATE, DELETE",
+		"stops":            "INSERT, UPDATE",
+		"partners":         "INSERT, UPDATE",
+		"partner_people":   "INSERT, UPDATE",
+		"second_approvals": "INSERT",
+		"compromises":      "INSERT, UPDATE",
+		"incidents":        "INSERT, UPDATE",
+		"incident_items":   "INSERT, UPDATE, DELETE",
+		"incident_counts":  "INSERT",
+		"incident_fields":  "INSERT",
+		"notice_steps":     "INSERT",
+		"incident_notices": "INSERT, UPDATE",
+		"campaigns":        "INSERT, UPDATE",
+		"campaign_items":   "INSERT, UPDATE, DELETE",
+		"campaign_jobs":    "INSERT, UPDATE, DELETE",
+		"tickets":          "INSERT, UPDATE",
 	},
 	"evidence": {},
 	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE", "ct_monitors": "INSERT, UPDATE"},
 }
+
+// rights are all that the group of each role may write.
+var rights = func() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for role, mine := range own {
+		all[role] = maps.Clone(mine)
+	}
+	for _, role := range []string{"enroll", "console"} {
+		maps.Copy(all[role], enrolling)
+	}
+	return all
+}()
 
 // ownersOnly are tables that no role writes: what they record is done with the owner's connection string.
 var ownersOnly = []string{"pruned"}

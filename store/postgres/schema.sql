@@ -631,6 +631,17 @@ CREATE TABLE prepared (
   CONSTRAINT prepared_pkey PRIMARY KEY (authority, not_before, kind, digest)
 );
 
+CREATE TABLE profile_versions (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  digest bytea NOT NULL,
+  request text COLLATE "C" NOT NULL,
+  activated_at bigint NOT NULL,
+  CONSTRAINT profile_versions_name_version_request_key UNIQUE (name, version, request),
+  CONSTRAINT profile_versions_pkey PRIMARY KEY (seq)
+);
+
 CREATE TABLE pruned (
   issuer text COLLATE "C" NOT NULL,
   serial bytea NOT NULL,

@@ -673,6 +673,16 @@ CREATE TABLE prepared (
   PRIMARY KEY (authority, not_before, kind, digest)
 ) STRICT;
 
+CREATE TABLE profile_versions (
+  seq          INTEGER PRIMARY KEY,
+  name         TEXT NOT NULL,
+  version      INTEGER NOT NULL,
+  digest       BLOB NOT NULL,
+  request      TEXT NOT NULL,
+  activated_at INTEGER NOT NULL,
+  UNIQUE (name, version, request)
+) STRICT;
+
 CREATE TABLE pruned (
   issuer TEXT NOT NULL,
   serial BLOB NOT NULL,

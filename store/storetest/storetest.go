@@ -141,6 +141,9 @@ type Store interface {
 	ReleaseReply(ctx context.Context, keyHash bulkhead.Hash, holder string) error
 	ForgetReplies(ctx context.Context, now time.Time) error
 
+	PutProfileVersion(ctx context.Context, v bulkhead.ProfileVersion, ev ...bulkhead.Evidence) error
+	ProfileVersions(ctx context.Context, after int64) ([]bulkhead.ProfileVersion, error)
+
 	PutCheck(ctx context.Context, id bulkhead.Hash, body []byte, now, expires time.Time) error
 	Check(ctx context.Context, id bulkhead.Hash, now time.Time) ([]byte, error)
 
@@ -228,6 +231,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Replies", testReplies},
 		{"Notices", testNotices},
 		{"Checks", testChecks},
+		{"Profiles", testProfiles},
 		{"Looks", testLooks},
 		{"Estate", testEstate},
 		{"Prune", testPrune},
