@@ -8,6 +8,8 @@ const AuthorityForeign AuthorityState = "foreign"
 type Imported struct {
 	Certificate Certificate // State Issued or Revoked, with RevokedAt and Reason when revoked
 	DER         []byte
+	File        string // where it was read, for whoever is told of it; not kept
+	Line        int
 	Leaf        Evidence // EvImportedCertificate
 	Revocation  Evidence // EvImportedRevocation; Kind 0 when it is not revoked
 }

@@ -1,7 +1,10 @@
 // Package importer reads what another certificate authority leaves behind: openssl's index.txt, certificates in PEM and DER,
-// CRLs, and the JSON that OpenBao and Vault print.
+// CRLs, the JSON that OpenBao and Vault print, and dumps of step-ca's database.
 //
-// Invariant: every line, block and entry of the input is either in the result or a Problem that names its file and line;
+// Input becomes pieces (Read); a piece is judged by itself, by as many goroutines as one likes (Set.Judge); judgements are
+// taken one after the other (Set.Take), which keeps what the pieces say of each other.
+//
+// Invariant: every line, block and entry of the input is either taken or a Problem that names its file and line;
 // nothing is dropped in silence. A certificate counts only when its signature verifies under the authority's key.
 //
 // Refuses: CRLs that the authority did not sign, two certificates with one serial, input beyond its limits. It reads
@@ -9,23 +12,12 @@
 package importer
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"bulkhead"
-)
-
-// Limits of one input.
-const (
-	maxLine = 64 << 10
-	maxJSON = 64 << 20
 )
 
 // Problem is a piece of the input that was not taken.
@@ -38,9 +30,10 @@ type Problem struct {
 // Certificate is one certificate of the authority.
 type Certificate struct {
 	*x509.Certificate
-	Serial bulkhead.Serial
-	File   string
-	Line   int
+	Serial      bulkhead.Serial
+	Fingerprint bulkhead.Hash
+	File        string
+	Line        int
 }
 
 // Revocation is what a source says of a serial.
@@ -50,133 +43,153 @@ type Revocation struct {
 	Source string
 }
 
-// Set is all that was read. Make one with New, add input, then Finish.
-type Set struct {
-	Authority    *x509.Certificate
-	Certificates []Certificate
-	Revoked      map[bulkhead.Serial]Revocation
-	Problems     []Problem
+// place is where a certificate was read first.
+type place struct {
+	fingerprint bulkhead.Hash
+	file, line  int32
+}
 
-	bySerial map[bulkhead.Serial]int
+// Set is what was read so far. Make one with New, take what lists say first, then certificates, then Finish. It keeps about
+// 150 octets a certificate, and not the certificates.
+type Set struct {
+	Authority *x509.Certificate
+	Revoked   map[bulkhead.Serial]Revocation
+	Problems  []Problem
+
+	files    []string
+	bySerial map[bulkhead.Serial]place
 	listed   map[bulkhead.Serial]Problem // serials that a list names, and where
+	lists    map[string]bool             // files whose lists were taken
 }
 
 // New begins a set for an authority.
 func New(authority *x509.Certificate) *Set {
-	return &Set{Authority: authority, Revoked: map[bulkhead.Serial]Revocation{}, bySerial: map[bulkhead.Serial]int{}, listed: map[bulkhead.Serial]Problem{}}
+	return &Set{Authority: authority, Revoked: map[bulkhead.Serial]Revocation{}, bySerial: map[bulkhead.Serial]place{}, listed: map[bulkhead.Serial]Problem{}, lists: map[string]bool{}}
 }
+
+// Size is how many certificates of the authority were taken.
+func (s *Set) Size() int { return len(s.bySerial) }
 
 func (s *Set) problem(file string, line int, format string, args ...any) {
 	s.Problems = append(s.Problems, Problem{File: file, Line: line, Reason: fmt.Sprintf(format, args...)})
 }
 
-// File adds a file by what is in it: JSON, PEM with certificates and CRLs, or DER of one of them.
-func (s *Set) File(name string, body []byte) {
-	trimmed := bytes.TrimSpace(body)
-	switch {
-	case len(trimmed) == 0:
-		s.problem(name, 1, "the file is empty")
-	case trimmed[0] == '{' || trimmed[0] == '[':
-		s.json(name, trimmed)
-	case bytes.Contains(body, []byte("-----BEGIN ")):
-		s.pem(name, body)
-	default:
-		if s.der(name, 1, body) != nil {
-			s.problem(name, 1, "neither a certificate, a CRL, PEM nor JSON")
-		}
-	}
+// Judged is a piece and what it is.
+type Judged struct {
+	Piece
+	Certificate *Certificate         // of this authority, its signature verified; nil for everything else
+	list        *x509.RevocationList // signed by this authority
+	problem     string               // "" for a piece that is taken, or is the authority's own certificate
 }
 
-func (s *Set) pem(name string, body []byte) {
-	line, rest := 1, body
-	for {
-		block, after := pem.Decode(rest)
-		if block == nil {
-			if bytes.Contains(rest, []byte("-----BEGIN ")) {
-				s.problem(name, line, "a PEM block is damaged")
-			}
-			return
-		}
-		used := rest[:len(rest)-len(after)]
-		begin := bytes.LastIndex(used, []byte("-----BEGIN "+block.Type))
-		at := line + bytes.Count(used[:max(begin, 0)], []byte("\n"))
-		if n := bytes.Count(used, []byte("-----BEGIN ")); n > 1 {
-			s.problem(name, line, "%d PEM blocks are damaged", n-1)
-		}
-		line += bytes.Count(used, []byte("\n"))
-		rest = after
-		switch block.Type {
-		case "CERTIFICATE", "TRUSTED CERTIFICATE", "X509 CRL":
-			if err := s.der(name, at, block.Bytes); err != nil {
-				s.problem(name, at, "%s", err)
-			}
-		default:
-			s.problem(name, at, "a PEM block of type %.60q is neither a certificate nor a CRL", block.Type)
-		}
+// Judge says what a piece is. It changes nothing and may be called from many goroutines at once.
+func (s *Set) Judge(p Piece) Judged {
+	j := Judged{Piece: p}
+	if p.Problem != "" || len(p.DER) == 0 {
+		j.problem = p.Problem
+		return j
 	}
-}
-
-// der adds a certificate or a CRL. The error is for bytes that are neither; what is well formed and not taken is a problem.
-func (s *Set) der(name string, line int, body []byte) error {
-	cert, err := x509.ParseCertificate(body)
+	cert, err := x509.ParseCertificate(p.DER)
 	if err == nil {
-		s.certificate(name, line, cert)
-		return nil
+		j.Certificate, j.problem = s.certificate(p, cert)
+		return j
 	}
-	list, lerr := x509.ParseRevocationList(body)
-	if lerr != nil {
-		return fmt.Errorf("not a certificate: %w", err)
+	list, lerr := x509.ParseRevocationList(p.DER)
+	switch {
+	case lerr != nil && p.bare:
+		j.problem = "neither a certificate, a CRL, PEM nor JSON"
+	case lerr != nil:
+		j.problem = "not a certificate: " + err.Error()
+	default:
+		if err := list.CheckSignatureFrom(s.Authority); err != nil {
+			j.problem = "the CRL is not this authority's: " + err.Error()
+			return j
+		}
+		j.list = list
 	}
-	s.crl(name, line, list)
-	return nil
+	return j
 }
 
-func (s *Set) certificate(name string, line int, c *x509.Certificate) {
+func (s *Set) certificate(p Piece, c *x509.Certificate) (*Certificate, string) {
 	serial, err := bulkhead.SerialFromBig(c.SerialNumber)
 	switch {
 	case bytes.Equal(c.Raw, s.Authority.Raw):
-		return // the authority's own, which the set has
+		return nil, "" // the authority's own, which the set has
 	case err != nil:
-		s.problem(name, line, "%s", bulkhead.AsFault(err).Detail)
-		return
+		return nil, bulkhead.AsFault(err).Detail
 	case !bytes.Equal(c.RawIssuer, s.Authority.RawSubject):
-		s.problem(name, line, "serial %s was issued by %q, not by this authority", serial, c.Issuer)
-		return
-	}
-	if i, ok := s.bySerial[serial]; ok {
-		if have := s.Certificates[i]; !bytes.Equal(have.Raw, c.Raw) {
-			s.problem(name, line, "serial %s is another certificate in %s, line %d", serial, have.File, have.Line)
-		}
-		return // the same certificate twice is one
+		return nil, fmt.Sprintf("serial %s was issued by %q, not by this authority", serial, c.Issuer)
 	}
 	if err := s.Authority.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
-		s.problem(name, line, "serial %s: the signature is not this authority's: %s", serial, err)
-		return
+		return nil, fmt.Sprintf("serial %s: the signature is not this authority's: %s", serial, err)
 	}
-	s.bySerial[serial] = len(s.Certificates)
-	s.Certificates = append(s.Certificates, Certificate{Certificate: c, Serial: serial, File: name, Line: line})
+	return &Certificate{Certificate: c, Serial: serial, Fingerprint: bulkhead.Digest(c.Raw), File: p.File, Line: p.Line}, ""
 }
 
-func (s *Set) crl(name string, line int, l *x509.RevocationList) {
-	if err := l.CheckSignatureFrom(s.Authority); err != nil {
-		s.problem(name, line, "the CRL is not this authority's: %s", err)
-		return
-	}
-	for i, e := range l.RevokedCertificateEntries {
-		serial, err := bulkhead.SerialFromBig(e.SerialNumber)
-		if err != nil {
-			s.problem(name, line, "entry %d: %s", i+1, bulkhead.AsFault(err).Detail)
-			continue
+// TakeList keeps what a piece says of revocations and of serials, and leaves its certificate for Take.
+func (s *Set) TakeList(j Judged) {
+	s.lists[j.File] = true
+	switch {
+	case j.list != nil:
+		for i, e := range j.list.RevokedCertificateEntries {
+			serial, err := bulkhead.SerialFromBig(e.SerialNumber)
+			if err != nil {
+				s.problem(j.File, j.Line, "entry %d: %s", i+1, bulkhead.AsFault(err).Detail)
+				continue
+			}
+			s.revoke(serial, Revocation{At: e.RevocationTime.UTC(), Reason: bulkhead.Reason(e.ReasonCode), Source: j.File}, j.File, j.Line)
 		}
-		s.revoke(serial, Revocation{At: e.RevocationTime.UTC(), Reason: bulkhead.Reason(e.ReasonCode), Source: name}, name, line)
+	case j.Serial != "":
+		serial, err := bulkhead.ParseSerial(j.Serial)
+		switch {
+		case err != nil:
+			s.problem(j.File, j.Line, "%s%s", j.Entry, bulkhead.AsFault(err).Detail)
+		case !j.RevokedAt.IsZero():
+			s.revoke(serial, Revocation{At: j.RevokedAt, Reason: j.Reason, Source: j.File}, j.File, j.Line)
+		default:
+			s.list(serial, j.File, j.Line)
+		}
+	case j.Certificate != nil && !j.RevokedAt.IsZero():
+		s.revoke(j.Certificate.Serial, Revocation{At: j.RevokedAt, Reason: j.Reason, Source: j.File}, j.File, j.Line)
+	}
+}
+
+// Take keeps a certificate: true for one that is new to the set. What is not taken becomes a Problem.
+func (s *Set) Take(j Judged) bool {
+	c := j.Certificate
+	switch {
+	case j.problem != "":
+		s.problem(j.File, j.Line, "%s", j.problem)
+		return false
+	case (j.list != nil || j.Serial != "" || !j.RevokedAt.IsZero()) && !s.lists[j.File]:
+		s.problem(j.File, j.Line, "this list came while the import was under way: give it again")
+		return false
+	case c == nil:
+		return false
+	}
+	if have, ok := s.bySerial[c.Serial]; ok {
+		if have.fingerprint != c.Fingerprint {
+			s.problem(j.File, j.Line, "serial %s is another certificate in %s, line %d", c.Serial, s.files[have.file], have.line)
+		}
+		return false // the same certificate twice is one
+	}
+	if n := len(s.files); n == 0 || s.files[n-1] != j.File {
+		s.files = append(s.files, j.File)
+	}
+	s.bySerial[c.Serial] = place{fingerprint: c.Fingerprint, file: int32(len(s.files) - 1), line: int32(j.Line)}
+	return true
+}
+
+// list keeps where a serial is named first.
+func (s *Set) list(serial bulkhead.Serial, name string, line int) {
+	if _, ok := s.listed[serial]; !ok {
+		s.listed[serial] = Problem{File: name, Line: line}
 	}
 }
 
 // revoke keeps the earliest time; a reason is better than none.
 func (s *Set) revoke(serial bulkhead.Serial, r Revocation, name string, line int) {
-	if _, ok := s.listed[serial]; !ok {
-		s.listed[serial] = Problem{File: name, Line: line}
-	}
+	s.list(serial, name, line)
 	have, ok := s.Revoked[serial]
 	if !ok {
 		s.Revoked[serial] = r
@@ -189,166 +202,6 @@ func (s *Set) revoke(serial bulkhead.Serial, r Revocation, name string, line int
 		have.Reason = r.Reason
 	}
 	s.Revoked[serial] = have
-}
-
-// Index adds openssl's index.txt (ca(1)): status, end, revocation with reason, serial, file name and subject, by tabs.
-func (s *Set) Index(name string, r io.Reader) {
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 4096), maxLine)
-	line := 0
-	for in.Scan() {
-		line++
-		if strings.TrimSpace(in.Text()) == "" {
-			continue
-		}
-		if err := s.indexLine(name, line, in.Text()); err != nil {
-			s.problem(name, line, "%s", err)
-		}
-	}
-	if err := in.Err(); err != nil {
-		s.problem(name, line+1, "this line and what follows cannot be read: %s", err)
-	}
-}
-
-func (s *Set) indexLine(name string, line int, text string) error {
-	f := strings.Split(strings.TrimSuffix(text, "\r"), "\t")
-	if len(f) != 6 {
-		return fmt.Errorf("%d fields, 6 are wanted", len(f))
-	}
-	serial, err := bulkhead.ParseSerial(f[3])
-	if err != nil {
-		return fmt.Errorf("%s", bulkhead.AsFault(err).Detail)
-	}
-	if _, err := indexTime(f[1]); err != nil {
-		return fmt.Errorf("end: %w", err)
-	}
-	if before, ok := s.listed[serial]; ok && before.File == name {
-		return fmt.Errorf("serial %s stands in line %d already", serial, before.Line)
-	}
-	switch f[0] {
-	case "V", "E":
-		if f[2] != "" {
-			return fmt.Errorf("it is not revoked and has a revocation")
-		}
-	case "R":
-		r, err := indexRevocation(f[2])
-		if err != nil {
-			return err
-		}
-		r.Source = name
-		s.revoke(serial, r, name, line)
-	default:
-		return fmt.Errorf("status %.20q is none of V, R and E", f[0])
-	}
-	s.listed[serial] = Problem{File: name, Line: line}
-	return nil
-}
-
-// indexRevocation reads "time[,reason[,more]]"; more is an OID or a time that the reasons of ca(1) carry.
-func indexRevocation(text string) (Revocation, error) {
-	f := strings.SplitN(text, ",", 3)
-	at, err := indexTime(f[0])
-	if err != nil {
-		return Revocation{}, fmt.Errorf("revocation: %w", err)
-	}
-	r := Revocation{At: at}
-	if len(f) == 1 {
-		return r, nil
-	}
-	switch strings.ToLower(f[1]) {
-	case "keytime": // the reasons of ca(1) with a time
-		r.Reason = bulkhead.KeyCompromise
-	case "cakeytime":
-		r.Reason = bulkhead.CACompromise
-	case "holdinstruction":
-		r.Reason = bulkhead.CertificateHold
-	default:
-		if r.Reason, err = bulkhead.ParseReason(f[1]); err != nil {
-			return r, fmt.Errorf("%s", bulkhead.AsFault(err).Detail)
-		}
-	}
-	return r, nil
-}
-
-// indexTime reads UTCTime or GeneralizedTime in text.
-func indexTime(text string) (time.Time, error) {
-	switch len(text) {
-	case 13:
-		t, err := time.Parse("060102150405Z", text)
-		if err == nil && t.Year() >= 2050 { // RFC 5280 section 4.1.2.5.1
-			t = t.AddDate(-100, 0, 0)
-		}
-		return t, err
-	case 15:
-		return time.Parse("20060102150405Z", text)
-	}
-	return time.Time{}, fmt.Errorf("%.40q is not a time", text)
-}
-
-// vaultCertificate is what `vault read -format=json pki/cert/SERIAL` prints.
-type vaultCertificate struct {
-	Data struct {
-		Certificate    string   `json:"certificate"`
-		RevocationTime int64    `json:"revocation_time"` // UNIX seconds; 0 is not revoked
-		Keys           []string `json:"keys"`            // of a list
-	} `json:"data"`
-}
-
-// json adds a list of serials or certificates of OpenBao or Vault.
-func (s *Set) json(name string, body []byte) {
-	if len(body) > maxJSON {
-		s.problem(name, 1, "more than %d octets of JSON", maxJSON)
-		return
-	}
-	var serials []string
-	if body[0] == '[' {
-		if err := json.Unmarshal(body, &serials); err != nil {
-			s.problem(name, 1, "not a JSON list of serials: %s", err)
-			return
-		}
-		s.serials(name, serials)
-		return
-	}
-	var v vaultCertificate
-	if err := json.Unmarshal(body, &v); err != nil {
-		s.problem(name, 1, "not JSON of a certificate: %s", err)
-		return
-	}
-	if v.Data.Certificate == "" && len(v.Data.Keys) == 0 {
-		s.problem(name, 1, "JSON without data.certificate and data.keys")
-		return
-	}
-	s.serials(name, v.Data.Keys)
-	if v.Data.Certificate == "" {
-		return
-	}
-	block, _ := pem.Decode([]byte(v.Data.Certificate))
-	if block == nil {
-		s.problem(name, 1, "data.certificate is not PEM")
-		return
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		s.problem(name, 1, "data.certificate: %s", err)
-		return
-	}
-	s.certificate(name, 1, cert)
-	if serial, err := bulkhead.SerialFromBig(cert.SerialNumber); err == nil && v.Data.RevocationTime > 0 {
-		s.revoke(serial, Revocation{At: time.Unix(v.Data.RevocationTime, 0).UTC(), Source: name}, name, 1)
-	}
-}
-
-func (s *Set) serials(name string, list []string) {
-	for i, text := range list {
-		serial, err := bulkhead.ParseSerial(strings.ReplaceAll(text, "-", ":"))
-		if err != nil {
-			s.problem(name, 1, "entry %d: %s", i+1, bulkhead.AsFault(err).Detail)
-			continue
-		}
-		if _, ok := s.listed[serial]; !ok {
-			s.listed[serial] = Problem{File: name, Line: 1}
-		}
-	}
 }
 
 // Finish reports the serials that a list or a CRL names and of which no certificate was given.

@@ -2,102 +2,137 @@ package rel
 
 import (
 	"context"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"bulkhead"
 	"bulkhead/pki/tlog"
 )
 
-var revokeImported = `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 WHERE intent_seq = $1 AND state = 'issued'`
+var revokeImported = statement{
+	each: `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 WHERE intent_seq = $1 AND state = 'issued'`,
+	many: `UPDATE certificates c SET state = 'revoked', revoked_at = v.at, reason = v.reason
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS v (seq, at, reason) WHERE c.intent_seq = v.seq AND c.state = 'issued'`,
+}
 
 // Import commits certificates of foreign authorities with their leaves in one transaction, and the leaf about the whole. A
 // certificate that is there already is left as it is, and is revoked when the item is and the row is not; nothing is ever
 // taken back. results has one entry for each item.
 func (s *Store) Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) (results []bulkhead.ImportResult, err error) {
-	leaves := make([][]byte, len(items))
-	for i, it := range items {
-		if leaves[i], err = tlog.Marshal(it.Leaf); err != nil {
-			return nil, s.fault("Import", err)
-		}
+	set, err := newImports(items)
+	if err != nil {
+		return nil, s.fault("Import", err)
 	}
 	err = s.write(ctx, "Import", ev, func(t *tx) error {
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}
 		results = make([]bulkhead.ImportResult, len(items))
-		return t.imported(ctx, items, leaves, results)
+		return t.imported(ctx, set, results)
 	})
 	return results, s.fault("Import", err)
 }
 
-func (t *tx) imported(ctx context.Context, items []bulkhead.Imported, leaves [][]byte, results []bulkhead.ImportResult) error {
-	refs := make([]bulkhead.CertificateRef, len(items))
-	for i, it := range items {
-		refs[i] = it.Certificate.CertificateRef
+// imports are items with what can be worked out before anybody waits for the transaction.
+type imports struct {
+	items               []bulkhead.Imported
+	refs                []bulkhead.CertificateRef
+	leaves, revocations [][]byte // revocations: nil where the item is not revoked
+	digests             []bulkhead.Hash
+}
+
+func newImports(items []bulkhead.Imported) (*imports, error) {
+	n := len(items)
+	m := &imports{items: items, refs: make([]bulkhead.CertificateRef, n), leaves: make([][]byte, n), revocations: make([][]byte, n), digests: make([]bulkhead.Hash, n)}
+	workers := 1
+	if n > manyLeaves {
+		workers = runtime.GOMAXPROCS(0)
 	}
-	have, err := t.issueStates(ctx, refs)
+	var g errgroup.Group
+	for w := range workers {
+		g.Go(func() (err error) {
+			for i := w; i < n && err == nil; i += workers {
+				it := &items[i]
+				m.refs[i], m.digests[i] = it.Certificate.CertificateRef, bulkhead.Digest(it.DER)
+				if m.leaves[i], err = tlog.Marshal(it.Leaf); err == nil && it.Certificate.State == bulkhead.Revoked {
+					m.revocations[i], err = tlog.Marshal(it.Revocation)
+				}
+			}
+			return err
+		})
+	}
+	return m, g.Wait()
+}
+
+func (t *tx) imported(ctx context.Context, m *imports, results []bulkhead.ImportResult) error {
+	have, err := t.issueStates(ctx, m.refs)
 	if err != nil {
 		return err
 	}
-	var fresh []bulkhead.Reservation
-	var freshLeaves, revocations [][]byte
-	var which []int
-	seqs := map[int]int64{} // rows to revoke, by item
-	for i, it := range items {
-		c, known := have[refs[i]]
+	var fresh []int // items that are new
+	var seqs, times, reasons column[int64]
+	var revocations [][]byte
+	for i := range m.items {
+		it := &m.items[i].Certificate
+		c, known := have[m.refs[i]]
 		switch {
 		case !known:
-			results[i] = bulkhead.ImportedNew
-			fresh, freshLeaves, which = append(fresh, bulkhead.Reservation{Certificate: it.Certificate, Intent: it.Leaf}), append(freshLeaves, leaves[i]), append(which, i)
-			have[refs[i]] = &issueState{state: it.Certificate.State, fingerprint: bulkhead.Digest(it.DER)}
-		case c.fingerprint != bulkhead.Digest(it.DER):
+			results[i], fresh = bulkhead.ImportedNew, append(fresh, i)
+			have[m.refs[i]] = &issueState{state: it.State, fingerprint: m.digests[i]}
+		case c.fingerprint != m.digests[i]:
 			results[i] = bulkhead.ImportRefused
-		case c.state == bulkhead.Issued && it.Certificate.State == bulkhead.Revoked && c.intentSeq > 0:
-			results[i], seqs[i] = bulkhead.ImportedRevoked, c.intentSeq
+		case c.state == bulkhead.Issued && it.State == bulkhead.Revoked && c.intentSeq > 0:
+			results[i], c.state = bulkhead.ImportedRevoked, bulkhead.Revoked
+			seqs, times, reasons = append(seqs, c.intentSeq), append(times, unix(it.RevokedAt)), append(reasons, int64(it.Reason))
+			revocations = append(revocations, m.revocations[i])
 		default:
 			results[i] = bulkhead.ImportedKnown
 		}
 	}
-	if err := t.importFresh(ctx, items, fresh, freshLeaves, which, seqs); err != nil {
+	if err := t.importFresh(ctx, m, fresh); err != nil {
 		return err
 	}
-	for i := range items {
-		seq, ok := seqs[i]
-		if !ok {
-			continue
+	for _, i := range fresh {
+		if leaf := m.revocations[i]; leaf != nil {
+			revocations = append(revocations, leaf)
 		}
-		leaf, err := tlog.Marshal(items[i].Revocation)
-		if err != nil {
-			return err
-		}
-		revocations = append(revocations, leaf)
-		if _, err := exec(ctx, t, revokeImported, seq, unix(items[i].Certificate.RevokedAt), int64(items[i].Certificate.Reason)); err != nil {
-			return err
-		}
+	}
+	if err := t.batch(ctx, revokeImported, seqs, times, reasons); err != nil {
+		return err
 	}
 	_, err = t.append(ctx, revocations)
 	return err
 }
 
-// importFresh writes rows that are new, and adds those to be revoked to seqs.
-func (t *tx) importFresh(ctx context.Context, items []bulkhead.Imported, fresh []bulkhead.Reservation, leaves [][]byte, which []int, seqs map[int]int64) error {
+// importFresh writes the rows of new certificates as they end: the leaf is intent and outcome in one, and a certificate that
+// comes revoked was never good here.
+func (t *tx) importFresh(ctx context.Context, m *imports, fresh []int) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	numbers := make([]int64, len(fresh))
-	if err := t.reserve(ctx, fresh, leaves, make([]error, len(fresh)), numbers); err != nil {
+	leaves := make([][]byte, len(fresh))
+	for k, i := range fresh {
+		leaves[k] = m.leaves[i]
+	}
+	seqs, err := t.append(ctx, leaves)
+	if err != nil {
 		return err
 	}
-	var rows, outcomes column[int64]
-	var fingerprints, ders column[[]byte]
-	for k, i := range which {
-		rows, outcomes = append(rows, numbers[k]), append(outcomes, numbers[k])
-		fingerprints, ders = append(fingerprints, hashArg(bulkhead.Digest(items[i].DER))), append(ders, items[i].DER)
-		if items[i].Certificate.State == bulkhead.Revoked {
-			seqs[i] = numbers[k]
-		}
+	var rows certificateColumns
+	var names nameColumns
+	ders := make(column[[]byte], len(fresh))
+	for k, i := range fresh {
+		it := &m.items[i]
+		rows.addAs(bulkhead.Reservation{Certificate: it.Certificate, Intent: it.Leaf}, seqs[k], it.Certificate.State, m.digests[i], seqs[k])
+		names.add(it.Certificate.Names, seqs[k])
+		ders[k] = it.DER
 	}
-	if err := t.batch(ctx, completeCertificate, rows, fingerprints, outcomes); err != nil {
+	if err := t.batch(ctx, insertCertificate, rows.values()...); err != nil {
 		return err
 	}
-	return t.batch(ctx, insertDER, rows, ders)
+	if err := t.batch(ctx, insertName, names.reversed, names.owners); err != nil {
+		return err
+	}
+	return t.batch(ctx, insertDER, column[int64](seqs), ders)
 }

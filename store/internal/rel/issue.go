@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -144,21 +145,14 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 		return err
 	}
 	var rows certificateColumns
-	var reversed column[string]
-	var owners column[int64]
+	var names nameColumns
 	for i, it := range items {
 		if errs[i] != nil {
 			continue
 		}
 		seqs[i], numbers = numbers[0], numbers[1:]
-		rows.add(it, seqs[i])
-		seen := map[string]bool{}
-		for _, id := range it.Certificate.Names {
-			if !seen[id.Value] {
-				seen[id.Value] = true
-				reversed, owners = append(reversed, reverse(id.Value)), append(owners, seqs[i])
-			}
-		}
+		rows.addAs(it, seqs[i], bulkhead.Reserved, bulkhead.Hash{}, 0)
+		names.add(it.Certificate.Names, seqs[i])
 	}
 	if len(good) == 0 {
 		return nil
@@ -166,7 +160,22 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 	if err := t.batch(ctx, insertCertificate, rows.values()...); err != nil {
 		return err
 	}
-	return t.batch(ctx, insertName, reversed, owners)
+	return t.batch(ctx, insertName, names.reversed, names.owners)
+}
+
+// nameColumns holds rows for insertName, column by column.
+type nameColumns struct {
+	reversed column[string]
+	owners   column[int64]
+}
+
+// add adds the names of row seq, each once.
+func (n *nameColumns) add(names []bulkhead.Identifier, seq int64) {
+	for i, id := range names {
+		if !slices.ContainsFunc(names[:i], func(b bulkhead.Identifier) bool { return b.Value == id.Value }) {
+			n.reversed, n.owners = append(n.reversed, reverse(id.Value)), append(n.owners, seq)
+		}
+	}
 }
 
 // certificateColumns holds rows for insertCertificate, column by column.
@@ -179,32 +188,33 @@ type certificateColumns struct {
 	outcome                                                      column[int64]
 }
 
-func (r *certificateColumns) add(it bulkhead.Reservation, seq int64) {
+// addAs adds a row in a state; fingerprint and outcome are zero while it is reserved.
+func (r *certificateColumns) addAs(it bulkhead.Reservation, seq int64, state bulkhead.CertificateState, fingerprint bulkhead.Hash, outcome int64) {
 	c := it.Certificate
 	r.seq = append(r.seq, seq)
 	r.issuer = append(r.issuer, string(c.Issuer))
 	r.serial = append(r.serial, serialArg(c.Serial))
 	r.kind = append(r.kind, string(c.Kind))
-	r.state = append(r.state, string(bulkhead.Reserved))
+	r.state = append(r.state, string(state))
 	r.profile = append(r.profile, c.Profile)
 	r.names = append(r.names, jsonArg(c.Names))
 	r.subject = append(r.subject, text(c.Subject))
 	r.key = append(r.key, hashArg(c.KeyHash))
 	r.digest = append(r.digest, hashArg(it.Intent.Digest))
-	r.fingerprint = append(r.fingerprint, []byte{})
+	r.fingerprint = append(r.fingerprint, hashArg(fingerprint))
 	r.account = append(r.account, c.AccountID)
 	r.order = append(r.order, c.OrderID)
 	r.notBefore = append(r.notBefore, unix(c.NotBefore))
 	r.notAfter = append(r.notAfter, unix(c.NotAfter))
 	r.shard = append(r.shard, int64(c.Shard))
-	r.revokedAt = append(r.revokedAt, 0)
-	r.reason = append(r.reason, 0)
+	r.revokedAt = append(r.revokedAt, unix(c.RevokedAt))
+	r.reason = append(r.reason, int64(c.Reason))
 	r.reserved = append(r.reserved, unix(c.ReservedAt))
 	r.replacesIssuer = append(r.replacesIssuer, string(c.Replaces.Issuer))
 	r.replacesSerial = append(r.replacesSerial, serialArg(c.Replaces.Serial))
 	r.replacedIssuer = append(r.replacedIssuer, "")
 	r.replacedSerial = append(r.replacedSerial, []byte{})
-	r.outcome = append(r.outcome, 0)
+	r.outcome = append(r.outcome, outcome)
 }
 
 func (r *certificateColumns) values() []values {

@@ -211,7 +211,14 @@ func insert(table string, columns ...string) statement {
 	}
 	into := "INSERT INTO " + table + " (" + names + ") "
 	return statement{each: into + "VALUES " + rowsOf(1, len(columns)), many: into + "SELECT * FROM unnest(" + arrays + ")",
-		group: into + "VALUES " + rowsOf(groupRows, len(columns))}
+		group: into + "VALUES " + namelessRows(groupRows, len(columns))}
+}
+
+// namelessRows are the parameters of rows without numbers: the driver of SQLite looks up the name of each parameter that has
+// one, in a list that it walks from the start, and with hundreds of them that takes longer than the insert.
+func namelessRows(rows, columns int) string {
+	row := "(" + strings.TrimSuffix(strings.Repeat("?, ", columns), ", ") + ")"
+	return strings.TrimSuffix(strings.Repeat(row+", ", rows), ", ")
 }
 
 // rowsOf are the parameters of rows.
@@ -295,6 +302,7 @@ func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
 
 // repeat gives f a prepared text to run.
 func (t *tx) repeat(ctx context.Context, text string, f func(run func(args ...any) error) error) error {
+	ctx = t.within(ctx) // one that can end costs the driver of SQLite a goroutine for each row
 	st := t.statement(ctx, text)
 	if st == nil {
 		var err error

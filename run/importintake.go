@@ -1,0 +1,329 @@
+package run
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bulkhead"
+	"bulkhead/importer"
+)
+
+// Limits of an import.
+const (
+	maxImportFile = 256 << 20
+	importBatch   = 4000 // certificates a transaction: others who append evidence wait for it, so it ends within half a second
+	importChunk   = 64   // pieces that a worker is handed at once
+	importAhead   = 8    // chunks a worker that are read ahead
+)
+
+// intake is one import under way. What lists say is read first. Then one goroutine reads and takes apart, as many as there
+// are processors judge, one keeps order and writes while the next batch is judged. Memory is bounded by chunks and batches, and
+// by what the set keeps of each certificate.
+type intake struct {
+	o     ImportOptions
+	id    string
+	set   *importer.Set
+	sum   hash.Hash
+	store Store
+	r     ImportReport
+}
+
+func newIntake(o ImportOptions, ca *x509.Certificate) (*intake, error) {
+	raw := make([]byte, 8)
+	if _, err := rand.Read(raw); err != nil {
+		return nil, fmt.Errorf("random id: %w", err)
+	}
+	return &intake{o: o, id: "import-" + hex.EncodeToString(raw), set: importer.New(ca), sum: sha256.New()}, nil
+}
+
+// lists takes what index.txt, CRLs and lists say.
+func (im *intake) lists(ctx context.Context) error {
+	if im.o.Index != "" {
+		f, err := os.Open(im.o.Index)
+		if err != nil {
+			return bulkhead.Faultf(bulkhead.KindUsage, "--index: %s cannot be read", im.o.Index).WithCause(err)
+		}
+		defer f.Close()
+		all := io.TeeReader(f, im.sum)
+		im.set.Index(im.o.Index, all)
+		if _, err := io.Copy(io.Discard, all); err != nil { // what follows a line that cannot be read
+			return bulkhead.Faultf(bulkhead.KindUsage, "--index: %s cannot be read", im.o.Index).WithCause(err)
+		}
+	}
+	return im.files(ctx, func(path string) error {
+		body, err := readImport(path)
+		if err == nil && importer.HasList(body) {
+			importer.Read(path, body, func(p importer.Piece) { im.set.TakeList(im.set.Judge(p)) })
+		}
+		return nil // what cannot be read is named when certificates are taken
+	}, nil)
+}
+
+// files calls each for every file of the paths, in order, and bad for one that the file system does not show.
+func (im *intake) files(ctx context.Context, each func(path string) error, bad func(path string)) error {
+	for _, p := range im.o.Paths {
+		err := filepath.WalkDir(p, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || ctx.Err() != nil {
+				if path == p || ctx.Err() != nil {
+					return bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be read", path).WithCause(err)
+				}
+				if bad != nil {
+					bad(path)
+				}
+				return nil
+			}
+			if e.IsDir() {
+				return nil
+			}
+			return each(path)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readImport(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxImportFile) {
+		err = fmt.Errorf("no plain file, or longer than %d octets", maxImportFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// chunk is some pieces on their way: judged when done is closed.
+type chunk struct {
+	pieces []importer.Piece
+	judged []importer.Judged
+	items  []bulkhead.Imported // of those that are certificates
+	done   chan struct{}
+}
+
+// run takes the certificates and writes them.
+func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error) {
+	im.r = ImportReport{ID: im.id, DryRun: im.o.DryRun, Authority: im.o.Authority}
+	if err := im.authority(ctx, chain, im.id); err != nil {
+		return im.r, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	workers := runtime.GOMAXPROCS(0)
+	work, order, batches := make(chan *chunk, workers*importAhead), make(chan *chunk, workers*importAhead), make(chan []bulkhead.Imported)
+	g.Go(func() error { defer close(work); defer close(order); return im.read(ctx, work, order) })
+	for range workers {
+		g.Go(func() error { im.judge(work); return nil })
+	}
+	g.Go(func() error { defer close(batches); return im.take(ctx, order, batches) })
+	g.Go(func() error { return im.write(ctx, batches) })
+	if err := g.Wait(); err != nil {
+		return im.r, err
+	}
+	return im.finish(context.WithoutCancel(ctx))
+}
+
+// read reads and takes apart, chunk by chunk.
+func (im *intake) read(ctx context.Context, work, order chan<- *chunk) error {
+	c := &chunk{done: make(chan struct{})}
+	send := func() error {
+		for _, to := range []chan<- *chunk{work, order} {
+			select {
+			case to <- c:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		c = &chunk{done: make(chan struct{})}
+		return nil
+	}
+	var full error
+	emit := func(p importer.Piece) {
+		if c.pieces = append(c.pieces, p); len(c.pieces) >= importChunk && full == nil {
+			full = send()
+		}
+	}
+	err := im.files(ctx, func(path string) error {
+		body, err := readImport(path)
+		if err != nil {
+			emit(importer.Piece{File: path, Line: 1, Problem: "it cannot be read: " + err.Error()})
+			return full
+		}
+		_, _ = im.sum.Write(body)
+		importer.Read(path, body, emit)
+		return full
+	}, func(path string) { emit(importer.Piece{File: path, Line: 1, Problem: "it cannot be read"}) })
+	if err != nil {
+		return err
+	}
+	return send()
+}
+
+// judge judges chunks: what takes the time, for each piece by itself.
+func (im *intake) judge(work <-chan *chunk) {
+	for c := range work {
+		c.judged, c.items = make([]importer.Judged, len(c.pieces)), make([]bulkhead.Imported, len(c.pieces))
+		for i, p := range c.pieces {
+			j := im.set.Judge(p)
+			if j.Certificate != nil {
+				c.items[i] = im.item(j.Certificate)
+				j.Certificate.Certificate = nil // what was taken from it is enough, and a parsed one is large
+			}
+			c.judged[i] = j
+		}
+		c.pieces = nil
+		close(c.done)
+	}
+}
+
+// take keeps the order of the input: which of two certificates with one serial is taken does not depend on who was faster.
+func (im *intake) take(ctx context.Context, order <-chan *chunk, batches chan<- []bulkhead.Imported) error {
+	var batch []bulkhead.Imported
+	send := func() error {
+		select {
+		case batches <- batch:
+			batch = nil
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for c := range order {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for i, j := range c.judged {
+			if !im.set.Take(j) {
+				continue
+			}
+			if batch = append(batch, c.items[i]); len(batch) == importBatch {
+				if err := send(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return send()
+}
+
+// write writes batches, each in a transaction.
+func (im *intake) write(ctx context.Context, batches <-chan []bulkhead.Imported) error {
+	for items := range batches {
+		results, err := im.commit(ctx, items)
+		if err != nil {
+			return err
+		}
+		im.r.count(items, results)
+	}
+	return nil
+}
+
+// finish says what became of it all.
+func (im *intake) finish(ctx context.Context) (ImportReport, error) {
+	im.set.Finish()
+	r := im.r
+	r.Certificates, r.Sources = im.set.Size(), hex.EncodeToString(im.sum.Sum(nil))
+	r.Problems = append(append([]importer.Problem{}, im.set.Problems...), r.Problems...)
+	sort.SliceStable(r.Problems, func(i, j int) bool {
+		a, b := r.Problems[i], r.Problems[j]
+		return a.File < b.File || a.File == b.File && a.Line < b.Line
+	})
+	if im.o.DryRun || r.New+r.NewlyRevoked == 0 {
+		return r, nil
+	}
+	sum, _ := bulkhead.ParseHash(r.Sources)
+	_, err := im.store.AppendEvidence(ctx, bulkhead.Evidence{Kind: bulkhead.EvImported, At: im.o.Now().UTC(), Actor: "role:import", Authority: im.o.Authority, Ref: im.id, Digest: sum, Count: int64(r.New),
+		Detail: fmt.Sprintf("%d new, %d newly revoked, %d known, %d pieces of the input not taken", r.New, r.NewlyRevoked, r.Known, len(r.Problems))})
+	return r, err
+}
+
+func (r *ImportReport) count(items []bulkhead.Imported, results []bulkhead.ImportResult) {
+	for i, x := range results {
+		c := items[i].Certificate
+		if c.State == bulkhead.Revoked {
+			r.Revoked++
+		}
+		switch x {
+		case bulkhead.ImportedNew:
+			r.New++
+		case bulkhead.ImportedRevoked:
+			r.NewlyRevoked++
+		case bulkhead.ImportedKnown:
+			r.Known++
+		default:
+			r.Problems = append(r.Problems, importer.Problem{File: items[i].File, Line: items[i].Line, Reason: "serial " + c.Serial.String() + ": the record has another certificate under it"})
+		}
+	}
+}
+
+// commit writes a batch, or looks what writing it would do.
+func (im *intake) commit(ctx context.Context, items []bulkhead.Imported) ([]bulkhead.ImportResult, error) {
+	if !im.o.DryRun {
+		return im.store.Import(ctx, items)
+	}
+	serials := make([]bulkhead.Serial, len(items))
+	for i, it := range items {
+		serials[i] = it.Certificate.Serial
+	}
+	rows, err := im.store.CertificatesBySerial(ctx, im.o.Authority, serials)
+	if err != nil {
+		return nil, err
+	}
+	have := map[bulkhead.Serial]bulkhead.Certificate{}
+	for _, c := range rows {
+		have[c.Serial] = c
+	}
+	out := make([]bulkhead.ImportResult, len(items))
+	for i, it := range items {
+		c, known := have[it.Certificate.Serial]
+		switch {
+		case !known:
+			out[i] = bulkhead.ImportedNew
+		case c.Fingerprint != it.Certificate.Fingerprint:
+			out[i] = bulkhead.ImportRefused
+		case c.State == bulkhead.Issued && it.Certificate.State == bulkhead.Revoked:
+			out[i] = bulkhead.ImportedRevoked
+		default:
+			out[i] = bulkhead.ImportedKnown
+		}
+	}
+	return out, nil
+}
+
+func (im *intake) item(c *importer.Certificate) bulkhead.Imported {
+	now := im.o.Now().UTC()
+	row := bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: im.o.Authority, Serial: c.Serial}, Kind: bulkhead.LeafCertificate, State: bulkhead.Issued, Profile: "imported",
+		Names: namesOf(c.Certificate), Subject: c.Subject.String(), KeyHash: bulkhead.Digest(c.RawSubjectPublicKeyInfo), Fingerprint: c.Fingerprint, NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), ReservedAt: c.NotBefore.UTC()}
+	if c.IsCA {
+		row.Kind = bulkhead.CACertificate
+	}
+	it := bulkhead.Imported{DER: c.Raw, File: c.File, Line: c.Line, Leaf: bulkhead.Evidence{Kind: bulkhead.EvImportedCertificate, At: now, Actor: "role:import", Authority: im.o.Authority, Serial: c.Serial, Ref: im.id,
+		KeyHash: row.KeyHash, Digest: row.Fingerprint, Detail: brief(fmt.Sprintf("%s, line %d", c.File, c.Line))}}
+	if r, ok := im.set.Revoked[c.Serial]; ok {
+		row.State, row.RevokedAt, row.Reason = bulkhead.Revoked, r.At, r.Reason
+		it.Revocation = bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: now, Actor: "role:import", Authority: im.o.Authority, Serial: c.Serial, Ref: im.id,
+			Detail: brief(fmt.Sprintf("%s at %s, says %s", r.Reason, r.At.UTC().Format(time.RFC3339), r.Source))}
+	}
+	it.Certificate = row
+	return it
+}
