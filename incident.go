@@ -67,7 +67,7 @@ type Deadline struct {
 	Row    string    `json:"row"`    // id of the policy row, "" where no duty exists
 	Rule   string    `json:"rule"`
 	Source string    `json:"source"`
-	Due    time.Time `json:"due"` // zero where no duty exists
+	Due    time.Time `json:"due,omitzero"` // zero where no duty exists
 }
 
 // Scope is a stored query for the certificates that an incident touches. Fields that are set must all hold; the values of

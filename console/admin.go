@@ -122,10 +122,11 @@ type NewAccountResponse struct {
 type NewAccountRequest struct {
 	// OwnNames lets the token order the house's own names without a further word, over the API and EST.
 	OwnNames bool `json:"own_names,omitempty"`
+	ContactsRequest
 }
 
 func (a *API) newAccount(ctx context.Context, w who, _ *http.Request, in NewAccountRequest) (NewAccountResponse, error) {
-	acct, token, err := a.cfg.Orders.NewTokenAccount(ctx, w.actor(), in.OwnNames)
+	acct, token, err := a.cfg.Orders.NewTokenAccount(ctx, w.actor(), in.OwnNames, in.Contacts...)
 	return NewAccountResponse{acct.ID, token}, err
 }
 

@@ -18,6 +18,8 @@ type Credentials interface {
 	RollAccount(ctx context.Context, actor, id, why string) (bulkhead.Account, error)
 	RollAccounts(ctx context.Context, actor, why string) (int, error)
 	NewToken(ctx context.Context, actor, id string) (bulkhead.Account, string, error)
+	// SetContacts replaces the mail addresses of an account's holder.
+	SetContacts(ctx context.Context, actor, id string, addresses []string) (bulkhead.Account, error)
 }
 
 // ActionResumeAccount is the quorum action that lets a suspended account in again.
@@ -42,6 +44,8 @@ func (a *API) credentialRoutes() {
 		summary: "ask for the approvals that let a suspended account in again"})
 	route(a, "POST /api/v1/accounts/{id}/token", operation[none, NewAccountResponse]{id: "newToken", do: a.newToken, plan: a.planToken,
 		summary: "give an API account another token; it is in this answer only"})
+	route(a, "POST /api/v1/accounts/{id}/contacts", operation[ContactsRequest, AccountView]{id: "setContacts", access: partnersToo, do: a.setContacts, plan: a.planContacts,
+		summary: "replace the mail addresses at which the holder of an account is told of incidents; accounts their own, partners their customers'"})
 }
 
 // ReasonRequest says why.

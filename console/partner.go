@@ -26,7 +26,7 @@ type Partners interface {
 	AddPerson(ctx context.Context, actor, partner, name string) (bulkhead.PartnerPerson, string, error)
 	RemovePerson(ctx context.Context, actor, partner, name string) error
 	PersonByToken(ctx context.Context, token string) (bulkhead.PartnerPerson, error)
-	NewCustomer(ctx context.Context, by bulkhead.PartnerPerson) (bulkhead.Account, string, error)
+	NewCustomer(ctx context.Context, by bulkhead.PartnerPerson, addresses ...string) (bulkhead.Account, string, error)
 	AddCustomerKey(ctx context.Context, by bulkhead.PartnerPerson, note string, life time.Duration) (bulkhead.ExternalKey, []byte, error)
 	Customers(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	PartnerUse(ctx context.Context, partner string, since time.Time) ([]bulkhead.PartnerUse, error)
@@ -69,7 +69,7 @@ func (a *API) partnerRoutes() {
 
 	route(a, "GET /api/v1/partner", operation[none, PartnerView]{id: "ownPartner", summary: "the partner of the person who asks", access: partnersOnly, do: a.ownPartner})
 	route(a, "GET /api/v1/partner/accounts", operation[none, AccountList]{id: "listCustomers", summary: "the partner's customers, newest first", access: partnersOnly, do: a.customers})
-	route(a, "POST /api/v1/partner/accounts", operation[none, NewAccountResponse]{id: "addCustomer", summary: "make an API account for a customer; its token is in this answer only", access: partnersOnly, do: a.addCustomer, plan: a.planAddCustomer})
+	route(a, "POST /api/v1/partner/accounts", operation[ContactsRequest, NewAccountResponse]{id: "addCustomer", summary: "make an API account for a customer; its token is in this answer only", access: partnersOnly, do: a.addCustomer, plan: a.planAddCustomer})
 	route(a, "POST /api/v1/partner/eab", operation[ExternalKeyRequest, ExternalKeyResponse]{id: "addCustomerKey", access: partnersOnly, do: a.addCustomerKey, plan: a.planCustomerKey,
 		summary: "make a key with which a customer makes one ACME account; its MAC key is in this answer only"})
 	route(a, "GET /api/v1/partner/log", operation[none, PartnerLog]{id: "ownLog", summary: "everything the partner's customers ever ordered", access: partnersOnly, query: log, do: a.ownLog})
@@ -442,13 +442,13 @@ func (a *API) customers(ctx context.Context, w who, _ *http.Request, _ none) (Ac
 	return out, err
 }
 
-func (a *API) addCustomer(ctx context.Context, w who, _ *http.Request, _ none) (NewAccountResponse, error) {
-	x, token, err := a.cfg.Partners.NewCustomer(ctx, w.person)
+func (a *API) addCustomer(ctx context.Context, w who, _ *http.Request, in ContactsRequest) (NewAccountResponse, error) {
+	x, token, err := a.cfg.Partners.NewCustomer(ctx, w.person, in.Contacts...)
 	return NewAccountResponse{x.ID, token}, err
 }
 
-func (a *API) planAddCustomer(context.Context, who, *http.Request, none) (Plan, error) {
-	return planOf("make an API account for a customer and show its token once"), nil
+func (a *API) planAddCustomer(_ context.Context, _ who, _ *http.Request, in ContactsRequest) (Plan, error) {
+	return in.plan("make an API account for a customer and show its token once")
 }
 
 func (a *API) addCustomerKey(ctx context.Context, w who, _ *http.Request, in ExternalKeyRequest) (ExternalKeyResponse, error) {

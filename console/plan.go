@@ -89,9 +89,9 @@ func (a *API) planAcceptAuthority(ctx context.Context, w who, r *http.Request, i
 
 func (a *API) planNewAccount(_ context.Context, _ who, _ *http.Request, in NewAccountRequest) (Plan, error) {
 	if in.OwnNames {
-		return planOf("make an API account that orders the house's own names without a further word, and show its token once"), nil
+		return in.plan("make an API account that orders the house's own names without a further word, and show its token once")
 	}
-	return planOf("make an API account and show its token once"), nil
+	return in.plan("make an API account and show its token once")
 }
 
 func proposal(r bulkhead.ApprovalRequest, err error) (Plan, error) {

@@ -89,7 +89,8 @@ type Orders interface {
 	// IssueForAccount serves names for which the account holds authorisations.
 	IssueForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
 	AccountByToken(ctx context.Context, token string) (bulkhead.Account, error)
-	NewTokenAccount(ctx context.Context, actor string, operator bool) (bulkhead.Account, string, error)
+	// NewTokenAccount makes an account for the API, with the mail addresses of its holder; the token is shown once.
+	NewTokenAccount(ctx context.Context, actor string, operator bool, addresses ...string) (bulkhead.Account, string, error)
 }
 
 // Changes changes what the world is told of certificates.

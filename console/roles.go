@@ -25,7 +25,7 @@ var permitted = map[string][]string{
 	"revoke": {roleRevoker}, "planChange": {roleRevoker}, "activateChange": {roleRevoker}, "withdrawChange": {roleRevoker}, "askActivation": {roleRevoker},
 	"issue": {roleIssuerAdmin}, "addAuthority": {roleIssuerAdmin}, "acceptAuthority": {roleIssuerAdmin},
 	"addAccount": {roleIssuerAdmin}, "resetCredentials": {roleIssuerAdmin}, "rollAccounts": {roleIssuerAdmin}, "rollAccount": {roleIssuerAdmin},
-	"suspendAccount": {roleIssuerAdmin, roleRevoker}, "resumeAccount": {roleIssuerAdmin}, "newToken": {roleIssuerAdmin},
+	"suspendAccount": {roleIssuerAdmin, roleRevoker}, "resumeAccount": {roleIssuerAdmin}, "newToken": {roleIssuerAdmin}, "setContacts": {roleIssuerAdmin},
 	"addExternalKey": {roleIssuerAdmin}, "revokeExternalKey": {roleIssuerAdmin}, "revokeAuthorizations": {roleIssuerAdmin},
 	"proposeProfile": {roleIssuerAdmin}, "activateProfile": {roleIssuerAdmin},
 	"addPartner": {roleIssuerAdmin}, "limitPartner": {roleIssuerAdmin}, "suspendPartner": {roleIssuerAdmin, roleRevoker}, "resumePartner": {roleIssuerAdmin},

@@ -3,7 +3,6 @@ package enroll
 import (
 	"context"
 	"crypto"
-	"encoding/base64"
 	"net/mail"
 	"net/netip"
 	"net/url"
@@ -67,24 +66,49 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 }
 
 // NewTokenAccount makes an account for the API and returns its token, which is shown once and kept as a digest only.
-// operator makes an account that orders as the house itself.
-func (s *Service) NewTokenAccount(ctx context.Context, actor string, operator bool) (bulkhead.Account, string, error) {
-	id, err := s.newID()
+// operator makes an account that orders as the house itself; addresses are where its holder is told of incidents.
+func (s *Service) NewTokenAccount(ctx context.Context, actor string, operator bool, addresses ...string) (bulkhead.Account, string, error) {
+	return s.newTokenAccount(ctx, bulkhead.Account{Operator: operator, Creator: actor}, addresses, "created for the API")
+}
+
+func (s *Service) newTokenAccount(ctx context.Context, a bulkhead.Account, addresses []string, detail string) (bulkhead.Account, string, error) {
+	var err error
+	if a.Contacts, err = s.mailContacts(addresses); err != nil {
+		return bulkhead.Account{}, "", err
+	}
+	if a.ID, err = s.newID(); err != nil {
+		return bulkhead.Account{}, "", err
+	}
+	token, err := s.newSecret("bh_")
 	if err != nil {
 		return bulkhead.Account{}, "", err
 	}
-	p, err := s.random(32)
-	if err != nil {
-		return bulkhead.Account{}, "", err
-	}
-	token := "bh_" + base64.RawURLEncoding.EncodeToString(p)
-	a := bulkhead.Account{ID: id, State: bulkhead.AccountValid, TokenHash: bulkhead.Digest([]byte(token)), Operator: operator, Creator: actor, CreatedAt: s.now()}
-	ev := s.accountEvidence(a, "created for the API", bulkhead.Hash{})
-	ev.Actor = actor
+	a.State, a.TokenHash, a.CreatedAt = bulkhead.AccountValid, bulkhead.Digest([]byte(token)), s.now()
+	ev := s.accountEvidence(a, detail, bulkhead.Hash{})
+	ev.Actor = a.Creator
 	if err := s.cfg.Store.CreateAccount(ctx, a, ev); err != nil {
 		return bulkhead.Account{}, "", err
 	}
 	return a, token, nil
+}
+
+// SetContacts replaces the mail addresses at which the holder of an account is told of incidents. An address that is none
+// is KindInvalidContact.
+func (s *Service) SetContacts(ctx context.Context, actor, id string, addresses []string) (bulkhead.Account, error) {
+	contacts, err := s.mailContacts(addresses)
+	if err != nil {
+		return bulkhead.Account{}, err
+	}
+	return s.decideAccount(ctx, id, bulkhead.AccountValid, s.credentialLeaf(actor, id, "contacts updated"), func(a *bulkhead.Account) { a.Contacts = contacts })
+}
+
+// mailContacts turns mail addresses into the contacts of an account (RFC 8555 section 7.3).
+func (s *Service) mailContacts(addresses []string) ([]string, error) {
+	var contacts []string
+	for _, x := range addresses {
+		contacts = append(contacts, "mailto:"+x)
+	}
+	return contacts, s.checkContacts(contacts)
 }
 
 // FindAccount returns the account of a key by its thumbprint, KindAccountDoesNotExist when there is none.

@@ -205,19 +205,8 @@ func (s *Service) PersonByToken(ctx context.Context, token string) (bulkhead.Par
 
 // NewCustomer makes an API account for a customer of the person's partner. It orders no name of the house and vouches for
 // none: every name is validated by the house.
-func (s *Service) NewCustomer(ctx context.Context, by bulkhead.PartnerPerson) (bulkhead.Account, string, error) {
-	id, err := s.newID()
-	if err != nil {
-		return bulkhead.Account{}, "", err
-	}
-	token, err := s.newSecret("bh_")
-	if err != nil {
-		return bulkhead.Account{}, "", err
-	}
-	a := bulkhead.Account{ID: id, State: bulkhead.AccountValid, TokenHash: bulkhead.Digest([]byte(token)), Partner: by.Partner, Creator: by.Actor(), CreatedAt: s.now()}
-	ev := s.accountEvidence(a, "created for the API by a registration partner", bulkhead.Hash{})
-	ev.Actor = by.Actor()
-	return a, token, s.cfg.Store.CreateAccount(ctx, a, ev)
+func (s *Service) NewCustomer(ctx context.Context, by bulkhead.PartnerPerson, addresses ...string) (bulkhead.Account, string, error) {
+	return s.newTokenAccount(ctx, bulkhead.Account{Partner: by.Partner, Creator: by.Actor()}, addresses, "created for the API by a registration partner")
 }
 
 // AddCustomerKey is AddExternalKey for a customer of the person's partner: the account made with it belongs to the partner.

@@ -111,6 +111,10 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 	if err != nil {
 		return nil, err
 	}
+	seen, err := s.seenReplaced(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
 	var after int64
 	for {
 		items, err := s.cfg.Store.ItemsToPlan(ctx, i.ID, out.Now, after, page)
@@ -122,6 +126,9 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 		}
 		for _, it := range items {
 			after = it.Certificate.IntentSeq
+			if by, ok := seen[it.Certificate.CertificateRef]; ok && it.Certificate.ReplacedBy == (bulkhead.CertificateRef{}) {
+				it.Certificate.ReplacedBy = by
+			}
 			if err := s.take(ctx, out, i, c, it, online); err != nil {
 				return nil, err
 			}

@@ -102,7 +102,7 @@ func (s *Service) Open(ctx context.Context, actor string, in Intake) (bulkhead.I
 			return i, err
 		}
 	}
-	ev := s.leaf(bulkhead.EvIncidentOpened, i.ID, actor, fmt.Sprintf("%s (%s %s); aware since %s; cause: %s", i.Title, i.Source, i.SourceRef, utc(i.AwareAt), i.Cause))
+	ev := s.leaf(bulkhead.EvIncidentOpened, i.ID, actor, fmt.Sprintf("%s (%s); aware since %s; cause: %s", i.Title, strings.TrimSpace(string(i.Source)+" "+i.SourceRef), utc(i.AwareAt), i.Cause))
 	if err := s.cfg.Store.CreateIncident(ctx, i, ev); err != nil {
 		return i, err
 	}

@@ -60,3 +60,34 @@ func TestOwnEstateIsCleanFirst(t *testing.T) {
 		t.Errorf("%d leaves tell of the looks", len(rows))
 	}
 }
+
+// TestLaterPlanKnowsTheEstate: the own estate is done before its time, by a reissue that names nothing it replaces. A later
+// plan revokes its old certificate at once and tells the customers from now on, not after the time set aside for the estate.
+func TestLaterPlanKnowsTheEstate(t *testing.T) {
+	h := newHouse(t)
+	own := h.issue(h.cert("house", "www.ca.test"))[0]
+	refs := h.many(3, 4)
+	i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})
+	h.campaign(i, incident.PlanRequest{})
+	h.tick()
+	before, early := h.item(own), h.item(refs[0])
+	h.pass(time.Minute)
+	h.campaign(i, incident.PlanRequest{}) // nothing was replaced: the estate has its time again
+	if it := h.item(refs[0]); it.NotifyAt.Before(early.NotifyAt) {
+		t.Fatalf("customers would be told at %s, before the own estate is done", it.NotifyAt)
+	}
+	h.issue(h.cert("house", "www.ca.test"))
+	h.tick()
+	h.tick()
+	if it := h.item(own); it.State != bulkhead.ItemReissued || h.state(own) != bulkhead.Issued {
+		t.Fatalf("%#v", it)
+	}
+	h.campaign(i, incident.PlanRequest{})
+	if it := h.item(own); it.RevokeAt.After(h.now()) || !it.RevokeAt.Before(before.RevokeAt) {
+		t.Errorf("the old certificate of the own estate, replaced already, goes at %s", it.RevokeAt)
+	}
+	h.tick()
+	if it := h.item(refs[0]); it.State != bulkhead.ItemNotified || h.state(own) != bulkhead.Revoked {
+		t.Fatalf("customers are %s, the own estate's old certificate is %s", it.State, h.state(own))
+	}
+}

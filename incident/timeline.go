@@ -47,7 +47,7 @@ func (s *Service) Timeline(ctx context.Context, id string) ([]Entry, error) {
 	if until.IsZero() {
 		until = s.now().Add(time.Second)
 	}
-	out := []Entry{{At: i.AwareAt, LogIndex: -1, Element: "aware", What: "the house became aware (" + string(i.Source) + " " + i.SourceRef + ")"}}
+	out := []Entry{{At: i.AwareAt, LogIndex: -1, Element: "aware", What: "the house became aware (" + strings.TrimSpace(string(i.Source)+" "+i.SourceRef) + ")"}}
 	kinds := slices.Concat(deskKinds, workKinds, houseKinds)
 	for {
 		rows, err := s.cfg.Store.EvidenceOfKinds(ctx, seq, kinds, page)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,11 +18,15 @@ func (a *app) accountVerbs() []*cobra.Command {
 	show := &cobra.Command{Use: "show ID", Short: "show an account", Args: exactly(1, "the id of an account"), RunE: func(c *cobra.Command, args []string) error {
 		return get(a, c, "/api/v1/accounts/"+url.PathEscape(args[0]), accountText)
 	}}
-	return []*cobra.Command{show, a.resetCredentials(), a.accountSuspend(), a.accountResume(), a.accountRoll(), a.accountToken()}
+	return []*cobra.Command{show, a.accountContacts(), a.resetCredentials(), a.accountSuspend(), a.accountResume(), a.accountRoll(), a.accountToken()}
 }
 
 func accountText(v console.AccountView) string {
-	text := fmt.Sprintf("account  %s\nstate    %s\nkind     %s\npartner  %s\nmade by  %s\ncreated  %s", v.ID, v.State, v.Kind, v.Partner, v.Creator, v.CreatedAt.Format("2006-01-02 15:04:05 UTC"))
+	told := "nobody: it has no contact"
+	if len(v.Contacts) > 0 {
+		told = strings.ReplaceAll(strings.Join(v.Contacts, ", "), "mailto:", "")
+	}
+	text := fmt.Sprintf("account  %s\nstate    %s\nkind     %s\npartner  %s\nmade by  %s\ncreated  %s\ntold     %s", v.ID, v.State, v.Kind, v.Partner, v.Creator, v.CreatedAt.Format("2006-01-02 15:04:05 UTC"), told)
 	if v.RollDue != nil {
 		text += "\nits key must be changed before it orders, since " + v.RollDue.Format("2006-01-02 15:04:05 UTC")
 	}
@@ -124,6 +129,21 @@ func (a *app) accountToken() *cobra.Command {
 			return fmt.Sprintf("account  %s\ntoken    %s\nThe token is shown once. Use it as BULKHEAD_TOKEN or in a file named by BULKHEAD_TOKEN_FILE.", v.ID, v.Token)
 		})
 	}}
+	dryRunFlag(c, &dry)
+	return c
+}
+
+func contactFlag(c *cobra.Command, contacts *[]string) {
+	c.Flags().StringArrayVar(contacts, "contact", nil, "mail `ADDRESS` at which its holder is told of incidents; may be repeated")
+}
+
+func (a *app) accountContacts() *cobra.Command {
+	var in console.ContactsRequest
+	var dry bool
+	c := &cobra.Command{Use: "contacts ID", Short: "replace the mail addresses at which its holder is told of incidents; none without --contact", Args: exactly(1, "the id of an account"), RunE: func(c *cobra.Command, args []string) error {
+		return confirmed(a, c, "/api/v1/accounts/"+url.PathEscape(args[0])+"/contacts", in, !dry, accountText)
+	}}
+	contactFlag(c, &in.Contacts)
 	dryRunFlag(c, &dry)
 	return c
 }

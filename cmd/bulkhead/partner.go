@@ -224,8 +224,9 @@ func (a *app) partnerCustomer() *cobra.Command {
 	c := &cobra.Command{Use: "customer", Short: "with a partner's token: add, eab, list its customers"}
 	var dry bool
 	var key console.ExternalKeyRequest
+	var told console.ContactsRequest
 	add := &cobra.Command{Use: "add", Short: "make an API account for a customer and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
-		return confirmed(a, c, "/api/v1/partner/accounts", nil, !dry, func(v console.NewAccountResponse) string {
+		return confirmed(a, c, "/api/v1/partner/accounts", told, !dry, func(v console.NewAccountResponse) string {
 			return fmt.Sprintf("account  %s\ntoken    %s\nThe token is shown once.", v.ID, v.Token)
 		})
 	}}
@@ -235,6 +236,7 @@ func (a *app) partnerCustomer() *cobra.Command {
 		})
 	}}
 	eab.Flags().StringVar(&key.Note, "note", "", "for whom")
+	contactFlag(add, &told.Contacts)
 	for _, x := range []*cobra.Command{add, eab} {
 		dryRunFlag(x, &dry)
 		c.AddCommand(x)

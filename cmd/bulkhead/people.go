@@ -180,7 +180,7 @@ func (a *app) sign(c *cobra.Command, id, keyFile string, dry bool) error {
 }
 
 func (a *app) account() *cobra.Command {
-	c := &cobra.Command{Use: "account", Aliases: []string{"accounts"}, Short: "accounts: add, show, suspend, resume, roll, token, reset-credentials"}
+	c := &cobra.Command{Use: "account", Aliases: []string{"accounts"}, Short: "accounts: add, show, contacts, suspend, resume, roll, token, reset-credentials"}
 	var dry bool
 	var in console.NewAccountRequest
 	add := &cobra.Command{Use: "add", Short: "make an API account and print its token once", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
@@ -198,6 +198,7 @@ func (a *app) account() *cobra.Command {
 		return a.show(v, "account  %s\ntoken    %s\nThe token is shown once. Use it as BULKHEAD_TOKEN or in a file named by BULKHEAD_TOKEN_FILE.", v.ID, v.Token)
 	}}
 	add.Flags().BoolVar(&in.OwnNames, "own-names", false, "its token orders the house's own names without a further word (API, EST)")
+	contactFlag(add, &in.Contacts)
 	dryRunFlag(add, &dry)
 	c.AddCommand(add)
 	c.AddCommand(a.accountVerbs()...)

@@ -180,6 +180,11 @@ type redeemed struct {
 }
 
 func (a *app) redeemAll(c *cobra.Command, cl *client.Client, all []redemption, dir string, common console.ReissueRequest, dry bool) error {
+	if !dry { // before a code is used up
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public
+			return bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be made: %s", dir, err).WithHint("--out FOLDER")
+		}
+	}
 	results := []redeemed{}
 	failed := 0
 	for _, r := range all {
