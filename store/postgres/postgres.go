@@ -45,6 +45,15 @@ var settings = map[string]string{
 	"plan_cache_mode": "force_custom_plan",
 }
 
+// keyed are the settings of connections that only run statements that find few rows by a key. There is one good plan for
+// each, the index of the key, which these settings leave as the only one; so it is made once and kept, a minute at most.
+var keyed = map[string]string{
+	"plan_cache_mode":  "force_generic_plan",
+	"enable_seqscan":   "off",
+	"enable_hashjoin":  "off",
+	"enable_mergejoin": "off",
+}
+
 // Connections when the configuration names no number. Writers that append evidence follow each other anyway; readers
 // have connections of their own, so that a queue of writers does not keep them out.
 const (
@@ -85,6 +94,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pgcfg.RuntimeParams[k] = v
 	}
 	writer, reader := pool(*pgcfg, cfg.Writers, defaultWriters), pool(*pgcfg, cfg.Readers, defaultReaders)
+	brisk := pgcfg.Copy()
+	for k, v := range keyed {
+		brisk.RuntimeParams[k] = v
+	}
 	ready := Migrate
 	if cfg.AsIs {
 		ready = migrated
@@ -98,10 +111,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "cannot use the PostgreSQL database").WithCause(err).
 			WithHint("check that the server runs and that the role may create tables in the database")
 	}
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook,
+	keyedWriter, keyedReader := pool(*brisk, cfg.Writers, defaultWriters), sql.OpenDB(newLooks(*brisk.Copy()))
+	keyedWriter.SetConnMaxLifetime(planLife)
+	keyedReader.SetMaxOpenConns(4 * lookBatch)
+	keyedReader.SetMaxIdleConns(4 * lookBatch)
+	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, KeyedWriter: keyedWriter, KeyedReader: keyedReader, CommitHook: cfg.CommitHook,
 		Dialect: rel.Dialect{Name: "postgres", ForUpdate: " FOR UPDATE", Arrays: true, GroupsEvidence: true, Classify: classify}})
 	if err != nil {
-		return nil, errors.Join(err, writer.Close(), reader.Close())
+		return nil, errors.Join(err, writer.Close(), reader.Close(), keyedWriter.Close(), keyedReader.Close())
 	}
 	return &Store{s}, nil
 }

@@ -33,7 +33,7 @@ func (t *tx) insertAccount(ctx context.Context, a bulkhead.Account) error {
 }
 
 func (s *Store) account(ctx context.Context, where, shown string, arg any) (bulkhead.Account, error) {
-	a, err := one(ctx, s.reader, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE `+where, arg)
+	a, err := one(ctx, s.looks, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE `+where, arg)
 	return a, s.fault("Account", absent(err, "account", shown))
 }
 

@@ -55,14 +55,14 @@ func (t *tx) insertAuthorization(ctx context.Context, a bulkhead.Authorization) 
 
 // Authorization returns an authorisation; KindNotFound when there is none.
 func (s *Store) Authorization(ctx context.Context, id string) (bulkhead.Authorization, error) {
-	a, err := one(ctx, s.reader, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
+	a, err := one(ctx, s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
 	return a, s.fault("Authorization", absent(err, "authorisation", id))
 }
 
 // UpdateAuthorization stores state, challenges and expiry if the state is still expect; v, when not nil, is inserted
 // as evidence of validation in the same transaction.
 func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "UpdateAuthorization", ev, func(t *tx) error { return t.updateAuthorization(ctx, a, expect, v) })
+	return s.writeKeyed(ctx, "UpdateAuthorization", ev, func(t *tx) error { return t.updateAuthorization(ctx, a, expect, v) })
 }
 
 // ConcludeAuthorization is UpdateAuthorization of a pending one with its validation, which in the same transaction makes
@@ -70,12 +70,12 @@ func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorizatio
 func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error {
 	// Rows are locked in one order, so that two authorisations of the same orders never wait for each other in a circle.
 	ready = slices.Sorted(slices.Values(ready))
-	return s.write(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
+	return s.writeKeyed(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
 		if err := t.updateAuthorization(ctx, a, bulkhead.AuthorizationPending, &v); err != nil {
 			return err
 		}
 		for _, id := range ready {
-			if _, err := exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE id = $1 AND state = 'pending'`, id); err != nil {
+			if _, err := exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE id = $1 AND state || '' = 'pending'`, id); err != nil {
 				return err
 			}
 		}

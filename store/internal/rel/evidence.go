@@ -8,7 +8,7 @@ import (
 
 // AppendEvidence commits leaves of their own and returns their sequence numbers.
 func (s *Store) AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error) {
-	return s.writeSeq(ctx, "AppendEvidence", ev, func(*tx) error { return nil })
+	return s.writeSeqKeyed(ctx, "AppendEvidence", ev, func(*tx) error { return nil })
 }
 
 // EvidenceAfter returns rows with a sequence above seq, in order, without gaps. A limit of 0 or less means 100.

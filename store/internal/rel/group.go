@@ -21,6 +21,7 @@ const (
 // savepoint, so that one that fails is undone alone; a commit that fails, or is reported lost, fails for everybody in it.
 // A writer may give up while it waits. Once its work has begun it gets the outcome, whatever its context says.
 type group struct {
+	pool  *pool         // whose transactions are shared
 	turn  chan struct{} // holds one token while nobody works
 	mu    sync.Mutex
 	queue []*write
@@ -37,8 +38,8 @@ type write struct {
 	panic  any // what fn panicked with
 }
 
-func newGroup() *group {
-	g := &group{turn: make(chan struct{}, 1)}
+func newGroup(p *pool) *group {
+	g := &group{pool: p, turn: make(chan struct{}, 1)}
 	g.turn <- struct{}{}
 	return g
 }
@@ -51,12 +52,11 @@ func (s *Store) Commits() (transactions, writes int64) {
 	return s.tally.commits.Load(), s.tally.writes.Load()
 }
 
-// together runs a write in a transaction with whoever else waits.
-func (s *Store) together(ctx context.Context, w *write) error {
+// together runs a write in a transaction with whoever else waits in the group.
+func (s *Store) together(ctx context.Context, g *group, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	g := s.group
 	w.done = make(chan struct{})
 	g.mu.Lock()
 	g.queue = append(g.queue, w)
@@ -67,7 +67,7 @@ func (s *Store) together(ctx context.Context, w *write) error {
 		case <-w.done:
 			settled = true
 		case <-g.turn:
-			s.takeTurn()
+			s.takeTurn(g)
 		case <-given:
 			if g.withdraw(w) {
 				return ctx.Err()
@@ -81,28 +81,28 @@ func (s *Store) together(ctx context.Context, w *write) error {
 	return w.err
 }
 
-func (s *Store) takeTurn() {
-	defer func() { s.group.turn <- struct{}{} }()
-	s.lead()
+func (s *Store) takeTurn(g *group) {
+	defer func() { g.turn <- struct{}{} }()
+	s.lead(g)
 }
 
 // lead runs one transaction with the writes that wait, and settles each of them.
-func (s *Store) lead() {
-	w := s.group.next()
+func (s *Store) lead(g *group) {
+	w := g.next()
 	if w == nil {
 		return
 	}
 	ctx := context.Background()
-	raw, err := s.writer.BeginTx(ctx, nil)
+	raw, err := g.pool.BeginTx(ctx, nil)
 	if err != nil {
 		w.settle(err)
 		return
 	}
-	t := &tx{Tx: raw, pool: s.writer, dialect: &s.dialect, ctx: ctx}
+	t := &tx{Tx: raw, pool: g.pool, dialect: &s.dialect, ctx: ctx}
 	defer t.keep(ctx)
 	defer raw.Rollback() // after a commit this does nothing; before keep, which needs the connection
 	var kept, refused []*write
-	for began := time.Now(); w != nil; w = s.group.next() {
+	for began := time.Now(); w != nil; w = g.next() {
 		switch err := t.attempt(w, len(kept) > 0); {
 		case err == nil && w.err == nil:
 			kept = append(kept, w)

@@ -61,7 +61,7 @@ func (s *Store) CertificateDER(ctx context.Context, ref bulkhead.CertificateRef)
 // CertificateByOrder returns the durable certificate of an order, the newest if there are several; KindNotFound when
 // there is none.
 func (s *Store) CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error) {
-	c, err := one(ctx, s.reader, scanCertificateWithDER, selectWithDER+`
+	c, err := one(ctx, s.looks, scanCertificateWithDER, selectWithDER+`
 		WHERE order_id = $1 AND order_id <> '' AND state IN ('issued', 'revoked') AND kind <> 'precertificate' ORDER BY outcome_seq DESC LIMIT 1`, orderID)
 	return c.row, c.der, s.fault("CertificateByOrder", absent(err, "certificate of order", orderID))
 }

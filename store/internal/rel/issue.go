@@ -50,7 +50,7 @@ func (t *tx) issueStates(ctx context.Context, refs []bulkhead.CertificateRef) (m
 	}
 	found := make(map[bulkhead.CertificateRef]*issueState, len(refs))
 	for issuer, serials := range byIssuer {
-		err := inChunks(serials, 2, func(s bulkhead.Serial) any { return serialArg(s) },
+		err := among(t.dialect, serials, 2, "bytea", serialArg,
 			func(_ []bulkhead.Serial, in string, args []any) error {
 				rows, err := list(ctx, t, func(r scanner) (*issueState, error) {
 					c := &issueState{ref: bulkhead.CertificateRef{Issuer: issuer}}
@@ -81,7 +81,7 @@ func (s *Store) Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs
 			errs[i] = bulkhead.NewFault(bulkhead.KindMalformed, "a reservation needs an issuer and a serial")
 		}
 	}
-	err = s.write(ctx, "Reserve", nil, func(t *tx) error {
+	err = s.writeKeyed(ctx, "Reserve", nil, func(t *tx) error {
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func (t *tx) refuse(ctx context.Context, items []bulkhead.Reservation, errs []er
 		return err
 	}
 	blocked := map[bulkhead.Hash]bool{}
-	list, err := blockedKeys(ctx, t, keys)
+	list, err := blockedKeys(ctx, t.dialect, t, keys)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (s *Store) Complete(ctx context.Context, items []bulkhead.Completion) (seqs
 			errs[i] = bulkhead.NewFault(bulkhead.KindMalformed, "a completion needs the certificate")
 		}
 	}
-	err = s.write(ctx, "Complete", nil, func(t *tx) error {
+	err = s.writeKeyed(ctx, "Complete", nil, func(t *tx) error {
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}
@@ -298,7 +298,7 @@ func (s *Store) Abandon(ctx context.Context, items []bulkhead.CertificateRef, ev
 	if err != nil {
 		return s.fault("Abandon", err)
 	}
-	return s.write(ctx, "Abandon", nil, func(t *tx) error {
+	return s.writeKeyed(ctx, "Abandon", nil, func(t *tx) error {
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func problemArg(f *bulkhead.Fault) string {
 // when o.Replaces is claimed by another order that is not invalid (RFC 9773 section 5); KindConflict when the id exists
 // or an authorisation that it names does not.
 func (s *Store) CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
-	return s.write(ctx, "CreateOrder", nil, func(t *tx) error {
+	return s.writeKeyed(ctx, "CreateOrder", nil, func(t *tx) error {
 		for _, a := range fresh {
 			if err := t.insertAuthorization(ctx, a); err != nil {
 				return err
@@ -94,7 +94,7 @@ func (t *tx) whyNoOrder(ctx context.Context, o bulkhead.Order) error {
 
 // Order returns an order; KindNotFound when there is none.
 func (s *Store) Order(ctx context.Context, id string) (bulkhead.Order, error) {
-	o, err := one(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
+	o, err := one(ctx, s.looks, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
 	return o, s.fault("Order", absent(err, "order", id))
 }
 
@@ -117,12 +117,12 @@ func (s *Store) OrdersByAccount(ctx context.Context, accountID, after string, li
 
 // UpdateOrder stores state, CSR, authority, profile, certificate, problem and times if the state is still expect.
 func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "UpdateOrder", ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
+	return s.writeKeyed(ctx, "UpdateOrder", ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
 }
 
 // ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
 func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "ProcessOrder", ev, func(t *tx) error {
+	return s.writeKeyed(ctx, "ProcessOrder", ev, func(t *tx) error {
 		if err := t.updateOrder(ctx, o, bulkhead.OrderReady); err != nil {
 			return err
 		}
@@ -130,9 +130,10 @@ func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bul
 	})
 }
 
+// updateOrder compares the state so that its index cannot serve: a plan that is kept must look for the id.
 func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState) error {
 	n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
-		serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state = $2`,
+		serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state || '' = $2`,
 		o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
 		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
 	return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
@@ -183,8 +184,8 @@ func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[strin
 		}
 		return out[order]
 	}
-	err := inChunks(distinct(orders), 1, func(id string) any { return id }, func(part []string, in string, args []any) error {
-		_, err := list(ctx, s.reader, func(r scanner) (v bulkhead.Validation, err error) {
+	err := among(&s.dialect, distinct(orders), 1, "text", func(id string) string { return id }, func(part []string, in string, args []any) error {
+		_, err := list(ctx, s.looks, func(r scanner) (v bulkhead.Validation, err error) {
 			var order string
 			err = r.Scan(&order, &v.ID, &v.AuthorizationID, &v.AccountID, &v.Identifier.Type, &v.Identifier.Value, &v.Wildcard,
 				&v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}, &v.Detail)
@@ -198,7 +199,7 @@ func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[strin
 		if err != nil {
 			return err
 		}
-		_, err = list(ctx, s.reader, func(r scanner) (c bulkhead.CAACheck, err error) {
+		_, err = list(ctx, s.looks, func(r scanner) (c bulkhead.CAACheck, err error) {
 			err = r.Scan(&c.OrderID, &c.Identifier.Type, &c.Identifier.Value, timeCol{&c.At}, timeCol{&c.ValidUntil}, &c.Result, &c.Detail)
 			if err == nil {
 				of(c.OrderID).Checks = append(of(c.OrderID).Checks, c)
@@ -210,7 +211,7 @@ func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[strin
 				continue
 			}
 			// Nothing to show, or nothing there.
-			switch err = s.reader.QueryRowContext(ctx, `SELECT 1 FROM orders WHERE id = $1`, id).Scan(new(int64)); {
+			switch err = s.looks.QueryRowContext(ctx, `SELECT 1 FROM orders WHERE id = $1`, id).Scan(new(int64)); {
 			case err == nil:
 				of(id)
 			case errors.Is(err, sql.ErrNoRows):
@@ -235,7 +236,7 @@ func distinct(items []string) []string {
 
 // PutCAAChecks records looks at CAA.
 func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
-	return s.write(ctx, "PutCAAChecks", ev, func(t *tx) error { return t.putCAAChecks(ctx, checks) })
+	return s.writeKeyed(ctx, "PutCAAChecks", ev, func(t *tx) error { return t.putCAAChecks(ctx, checks) })
 }
 
 func (t *tx) putCAAChecks(ctx context.Context, checks []bulkhead.CAACheck) error {

@@ -30,7 +30,7 @@ func (s *Store) TakeRate(ctx context.Context, now time.Time, charges []bulkhead.
 	slices.SortFunc(charges, func(a, b bulkhead.RateCharge) int { return strings.Compare(a.Key, b.Key) })
 	at := now.UnixMicro()
 	var refused *bulkhead.RateRefusal
-	err := s.write(ctx, "TakeRate", nil, func(t *tx) error {
+	err := s.writeKeyed(ctx, "TakeRate", nil, func(t *tx) error {
 		for _, c := range charges {
 			n, err := exec(ctx, t, takeRate, text(c.Key), at, at+c.Interval.Microseconds(), c.Interval.Microseconds(), at+c.Burst.Microseconds())
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"bulkhead"
 )
@@ -44,6 +45,10 @@ type Config struct {
 	Writer  *sql.DB // write transactions
 	Reader  *sql.DB // reads outside them; may be the same pool
 	Dialect Dialect
+	// KeyedWriter and KeyedReader serve writes and reads of few rows, each found by a key, of which certificates make many:
+	// their statements have but one good plan, however large the tables, so that these connections may keep it. Nil means
+	// Writer and Reader.
+	KeyedWriter, KeyedReader *sql.DB
 	// CommitHook is called in place of the commit of each write, with the name of the operation (the method); nil
 	// commits. Where writes share a transaction the hooks of all stand around its commit. It exists so that a test can lose a commit (return an error without calling commit) or
 	// its acknowledgement (call commit, then return an error).
@@ -53,9 +58,11 @@ type Config struct {
 // Store implements the ports of the compartments over one database. Safe for concurrent use.
 type Store struct {
 	writer, reader *pool
+	keyed, looks   *pool // of KeyedWriter and KeyedReader
 	dialect        Dialect
 	commit         func(op string, commit func() error) error
-	group          *group // nil where writes do not share transactions
+	group          *group // of writer; nil where writes do not share transactions
+	brisk          *group // of keyed
 	tally          tally
 	window         int64 // searchWindow; smaller in a test
 }
@@ -69,8 +76,18 @@ func New(cfg Config) (*Store, error) {
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}
+	s.keyed, s.looks = s.writer, s.reader
+	if cfg.KeyedWriter != nil {
+		s.keyed = newPool(cfg.KeyedWriter, cfg.Dialect.Prepares)
+	}
+	if cfg.KeyedReader != nil {
+		s.looks = newPool(cfg.KeyedReader, cfg.Dialect.Prepares)
+	}
 	if cfg.Dialect.Groups || cfg.Dialect.GroupsEvidence {
-		s.group = newGroup()
+		s.group = newGroup(s.writer)
+		if s.brisk = s.group; s.keyed != s.writer {
+			s.brisk = newGroup(s.keyed)
+		}
 	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }
@@ -80,16 +97,27 @@ func New(cfg Config) (*Store, error) {
 
 // Close closes the databases.
 func (s *Store) Close() error {
-	err := s.reader.Close()
-	if s.writer != s.reader {
-		err = errors.Join(err, s.writer.Close())
+	var errs []error
+	for _, p := range s.pools() {
+		errs = append(errs, p.Close())
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// pools are the databases of the store, each once.
+func (s *Store) pools() []*pool {
+	var out []*pool
+	for _, p := range []*pool{s.reader, s.writer, s.looks, s.keyed} {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Ping reports whether the database answers: nil, or KindUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
-	for _, db := range []*pool{s.reader, s.writer} {
+	for _, db := range s.pools() {
 		if err := db.PingContext(ctx); err != nil {
 			return s.fault("Ping", err)
 		}

@@ -53,7 +53,7 @@ func (s *Store) EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evi
 
 // Stops returns the stops in force, oldest first.
 func (s *Store) Stops(ctx context.Context) (bulkhead.Stops, error) {
-	rows, err := list(ctx, s.reader, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
+	rows, err := list(ctx, s.looks, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
 	return rows, s.fault("Stops", err)
 }
 
@@ -79,11 +79,11 @@ func (s *Store) StopsEndedSince(ctx context.Context, t time.Time) ([]bulkhead.St
 func (s *Store) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
 	var out bulkhead.Standing
 	var err error
-	if out.Account, err = one(ctx, s.reader, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE id = $1`, accountID); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if out.Account, err = one(ctx, s.looks, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE id = $1`, accountID); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return out, s.fault("Standing", err)
 	}
 	if out.Account.Partner != "" {
-		p, err := one(ctx, s.reader, scanPartner, `SELECT `+partnerFields+` FROM partners WHERE id = $1`, out.Account.Partner)
+		p, err := one(ctx, s.looks, scanPartner, `SELECT `+partnerFields+` FROM partners WHERE id = $1`, out.Account.Partner)
 		if err != nil {
 			return out, s.fault("Standing", absent(err, "partner", out.Account.Partner))
 		}

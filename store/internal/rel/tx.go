@@ -46,22 +46,37 @@ func (s *Store) write(ctx context.Context, op string, ev []bulkhead.Evidence, fn
 	return err
 }
 
+// writeKeyed is write for one whose every statement touches few rows and finds them by a key.
+func (s *Store) writeKeyed(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) error {
+	_, err := s.writeSeqKeyed(ctx, op, ev, fn)
+	return err
+}
+
 // writeSeq is write, and returns the sequence numbers of ev.
 func (s *Store) writeSeq(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) ([]int64, error) {
+	return s.writeOn(ctx, s.writer, s.group, op, ev, fn)
+}
+
+// writeSeqKeyed is writeKeyed, and returns the sequence numbers of ev.
+func (s *Store) writeSeqKeyed(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) ([]int64, error) {
+	return s.writeOn(ctx, s.keyed, s.brisk, op, ev, fn)
+}
+
+func (s *Store) writeOn(ctx context.Context, db *pool, g *group, op string, ev []bulkhead.Evidence, fn func(t *tx) error) ([]int64, error) {
 	leaves, err := marshal(ev)
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
 	if s.dialect.Groups || s.dialect.GroupsEvidence && len(leaves) > 0 {
 		w := &write{op: op, leaves: leaves, fn: fn}
-		err := s.together(ctx, w)
+		err := s.together(ctx, g, w)
 		return w.seqs, s.fault(op, err)
 	}
-	raw, err := s.writer.BeginTx(ctx, nil)
+	raw, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
-	t := &tx{Tx: raw, pool: s.writer, dialect: &s.dialect}
+	t := &tx{Tx: raw, pool: db, dialect: &s.dialect}
 	defer t.keep(context.WithoutCancel(ctx))
 	defer raw.Rollback() // after a commit this does nothing; before keep, which may need the connection
 	seqs, err := t.perform(ctx, leaves, fn)

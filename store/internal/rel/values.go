@@ -211,7 +211,21 @@ func (p *problem) fault() *bulkhead.Fault {
 }
 
 // inSizes are the lengths of lists in statements: few, so that few texts are prepared.
-var inSizes = [...]int{1, 8, 64, 512}
+var inSizes = [...]int{1, 2, 4, 8, 16, 32, 64, 512}
+
+// among is inChunks where the engine has no arrays, and one part of all items where it has: kind is the type of the array.
+// The list is then a query of its own, so that rows are looked up one by one by their whole key, whatever the engine
+// believes of the table.
+func among[T, A any](d *Dialect, items []T, first int, kind string, arg func(T) A, fn func(part []T, list string, args []any) error) error {
+	if !d.Arrays || len(items) == 0 {
+		return inChunks(items, first, func(x T) any { return arg(x) }, fn)
+	}
+	all := make([]A, len(items))
+	for i, x := range items {
+		all[i] = arg(x)
+	}
+	return fn(items, "(SELECT unnest($"+strconv.Itoa(first)+"::"+kind+"[]))", []any{all})
+}
 
 // inChunks calls fn with parts of items, each with the text "($first, …)" of a list that holds it and the arguments
 // to fill it; a part shorter than its list repeats its last item.

@@ -1,0 +1,57 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"bulkhead/store/postgres"
+	"bulkhead/store/storetest/pgtest"
+)
+
+// TestKeyedPlans: with the settings of connections that keep plans, what is prepared over empty tables looks rows up by
+// the index of their whole key.
+func TestKeyedPlans(t *testing.T) {
+	db := database(t, pgtest.New(t))
+	db.SetMaxOpenConns(1)
+	for k, v := range postgres.Keyed() {
+		if _, err := db.ExecContext(t.Context(), `SELECT set_config($1, $2, false)`, k, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range []struct{ types, text, args, want string }{
+		{"text, bytea[]", `SELECT state FROM certificates WHERE issuer = $1 AND serial IN (SELECT unnest($2::bytea[]))`, `'x', '{}'`, "certificates_ref"},
+		{"text", `SELECT issuer, der FROM certificates LEFT JOIN certificate_ders USING (intent_seq)
+			WHERE order_id = $1 AND order_id <> '' AND state IN ('issued', 'revoked') AND kind <> 'precertificate' ORDER BY outcome_seq DESC LIMIT 1`, `'x'`, "certificates_order"},
+		{"text[]", `SELECT result FROM caa_checks WHERE order_id IN (SELECT unnest($1::text[])) ORDER BY seq`, `'{}'`, "caa_checks_order"},
+		{"text", `SELECT seq FROM orders WHERE id = $1`, `'x'`, "orders_id"},
+		{"text, text", `UPDATE orders SET state = 'ready' WHERE id = $1 AND state || '' = $2`, `'x', 'y'`, "orders_id"},
+		{"bigint[]", `UPDATE certificates c SET state = 'issued' FROM unnest($1) AS v (seq) WHERE c.intent_seq = v.seq`, `'{}'`, "certificates_pkey"},
+		{"text[]", `SELECT v.id FROM order_authorizations o JOIN authorizations a ON a.id = o.authorization_id AND a.state = 'valid'
+			JOIN validations v ON v.authorization_id = a.id WHERE o.order_id IN (SELECT unnest($1::text[]))`, `'{}'`, "validations_authorization"},
+		{"bytea[]", `SELECT key_hash FROM blocked_keys WHERE key_hash IN (SELECT unnest($1::bytea[]))`, `'{}'`, "blocked_keys_pkey"},
+	} {
+		name := "p" + string(rune('a'+i))
+		if _, err := db.ExecContext(t.Context(), "PREPARE "+name+"("+c.types+") AS "+c.text); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := db.QueryContext(t.Context(), "EXPLAIN EXECUTE "+name+"("+c.args+")")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plan []string
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, line)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(plan, "\n")
+		if !strings.Contains(text, c.want) || strings.Contains(text, "Seq Scan") || strings.Contains(text, "Hash Join") || strings.Contains(text, "Merge Join") {
+			t.Errorf("%s\nis not looked up by %s:\n%s", c.text, c.want, text)
+		}
+	}
+}
