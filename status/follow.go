@@ -186,10 +186,14 @@ func (s *Service) takeBack(ctx context.Context, c bulkhead.Change, found []bulkh
 	}
 	s.alarm(ctx, bulkhead.Alarm{Detector: alarmCanary, Key: c.ID, Severity: bulkhead.Critical, Runbook: runbookCanary,
 		Message: fmt.Sprintf("after change %s, %s is said to be revoked, which nothing revokes: rolling back what is outside the change", c.ID, wrong[0])})
-	if by, err := s.takenBackBy(ctx, c.ID); err != nil || by != "" {
-		if err == nil {
+	if by, err := s.takenBackBy(ctx, c.ID); err != nil || by.ID != "" {
+		switch {
+		case err != nil:
+		case by.State == bulkhead.ChangePublished || by.State == bulkhead.ChangeSettled:
 			// Once is enough: what comes back after that is no slip, and signing it over and over helps nobody.
-			err = bulkhead.Faultf(bulkhead.KindGate, "change %s said again that %s is good, and a verifier still takes it for revoked: a person has to look", by, wrong[0]).WithHint("look at " + runbookCanary)
+			err = bulkhead.Faultf(bulkhead.KindGate, "change %s said again that %s is good, and a verifier still takes it for revoked: a person has to look", by.ID, wrong[0]).WithHint("look at " + runbookCanary)
+		default: // a crash came between
+			err = bulkhead.Faultf(bulkhead.KindUnavailable, "change %s, which says again that %s is good, is %s and on its way", by.ID, wrong[0], by.State).WithHint("bulkhead change show " + by.ID)
 		}
 		return false, err
 	}
@@ -251,15 +255,15 @@ func (s *Service) stillWrong(ctx context.Context, c bulkhead.Change, found []bul
 	return h, l.wrong, nil
 }
 
-// takenBackBy finds the automatic rollback after a change, on its way or public; "" when there is none.
-func (s *Service) takenBackBy(ctx context.Context, id string) (string, error) {
+// takenBackBy finds the automatic rollback after a change, on its way or public; the zero Change when there is none.
+func (s *Service) takenBackBy(ctx context.Context, id string) (bulkhead.Change, error) {
 	all, err := s.cfg.Store.Changes(ctx, batchSize, bulkhead.ChangeApproved, bulkhead.ChangeStaged, bulkhead.ChangeActivated, bulkhead.ChangePublished, bulkhead.ChangeSettled)
 	for _, c := range all {
 		if c.Undoes == id && c.Rule == "" {
-			return c.ID, err
+			return c, err
 		}
 	}
-	return "", err
+	return bulkhead.Change{}, err
 }
 
 // wrongBeside gathers every certificate that is said to be revoked and that nothing revokes, under the authorities of

@@ -52,6 +52,7 @@ type house struct {
 	bin   string
 	dir   string
 	flags []string
+	env   []string // nil: as ours
 	cmd   *exec.Cmd
 	log   *bytes.Buffer
 	ended chan struct{}
@@ -74,7 +75,7 @@ func (h *house) launch() {
 	h.t.Helper()
 	h.log, h.ended = &bytes.Buffer{}, make(chan struct{})
 	h.cmd = exec.Command(h.bin, append([]string{"up", "--data", h.dir}, h.flags...)...)
-	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
+	h.cmd.Env, h.cmd.Stdout, h.cmd.Stderr = h.env, h.log, h.log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	ok(h.t, h.cmd.Start())
 	cmd, ended := h.cmd, h.ended
