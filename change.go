@@ -120,6 +120,14 @@ type CRLRecord struct {
 	Entries    int
 }
 
+// CRLSeen is the highest number that the watch saw public of one shard's CRL, and when it first did.
+type CRLSeen struct {
+	Authority AuthorityID
+	Shard     int
+	Number    int64
+	At        time.Time
+}
+
 // AffectedStatus is a certificate of a change: what its row says, and the item that will change it.
 type AffectedStatus struct {
 	Status

@@ -612,7 +612,7 @@ func TestCRLContinuity(t *testing.T) {
 }
 
 // TestCRLNumberBack is S2-18's other half: an older CRL that becomes public again is an alarm, one for each shard, and none
-// is raised while numbers go up.
+// is raised while numbers go up. A restart of the watch forgets neither.
 func TestCRLNumberBack(t *testing.T) {
 	w := newWorld(t)
 	r := w.reconciler(nil)
@@ -644,9 +644,18 @@ func TestCRLNumberBack(t *testing.T) {
 	if n := back(); n != 8 {
 		t.Errorf("%d alarms for the older CRLs of 8 shards", n)
 	}
+	// A watch that starts only now has to know of it from the one before.
+	r = w.reconciler(nil)
+	if n := back(); n != 8 {
+		t.Errorf("%d alarms after a restart for the older CRLs of 8 shards", n)
+	}
 	w.ok(w.h.objects.SetHead(t.Context(), newer))
 	if n := back(); n != 0 {
 		t.Errorf("%d alarms once it is mended", n)
+	}
+	r = w.reconciler(nil)
+	if n := back(); n != 0 {
+		t.Errorf("%d alarms after a restart without a fault", n)
 	}
 }
 

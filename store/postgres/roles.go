@@ -114,7 +114,7 @@ var own = map[string]map[string]string{
 		"tickets":          "INSERT, UPDATE",
 	},
 	"evidence": {},
-	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE", "ct_monitors": "INSERT, UPDATE"},
+	"watch":    {"notices": "INSERT", "alarm_deliveries": "INSERT, UPDATE, DELETE", "incident_notices": "UPDATE", "ct_monitors": "INSERT, UPDATE", "crl_seen": "INSERT, UPDATE"},
 }
 
 // rights are all that the group of each role may write.

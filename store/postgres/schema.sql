@@ -325,6 +325,14 @@ CREATE TABLE crl_numbers (
   CONSTRAINT crl_numbers_pkey PRIMARY KEY (authority, shard)
 );
 
+CREATE TABLE crl_seen (
+  issuer text NOT NULL,
+  shard bigint NOT NULL,
+  number bigint NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT crl_seen_pkey PRIMARY KEY (issuer, shard)
+);
+
 CREATE TABLE crls (
   authority text COLLATE "C" NOT NULL,
   shard bigint NOT NULL,

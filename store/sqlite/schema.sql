@@ -357,6 +357,14 @@ CREATE TABLE crl_numbers (
   PRIMARY KEY (authority, shard)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE crl_seen (
+  issuer  TEXT NOT NULL,
+  shard   INTEGER NOT NULL,
+  number  INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  PRIMARY KEY (issuer, shard)
+) STRICT;
+
 CREATE TABLE crls (
   authority   TEXT NOT NULL,
   shard       INTEGER NOT NULL,

@@ -194,6 +194,7 @@ type Store interface {
 	SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error)
 	ceremonyStore
 	owedStore
+	seenStore
 
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
@@ -277,6 +278,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"CertificateChanges", testCertificateChanges},
 		{"Ceremonies", testCeremonies},
 		{"Owed", testOwed},
+		{"CRLsSeen", testCRLsSeen},
 		{"EvidenceTogether", testEvidenceTogether},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},

@@ -295,7 +295,7 @@ func (x *changing) settled(id string) bulkhead.Change {
 	t := x.house.t
 	t.Helper()
 	var c bulkhead.Change
-	for end := time.Now().Add(90 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		c, err = x.store.Change(context.Background(), id)
 		ok(t, err)

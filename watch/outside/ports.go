@@ -22,7 +22,7 @@ import (
 	"bulkhead/pki/pack"
 )
 
-// Record is the durable record as a watcher reads it.
+// Record is the durable record as a watcher reads it, and where it keeps what it must not forget.
 type Record interface {
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
@@ -46,6 +46,10 @@ type Record interface {
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
+	// CRLsSeen returns the highest number that was seen public of each shard's CRL, in this life or an earlier one.
+	CRLsSeen(ctx context.Context) ([]bulkhead.CRLSeen, error)
+	// SeeCRLs keeps numbers that were seen; none goes back.
+	SeeCRLs(ctx context.Context, seen []bulkhead.CRLSeen) error
 }
 
 // Public is what stands at the origin, to be read.

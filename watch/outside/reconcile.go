@@ -40,7 +40,7 @@ type Reconciler struct {
 	suspect map[bulkhead.CertificateRef]int64        // outcomes without a row, to be looked at once more
 	sweep   map[bulkhead.AuthorityID]bulkhead.Serial // inventory compared through this serial
 	walked  map[bulkhead.Hash]bool                   // packs whose revoked entries were compared
-	numbers map[string]int64                         // CRL numbers by issuer and shard
+	numbers map[crlShard]int64                       // highest CRL numbers seen, in earlier lives too; nil until they are read
 	state   Reconciled
 }
 
@@ -87,7 +87,7 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Reconciler{cfg: cfg, ledger: newLedger(), pending: map[bulkhead.CertificateRef]*revocation{}, suspect: map[bulkhead.CertificateRef]int64{},
-		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}, numbers: map[string]int64{}}, nil
+		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}}, nil
 }
 
 // Run ticks until ctx ends.
@@ -149,7 +149,9 @@ func (r *Reconciler) compare(ctx context.Context) error {
 		return err
 	}
 	now := r.cfg.Now()
-	r.heads(ctx, view, authorities, now)
+	if err := r.heads(ctx, view, authorities, now); err != nil {
+		return err
+	}
 	lists := newLists(view)
 	if err := r.settle(ctx, view, lists, now); err != nil {
 		return err
@@ -162,7 +164,11 @@ func (r *Reconciler) compare(ctx context.Context) error {
 
 // heads is S2-18 and the coarse half of D14: every authority that owes answers is in the head, and every CRL is within the
 // first half of its life.
-func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhead.Authority, now time.Time) {
+func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhead.Authority, now time.Time) error {
+	if err := r.remembered(ctx); err != nil {
+		return err
+	}
+	var higher []bulkhead.CRLSeen
 	for _, a := range authorities {
 		is := view.Issuers[a.ID]
 		if len(a.Certificate) == 0 || !served(ctx, r.cfg.Record, a, now) {
@@ -176,8 +182,43 @@ func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhe
 		}
 		for _, c := range is.Head.CRLs {
 			r.continuity(ctx, a.ID, c, now)
+			if c.Number > r.numbers[crlShard{a.ID, c.Shard}] {
+				higher = append(higher, bulkhead.CRLSeen{Authority: a.ID, Shard: c.Shard, Number: c.Number, At: now})
+			}
 		}
 	}
+	if len(higher) == 0 {
+		return nil
+	}
+	if err := r.cfg.Record.SeeCRLs(ctx, higher); err != nil {
+		return err
+	}
+	for _, c := range higher {
+		r.numbers[crlShard{c.Authority, c.Shard}] = c.Number
+	}
+	return nil
+}
+
+// crlShard names one series of CRLs.
+type crlShard struct {
+	authority bulkhead.AuthorityID
+	shard     int
+}
+
+// remembered reads what was seen in earlier lives, once: a number that goes back while nobody looked is to be found as well.
+func (r *Reconciler) remembered(ctx context.Context) error {
+	if r.numbers != nil {
+		return nil
+	}
+	seen, err := r.cfg.Record.CRLsSeen(ctx)
+	if err != nil {
+		return err
+	}
+	r.numbers = make(map[crlShard]int64, len(seen))
+	for _, c := range seen {
+		r.numbers[crlShard{c.Authority, c.Shard}] = c.Number
+	}
+	return nil
 }
 
 // served reports whether an authority's status is to be public: it signs it, or it was signed before its key was destroyed,
@@ -196,10 +237,9 @@ func grace(life time.Duration) time.Duration { return min(time.Hour, life/20) }
 // continuity is S2-18.
 func (r *Reconciler) continuity(ctx context.Context, id bulkhead.AuthorityID, c pack.CRLRef, now time.Time) {
 	name := fmt.Sprintf("%s,%d", id, c.Shard)
-	if last, ok := r.numbers[name]; ok && c.Number < last {
+	if last := r.numbers[crlShard{id, c.Shard}]; c.Number < last {
 		r.raise(ctx, "crl", "number,"+name, bulkhead.Critical, "crl-continuity.md", "the CRL of %s shard %d went from number %d back to %d", id, c.Shard, last, c.Number)
 	}
-	r.numbers[name] = max(r.numbers[name], c.Number)
 	life, left := c.NextUpdate.Sub(c.ThisUpdate), c.NextUpdate.Sub(now)
 	if left >= life/2-grace(life) {
 		return
