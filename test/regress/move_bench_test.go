@@ -31,17 +31,13 @@ func copyFile(t testing.TB, from, to string) {
 // BenchmarkRestore restores a house with -certificates certificates and prints the ratio to copying the octets of its backup to
 // the same disk (x-copy).
 func BenchmarkRestore(b *testing.B) {
-	h := newHouse(b)
-	h.fill(*bulkSize)
-	h.look()
-	h.stop()
-	cover(b, h.dir)
+	house := populated(b, *bulkSize)
 	id, err := age.GenerateX25519Identity()
 	ok(b, err)
 	dir := b.TempDir()
 	file, identity := filepath.Join(dir, "backup"), filepath.Join(dir, "identity")
 	ok(b, os.WriteFile(identity, []byte(id.String()+"\n"), 0o600))
-	_, err = run.Backup(b.Context(), run.BackupOptions{Dir: h.dir, Out: file, Recipients: []string{id.Recipient().String()}, WithIdentity: true, Version: "test"})
+	_, err = run.Backup(b.Context(), run.BackupOptions{Dir: house, Out: file, Recipients: []string{id.Recipient().String()}, WithIdentity: true, Version: "test"})
 	ok(b, err)
 	var restored, copied time.Duration
 	for b.Loop() {

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
-	"flag"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -26,9 +25,6 @@ import (
 	"bulkhead/pki/tlog"
 	"bulkhead/run"
 )
-
-// bulkSize is how many certificates the benchmarks of proof and restore work on.
-var bulkSize = flag.Int("certificates", 20_000, "certificates in the benchmarks of proof and restore")
 
 // stamped makes certificates that differ from one model by their serial alone: true in everything that a proof looks at, at
 // the price of a copy.
@@ -152,12 +148,7 @@ func readBytes(t testing.TB, dir string) {
 // BenchmarkProve proves a house with -certificates certificates and prints the ratio to reading its evidence tiles once, with
 // proof and parsing of each leaf (x-read), and to the bare reading of their octets (x-bytes).
 func BenchmarkProve(b *testing.B) {
-	h := newHouse(b)
-	h.fill(*bulkSize)
-	h.look()
-	dir := h.dir
-	h.stop()
-	cover(b, dir)
+	dir := populated(b, *bulkSize)
 	var proved, read, plain time.Duration
 	for b.Loop() {
 		plain += timed(func() { readBytes(b, dir) })
