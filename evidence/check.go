@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -33,6 +34,8 @@ type CheckConfig struct {
 	Rows     Rows          // required
 	Dir      string        // directory of the log; required
 	Verifier note.Verifier // of its checkpoints; its name is the origin; required
+	// Range goes over the rows above seq, in order, faster than Rows does; a row is good until the next one. Optional.
+	Range func(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error]
 	// Visit is called for every leaf that can be read, in order: as the log has it where a checkpoint covers it, else as
 	// the row has it. Optional.
 	Visit func(seq int64, e bulkhead.Evidence)
@@ -63,17 +66,17 @@ func Check(ctx context.Context, cfg CheckConfig) (Report, error) {
 	if cfg.Rows == nil || cfg.Dir == "" || cfg.Verifier == nil {
 		return Report{}, bulkhead.NewFault(bulkhead.KindUsage, "a check of evidence needs rows, the log's directory and its verifier key")
 	}
-	c := &checker{read: reader(cfg.Dir), ledger: tlog.NewLedger(), cursor: cursor{rows: cfg.Rows}, visit: cfg.Visit}
+	c := &checker{read: reader(cfg.Dir), ledger: tlog.NewLedger(), rows: cfg.Rows, visit: cfg.Visit}
 	c.checkpoint(cfg)
 	// The head is read after the checkpoint: everything that is covered was committed before.
 	head, _, err := cfg.Rows.EvidenceHead(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("evidence rows: %w", err)
 	}
-	c.report.Rows, c.cursor.head = head, head
+	c.report.Rows = head
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.cursor.start(ctx)
+	c.cursor = startCursor(ctx, cfg, head)
 	if err := c.walk(ctx); err != nil {
 		return Report{}, err
 	}
@@ -86,8 +89,11 @@ type checker struct {
 	read   tlog.TileReader
 	ledger *tlog.Ledger
 	report Report
-	cursor cursor
-	was    bulkhead.EvidenceRow
+	rows   Rows
+	cursor *cursor
+	parser tlog.Parser
+	was    int64 // number of the row before, 0 at the beginning
+	gap    bool  // which the store does not have
 	visit  func(seq int64, e bulkhead.Evidence)
 	broken bool // some row is missing or malformed or breaks the chain
 }
@@ -117,27 +123,25 @@ func (c *checker) checkpoint(cfg CheckConfig) {
 // walk goes over leaves and rows side by side, then over the rows that no checkpoint covers.
 func (c *checker) walk(ctx context.Context) error {
 	cp := c.report.Checkpoint
-	var rowErr error
-	visit := func(index int64, leaf []byte) error {
-		var row chained
-		var ok bool
-		if row, ok, rowErr = c.row(ctx, index+1, leaf); rowErr != nil {
-			return rowErr
-		}
-		if ok && !bytes.Equal(row.Leaf, leaf) {
-			c.find(RuleRowDiffers, row.Seq, "the row differs from leaf %d of the log", index)
-			c.broken = true
-		}
-		return nil
-	}
 	var walkErr error
 	if cp.Origin != "" { // without a valid checkpoint nothing says what the tiles should be
-		walkErr = tlog.Walk(c.read, cp, 0, visit)
+		log := startLeaves(ctx, c.read, cp)
+		for b := range log.batches {
+			for i, leaf := range b.leaves {
+				index := b.first + int64(i)
+				row, ok, err := c.row(ctx, index+1, leaf)
+				if err != nil {
+					return err
+				}
+				if ok && !bytes.Equal(row.Leaf, leaf) {
+					c.find(RuleRowDiffers, row.Seq, "the row differs from leaf %d of the log", index)
+					c.broken = true
+				}
+			}
+		}
+		walkErr = log.err
 	}
-	if rowErr != nil {
-		return rowErr
-	}
-	for seq := c.was.Seq + 1; seq <= max(c.cursor.head, cp.Size); seq++ {
+	for seq := c.was + 1; seq <= max(c.cursor.head, cp.Size); seq++ {
 		if _, _, err := c.row(ctx, seq, nil); err != nil {
 			return err
 		}
@@ -173,7 +177,7 @@ func (c *checker) blame(ctx context.Context, cp tlog.Checkpoint, walkErr error) 
 func (c *checker) rowsTree(ctx context.Context, size int64) (*tlog.Frontier, error) {
 	edge := &tlog.Frontier{}
 	for edge.Size() < size {
-		rows, err := c.cursor.rows.EvidenceAfter(ctx, edge.Size(), int(min(batchRows, size-edge.Size())))
+		rows, err := c.rows.EvidenceAfter(ctx, edge.Size(), int(min(batchRows, size-edge.Size())))
 		if err != nil {
 			return nil, fmt.Errorf("evidence rows: %w", err)
 		}
@@ -190,22 +194,21 @@ func (c *checker) rowsTree(ctx context.Context, size int64) (*tlog.Frontier, err
 // row takes the row numbered seq, which is the next one, and checks it by itself; ok is false when the store has none.
 // The rules over leaves are checked on what the log holds, where it does, else on the row: one damaged row is then one
 // finding.
-func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row chained, ok bool, err error) {
+func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row *chained, ok bool, err error) {
 	row, ok, err = c.cursor.take(ctx, seq)
 	if err != nil {
 		return row, false, err
 	}
-	leaf := row.Leaf
-	if logged != nil {
-		leaf = logged
-	}
+	leaf := logged
 	if !ok {
 		c.find(RuleRowMissing, seq, "row %d is missing from the store", seq)
-		c.broken, c.was = true, bulkhead.EvidenceRow{Seq: seq}
+		c.broken, c.was, c.gap = true, seq, true
 	} else {
-		c.follow(row)
+		if c.follow(row); logged == nil {
+			leaf = row.Leaf
+		}
 	}
-	e, err := tlog.Parse(leaf)
+	e, err := c.parser.Parse(leaf)
 	if err != nil {
 		if ok {
 			c.find(RuleRowLeaf, seq, "row %d: %v", seq, err)
@@ -224,88 +227,10 @@ func (c *checker) row(ctx context.Context, seq int64, logged []byte) (row chaine
 
 // follow checks that row continues the chain. After a missing row the chain cannot be followed for one step; the missing row
 // is the finding.
-func (c *checker) follow(row chained) {
-	gap := c.was.Seq > 0 && c.was.Leaf == nil
-	if !gap && !row.follows {
+func (c *checker) follow(row *chained) {
+	if !c.gap && !row.follows {
 		c.find(RuleRowChain, row.Seq, "the chain hash of row %d does not follow from the row before it", row.Seq)
 		c.broken = true
 	}
-	c.was = row.EvidenceRow
-}
-
-// chained is a row, and whether its chain hash follows from the row that was read before it.
-type chained struct {
-	bulkhead.EvidenceRow
-	follows bool
-}
-
-// cursor reads rows page by page, some pages ahead and in a goroutine of its own: reading and hashing them costs as much as
-// what is done with them.
-type cursor struct {
-	rows  Rows
-	head  int64
-	page  []chained
-	pages chan cursorPage
-}
-
-type cursorPage struct {
-	rows []chained
-	err  error
-}
-
-// aheadPages bounds what is held in memory.
-const aheadPages = 4
-
-// start reads until the head, or until ctx ends.
-func (c *cursor) start(ctx context.Context) {
-	c.pages = make(chan cursorPage, aheadPages)
-	go func() {
-		defer close(c.pages)
-		var was bulkhead.EvidenceRow
-		for was.Seq < c.head {
-			rows, err := c.rows.EvidenceAfter(ctx, was.Seq, batchRows)
-			p := cursorPage{rows: make([]chained, len(rows)), err: err}
-			for i, row := range rows {
-				p.rows[i] = chained{row, row.Chain == tlog.Chain(was.Chain, row.Leaf)}
-				was = row
-			}
-			select {
-			case c.pages <- p:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil || len(rows) == 0 {
-				return
-			}
-		}
-	}()
-}
-
-// take returns the row numbered seq; ok is false when the store does not have it. Numbers must be asked in order.
-func (c *cursor) take(ctx context.Context, seq int64) (row chained, ok bool, err error) {
-	for {
-		for len(c.page) > 0 && c.page[0].Seq < seq {
-			c.page = c.page[1:]
-		}
-		if len(c.page) > 0 || seq > c.head {
-			break
-		}
-		select {
-		case p, more := <-c.pages:
-			if p.err != nil {
-				return row, false, fmt.Errorf("evidence rows: %w", p.err)
-			}
-			if !more {
-				return row, false, ctx.Err()
-			}
-			c.page = p.rows
-		case <-ctx.Done():
-			return row, false, ctx.Err()
-		}
-	}
-	if len(c.page) == 0 || c.page[0].Seq != seq {
-		return row, false, nil
-	}
-	row, c.page = c.page[0], c.page[1:]
-	return row, true, nil
+	c.was, c.gap = row.Seq, false
 }

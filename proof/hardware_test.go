@@ -17,7 +17,7 @@ func (empty) SignatureCounters(context.Context) (int64, []bulkhead.SignatureCoun
 	return 0, nil, nil
 }
 
-func (empty) SignedRange(context.Context, bulkhead.AuthorityID, int64, int64) iter.Seq2[*bulkhead.SignedRow, error] {
+func (empty) SignedRange(context.Context, []bulkhead.AuthorityID, int64, int64) iter.Seq2[*bulkhead.SignedRow, error] {
 	return func(func(*bulkhead.SignedRow, error) bool) {}
 }
 

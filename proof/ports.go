@@ -11,9 +11,9 @@ import (
 type Store interface {
 	// SignatureCounters returns the counter of every key that signed, and the newest evidence row at that moment.
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
-	// SignedRange goes over an authority's rows with an intent above seq and not above through (0 is the end), in order of their
-	// intents. A row and its DER are good until the next one.
-	SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
+	// SignedRange goes over the rows of some authorities with an intent above seq and not above through (0 is the end), in order of
+	// their intents. A row and its DER are good until the next one.
+	SignedRange(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
 	// PrunedAfter returns serials above after whose rows went with age, in order; the zero serial begins.
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	// EvidenceAfter returns rows with a sequence above seq, in order, without gaps.

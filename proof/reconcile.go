@@ -91,8 +91,11 @@ func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 		f.Negative = Infrastructure
 		p.find(f)
 	}
+	if err := p.readRows(ctx); err != nil {
+		return p.report, err
+	}
 	for _, id := range cfg.Issuers {
-		if err := p.table(ctx, id); err != nil {
+		if err := p.removed(ctx, id); err != nil {
 			return p.report, err
 		}
 	}
@@ -149,12 +152,9 @@ func (p *prover) about(ref bulkhead.CertificateRef, rule string, seq int64, form
 	p.find(f)
 }
 
-// table walks an authority's rows, then what the log has and the rows have not. Rows were read after the leaves, so what
-// is younger than the book is left to the next run.
-func (p *prover) table(ctx context.Context, issuer bulkhead.AuthorityID) error {
-	if err := p.readRows(ctx, issuer); err != nil {
-		return err
-	}
+// removed judges what the log has of an authority and the rows, all of which were read, have not. Rows were read after the leaves,
+// so what is younger than the book is left to the next run.
+func (p *prover) removed(ctx context.Context, issuer bulkhead.AuthorityID) error {
 	gone, err := p.gone(ctx, issuer)
 	if err != nil {
 		return err

@@ -14,9 +14,9 @@ const (
 	batchRows = 256 // handed over at once
 )
 
-// readRows judges every row of an authority. Reading and hashing them takes longer than judging, so each part of the record has
+// readRows judges every row of the authorities. Reading and hashing them takes longer than judging, so each part of the record has
 // a goroutine that reads; rows are judged here, in the order in which they come.
-func (p *prover) readRows(ctx context.Context, issuer bulkhead.AuthorityID) error {
+func (p *prover) readRows(ctx context.Context) error {
 	g, reading := errgroup.WithContext(ctx)
 	batches := make(chan []bulkhead.SignedRow, 2*readers)
 	for i := range int64(readers) {
@@ -24,7 +24,7 @@ func (p *prover) readRows(ctx context.Context, issuer bulkhead.AuthorityID) erro
 		if i == readers-1 {
 			through = 0 // and what is younger than the book
 		}
-		g.Go(func() error { return p.readPart(reading, issuer, from, through, i == 0, batches) })
+		g.Go(func() error { return p.readPart(reading, from, through, i == 0, batches) })
 	}
 	read := make(chan error, 1)
 	go func() { read <- g.Wait(); close(batches) }()
@@ -43,10 +43,10 @@ func (p *prover) readRows(ctx context.Context, issuer bulkhead.AuthorityID) erro
 }
 
 // readPart hands over the rows of a part, in copies that hold the certificate only where it will be looked at.
-func (p *prover) readPart(ctx context.Context, issuer bulkhead.AuthorityID, from, through int64, first bool, to chan<- []bulkhead.SignedRow) error {
+func (p *prover) readPart(ctx context.Context, from, through int64, first bool, to chan<- []bulkhead.SignedRow) error {
 	var batch []bulkhead.SignedRow
 	n := 0
-	for r, err := range p.cfg.Store.SignedRange(ctx, issuer, from, through) {
+	for r, err := range p.cfg.Store.SignedRange(ctx, p.cfg.Issuers, from, through) {
 		if err != nil {
 			return err
 		}

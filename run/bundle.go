@@ -201,7 +201,7 @@ func (b *bundler) object(dir, path string) {
 func (b *bundler) certificates(ctx context.Context, store Store, r proof.Report, size int64) {
 	var text bytes.Buffer
 	for _, issuer := range r.Issuers {
-		for row, err := range store.SignedRange(ctx, issuer, 0, 0) {
+		for row, err := range store.SignedRange(ctx, []bulkhead.AuthorityID{issuer}, 0, 0) {
 			if b.err = err; err != nil {
 				return
 			}

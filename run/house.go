@@ -69,6 +69,7 @@ type Store interface {
 	incident.Store
 	ReportStore
 	proof.Store
+	EvidenceScan
 	MassPlanStore
 	notice.IncidentStore
 	console.Inventory

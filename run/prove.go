@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"time"
@@ -82,6 +83,13 @@ func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions) (pr
 		Seen: pub.compared.Row, Published: pub.findings}, out)
 }
 
+// EvidenceScan is the record of evidence as whoever compares all of it reads it.
+type EvidenceScan interface {
+	// EvidenceRange goes over the rows with a sequence above seq and not above through (0 is the end), in order. A row and its leaf are
+	// good until the next one.
+	EvidenceRange(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error]
+}
+
 func chosen(authorities []bulkhead.Authority, o ProveOptions) ([]bulkhead.AuthorityID, error) {
 	var ids []bulkhead.AuthorityID
 	for _, a := range authorities {
@@ -101,7 +109,7 @@ func proveLog(ctx context.Context, dir string, cfg Config, store Store, book *pr
 	if err != nil {
 		return proof.Outside{}, err
 	}
-	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: store, Dir: filepath.Join(dir, evidenceDir), Verifier: v, Visit: book.Add})
+	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: store, Dir: filepath.Join(dir, evidenceDir), Verifier: v, Range: store.EvidenceRange, Visit: book.Add})
 	if err != nil {
 		return proof.Outside{}, err
 	}

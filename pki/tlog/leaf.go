@@ -89,14 +89,19 @@ func check(e bulkhead.Evidence) error {
 // non-UTF-8 text, a serial with leading zeros, a digest that is neither absent nor 32 non-zero bytes. Kinds that this
 // version does not know are kept, so that an old reader can walk a newer log.
 func Parse(leaf []byte) (bulkhead.Evidence, error) {
-	e, err := parse(leaf)
+	return parseLeaf(leaf, func(b []byte) string { return string(b) })
+}
+
+// parseLeaf is Parse; word gives the string of a text that many leaves have.
+func parseLeaf(leaf []byte, word func([]byte) string) (bulkhead.Evidence, error) {
+	e, err := parse(leaf, word)
 	if err != nil {
 		return bulkhead.Evidence{}, fmt.Errorf("evidence leaf: %w", err)
 	}
 	return e, nil
 }
 
-func parse(leaf []byte) (e bulkhead.Evidence, err error) {
+func parse(leaf []byte, word func([]byte) string) (e bulkhead.Evidence, err error) {
 	s := cryptobyte.String(leaf)
 	var version uint8
 	if !s.ReadUint8(&version) {
@@ -124,8 +129,8 @@ func parse(leaf []byte) (e bulkhead.Evidence, err error) {
 		return e, errors.New("time or count is out of range")
 	}
 	e = bulkhead.Evidence{
-		Kind: bulkhead.EvidenceKind(kind), At: time.UnixMilli(int64(milli)).UTC(), Actor: string(actor),
-		Authority: bulkhead.AuthorityID(authority), Ref: string(ref), Count: int64(count), Detail: string(detail),
+		Kind: bulkhead.EvidenceKind(kind), At: time.UnixMilli(int64(milli)).UTC(), Actor: word(actor),
+		Authority: bulkhead.AuthorityID(word(authority)), Ref: string(ref), Count: int64(count), Detail: string(detail),
 	}
 	if e.Serial, err = parseSerial(serial); err != nil {
 		return e, err

@@ -104,6 +104,12 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, leaf []byte) {
 		e, err := Parse(leaf)
+		var p Parser
+		for range 2 { // the second time with words that it knows
+			if got, perr := p.Parse(leaf); got != e || (perr == nil) != (err == nil) {
+				t.Fatalf("Parser gives %+v, %v; Parse %+v, %v", got, perr, e, err)
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -64,7 +64,8 @@ func VerifyConsistency(read TileReader, older, newer Checkpoint) error {
 }
 
 // Walk reads the leaves from index from (0 for all) to the end of cp, in order, and calls visit for each after it is
-// proved to be in the log. It stops at the first error. Memory is bounded by a few bundles.
+// proved to be in the log. It stops at the first error. Memory is bounded by a few bundles; a leaf is never written over, so visit
+// may keep it.
 func Walk(read TileReader, cp Checkpoint, from int64, visit func(index int64, leaf []byte) error) error {
 	if cp.Size == 0 && cp.Root != bulkhead.Digest(nil) {
 		return fmt.Errorf("a root other than that of an empty log, for 0 leaves: %w", ErrTile)

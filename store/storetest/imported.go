@@ -56,7 +56,7 @@ func testImported(t *testing.T, open Open) {
 	equal(t, head, int64(5))
 	equal(t, len(value(s.Import(ctx, nil))(t)), 0)
 	seen := 0
-	for r, err := range s.SignedRange(ctx, issuer, 0, 0) {
+	for r, err := range s.SignedRange(ctx, []bulkhead.AuthorityID{issuer}, 0, 0) {
 		ok(t, err)
 		equal(t, r.Sum, r.Fingerprint)
 		equal(t, r.OutcomeSeq, r.IntentSeq)

@@ -62,7 +62,7 @@ func testProof(t *testing.T, open Open) {
 		want          []int64
 	}{{0, 0, []int64{2, 3, 4}}, {2, 0, []int64{3, 4}}, {0, 2, []int64{2}}, {2, 3, []int64{3}}, {4, 0, nil}} {
 		var seqs []int64
-		for r, err := range s.SignedRange(ctx, issuer, c.from, c.through) {
+		for r, err := range s.SignedRange(ctx, []bulkhead.AuthorityID{"nobody", issuer}, c.from, c.through) {
 			ok(t, err)
 			if r.IntentSeq == 2 {
 				equal(t, *r, want)
@@ -75,13 +75,30 @@ func testProof(t *testing.T, open Open) {
 		}
 		equal(t, seqs, c.want)
 	}
-	for r, err := range s.SignedRange(ctx, issuer, 0, 0) { // a reader may stop
+	for r, err := range s.SignedRange(ctx, []bulkhead.AuthorityID{issuer}, 0, 0) { // a reader may stop
 		ok(t, err)
 		equal(t, r.IntentSeq, int64(2))
 		break
 	}
-	for range s.SignedRange(ctx, "nobody", 0, 0) {
+	for range s.SignedRange(ctx, []bulkhead.AuthorityID{"nobody"}, 0, 0) {
 		t.Error("rows of nobody")
+	}
+	for range s.SignedRange(ctx, nil, 0, 0) {
+		t.Error("rows of no authority")
+	}
+	for _, c := range []struct{ from, through int64 }{{0, 0}, {3, 0}, {0, 4}, {2, 5}, {7, 0}} {
+		all := value(s.EvidenceAfter(ctx, c.from, 100))(t)
+		for row, err := range s.EvidenceRange(ctx, c.from, c.through) {
+			ok(t, err)
+			equal(t, *row, all[0])
+			all = all[1:]
+		}
+		equal(t, c.through == 0 && len(all) > 0 || c.through > 0 && (len(all) == 0 || all[0].Seq != c.through+1), false)
+	}
+	for row, err := range s.EvidenceRange(ctx, 0, 0) {
+		ok(t, err)
+		equal(t, row.Seq, int64(1))
+		break
 	}
 	equal(t, len(value(s.PrunedAfter(ctx, issuer, bulkhead.Serial{}, 2))(t)), 0)
 	equal(t, len(value(s.AlarmsOf(ctx, "D1", 2))(t)), 0)

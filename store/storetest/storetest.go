@@ -40,7 +40,7 @@ type Store interface {
 	PutPrepared(ctx context.Context, items []bulkhead.Prepared, ev ...bulkhead.Evidence) error
 
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
-	SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
+	SignedRange(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
 	CTMonitors(ctx context.Context) ([]bulkhead.CTMonitor, error)
@@ -198,6 +198,7 @@ type Store interface {
 
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
+	EvidenceRange(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error]
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
 }
 

@@ -95,34 +95,45 @@ func scanSigned(r scanner, c *bulkhead.SignedRow) error {
 	return err
 }
 
-// SignedRange goes over an authority's rows with an intent above seq and not above through, in order of their intents; through
-// 0 is the end. It is one statement, so what it yields is one moment of the record, and memory does not grow; it holds a
-// reading connection until the loop ends. The row and its DER are good until the next one.
-func (s *Store) SignedRange(ctx context.Context, issuer bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error] {
+// SignedRange goes over the rows of some authorities with an intent above seq and not above through, in order of their intents;
+// through 0 is the end. What it yields is one moment of the record, and memory does not grow; it holds a reading connection
+// until the loop ends. The row and its DER are good until the next one.
+func (s *Store) SignedRange(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error] {
+	if through <= 0 {
+		through = math.MaxInt64
+	}
+	walk := s.signedRows
+	if s.bulk != nil {
+		walk = s.signedPages
+	}
 	return func(yield func(*bulkhead.SignedRow, error) bool) {
-		if through <= 0 {
-			through = math.MaxInt64
-		}
-		rows, err := s.reader.QueryContext(ctx, selectSigned+`WHERE c.issuer = $1 AND c.intent_seq > $2 AND c.intent_seq <= $3 ORDER BY c.intent_seq`, string(issuer), seq, through)
-		if err != nil {
-			yield(nil, s.fault("SignedRange", err))
+		if len(issuers) == 0 {
 			return
 		}
-		defer rows.Close()
-		var row bulkhead.SignedRow
-		for rows.Next() {
-			if err := scanSigned(rows, &row); err != nil {
-				yield(nil, s.fault("SignedRange", err))
-				return
-			}
-			if !yield(&row, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
+		if err := walk(ctx, issuers, seq, through, func(r *bulkhead.SignedRow) bool { return yield(r, nil) }); err != nil {
 			yield(nil, s.fault("SignedRange", err))
 		}
 	}
+}
+
+// signedRows is SignedRange by one statement.
+func (s *Store) signedRows(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64, yield func(*bulkhead.SignedRow) bool) error {
+	where, args := oneOf("c.issuer", 3, issuers)
+	rows, err := s.reader.QueryContext(ctx, selectSigned+`WHERE c.intent_seq > $1 AND c.intent_seq <= $2 AND `+where+` ORDER BY c.intent_seq`, append([]any{seq, through}, args...)...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var row bulkhead.SignedRow
+	for rows.Next() {
+		if err := scanSigned(rows, &row); err != nil {
+			return err
+		}
+		if !yield(&row) {
+			return nil
+		}
+	}
+	return rows.Err()
 }
 
 // PrunedAfter returns serials of an authority above after whose rows went with age, in order; the zero serial begins. A

@@ -53,6 +53,8 @@ type Config struct {
 	// commits. Where writes share a transaction the hooks of all stand around its commit. It exists so that a test can lose a commit (return an error without calling commit) or
 	// its acknowledgement (call commit, then return an error).
 	CommitHook func(op string, commit func() error) error
+	// Bulk reads whole tables faster than statements do; nil where there is no such way.
+	Bulk Bulk
 }
 
 // Store implements the ports of the compartments over one database. Safe for concurrent use.
@@ -65,6 +67,7 @@ type Store struct {
 	brisk          *group // of keyed
 	tally          tally
 	window         int64 // searchWindow; smaller in a test
+	bulk           Bulk  // nil where whole tables are read by statements
 }
 
 // New makes a store over open, migrated databases. Close closes them.
@@ -72,7 +75,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
 		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
 	}
-	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, window: searchWindow}
+	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, window: searchWindow, bulk: cfg.Bulk}
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}

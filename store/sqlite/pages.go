@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"bulkhead/store/internal/btree"
+	"bulkhead/store/internal/rel"
+)
+
+// bulk reads whole tables by their pages. The pages come from the table-valued sqlite_dbpage, which reads them through SQLite's own
+// cache and log, within a transaction that only reads.
+func bulk(db *sql.DB) rel.Bulk {
+	return func(ctx context.Context) (rel.Moment, error) {
+		tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		if err != nil {
+			return nil, err
+		}
+		m := &moment{tx: tx}
+		if err := m.open(ctx); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		return m, nil
+	}
+}
+
+// moment is a transaction that reads pages.
+type moment struct {
+	tx       *sql.Tx
+	pages    *sql.Stmt
+	size     int
+	reserved int
+	list     []byte
+}
+
+// pageQuery gives pages in the order of a JSON array of their numbers: CROSS JOIN keeps the order of the loops.
+const pageQuery = `SELECT p.pgno, p.data FROM json_each(?1) j CROSS JOIN sqlite_dbpage p ON p.pgno = j.value`
+
+func (m *moment) open(ctx context.Context) (err error) {
+	if err := m.tx.QueryRowContext(ctx, `SELECT page_size FROM pragma_page_size`).Scan(&m.size); err != nil {
+		return err
+	}
+	if m.pages, err = m.tx.PrepareContext(ctx, pageQuery); err != nil {
+		return err
+	}
+	first := make([]byte, m.size)
+	if err := m.fetch(ctx, []uint32{1}, first); err != nil {
+		return err
+	}
+	// The header of the file (section 1.3): the page size stands there too, and how much each page reserves.
+	if size := int(binary.BigEndian.Uint16(first[16:])); size != m.size && !(size == 1 && m.size == 65536) {
+		return fmt.Errorf("%w: page sizes %d and %d", btree.ErrMalformed, size, m.size)
+	}
+	m.reserved = int(first[20])
+	return nil
+}
+
+// fetch copies pages into memory of the caller.
+func (m *moment) fetch(ctx context.Context, numbers []uint32, into []byte) error {
+	m.list = append(m.list[:0], '[')
+	for i, n := range numbers {
+		if i > 0 {
+			m.list = append(m.list, ',')
+		}
+		m.list = strconv.AppendUint(m.list, uint64(n), 10)
+	}
+	m.list = append(m.list, ']')
+	rows, err := m.pages.QueryContext(ctx, string(m.list))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	n, number, page := 0, int64(0), sql.RawBytes(nil)
+	for ; rows.Next(); n++ {
+		if err := rows.Scan(&number, &page); err != nil {
+			return err
+		}
+		if n == len(numbers) || number != int64(numbers[n]) || len(page) != m.size {
+			return fmt.Errorf("%w: page %d of %d octets came out of turn", btree.ErrMalformed, number, len(page))
+		}
+		copy(into[n*m.size:], page)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if n < len(numbers) {
+		return fmt.Errorf("%w: there is no page %d", btree.ErrMalformed, numbers[n])
+	}
+	return nil
+}
+
+// Scan implements rel.Moment.
+func (m *moment) Scan(ctx context.Context, table string, after, through int64) (w rel.Walk, err error) {
+	var root int64
+	if err := m.tx.QueryRowContext(ctx, `SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql NOT LIKE '%WITHOUT ROWID%'`, table).Scan(&root); err != nil {
+		return w, err
+	}
+	columns, err := m.tx.QueryContext(ctx, `SELECT name, COALESCE(dflt_value, '') FROM pragma_table_info(?1) ORDER BY cid`, table)
+	if err != nil {
+		return w, err
+	}
+	defer columns.Close()
+	for columns.Next() {
+		var name, standard string
+		if err := columns.Scan(&name, &standard); err != nil {
+			return w, err
+		}
+		v, err := literal(standard)
+		if err != nil {
+			return w, fmt.Errorf("column %s of %s: %w", name, table, err)
+		}
+		w.Columns, w.Defaults = append(w.Columns, name), append(w.Defaults, v)
+	}
+	w.Cursor = btree.Table{Root: uint32(root), PageSize: m.size, Reserved: m.reserved, Fetch: m.fetch}.Scan(after, through)
+	return w, columns.Err()
+}
+
+// literal is the default of a column, as a migration writes it: a number, a text in quotes, or none.
+func literal(text string) (v btree.Value, err error) {
+	switch {
+	case text == "" || strings.EqualFold(text, "NULL"):
+		return v, nil
+	case strings.HasPrefix(text, "'") && strings.HasSuffix(text, "'") && len(text) > 1:
+		return btree.Value{Kind: btree.Text, Bytes: []byte(strings.ReplaceAll(text[1:len(text)-1], "''", "'"))}, nil
+	case text == "x''" || text == "X''":
+		return btree.Value{Kind: btree.Blob}, nil
+	}
+	v.Kind = btree.Integer
+	v.Int, err = strconv.ParseInt(text, 10, 64)
+	return v, err
+}
+
+// Close ends the transaction.
+func (m *moment) Close() error {
+	err := m.tx.Rollback()
+	if errors.Is(err, sql.ErrTxDone) { // the caller's context ended it
+		return nil
+	}
+	return err
+}
