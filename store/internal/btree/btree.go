@@ -32,7 +32,7 @@ type Fetch func(ctx context.Context, pages []uint32, into []byte) error
 const (
 	ahead     = 64       // leaf pages that are asked for at once
 	maxDepth  = 20       // of a tree; ten thousand million rows have six
-	maxRecord = 64 << 20 // octets
+	maxRecord = 16 << 20 // octets
 	minUsable = 480      // of a page (section 1.3.4)
 )
 
