@@ -20,8 +20,18 @@ type ImportOptions struct {
 	CA        string               // PEM file with its certificate, and those above it
 	Index     string               // openssl's index.txt
 	Paths     []string             // files and folders: certificates, CRLs, JSON of OpenBao and Vault
+	Sources   []ImportSource       // databases of other programs
 	DryRun    bool
 	Now       func() time.Time // nil means time.Now
+}
+
+// ImportSource is a database of another program, read by somebody who knows its format. Both methods give pieces one by one in an
+// order of their own, always the same; what an error has given before counts for nothing.
+type ImportSource interface {
+	// Lists gives what is said of serials without their certificates: revocations.
+	Lists(ctx context.Context, emit func(importer.Piece)) error
+	// Certificates gives the certificates, and what is not one.
+	Certificates(ctx context.Context, emit func(importer.Piece)) error
 }
 
 // ImportReport is what an import did, or would do.
@@ -51,7 +61,7 @@ func Import(ctx context.Context, o ImportOptions) (ImportReport, error) {
 	if err != nil {
 		return ImportReport{}, err
 	}
-	if o.Index == "" && len(o.Paths) == 0 {
+	if o.Index == "" && len(o.Paths)+len(o.Sources) == 0 {
 		return ImportReport{}, bulkhead.NewFault(bulkhead.KindUsage, "nothing to import").WithHint("bulkhead import --ca CA.pem --index index.txt --name NAME newcerts/ crl.pem")
 	}
 	im, err := newIntake(o, ca)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -62,6 +63,17 @@ func (im *intake) lists(ctx context.Context) error {
 		im.set.Index(im.o.Index, all)
 		if _, err := io.Copy(io.Discard, all); err != nil { // what follows a line that cannot be read
 			return bulkhead.Faultf(bulkhead.KindUsage, "--index: %s cannot be read", im.o.Index).WithCause(err)
+		}
+	}
+	for _, source := range im.o.Sources {
+		err := source.Lists(ctx, func(p importer.Piece) {
+			j := im.set.Judge(p)
+			im.set.TakeList(j)
+			im.set.Take(j)
+			im.hashPiece(p)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return im.files(ctx, func(path string) error {
@@ -168,10 +180,25 @@ func (im *intake) read(ctx context.Context, work, order chan<- *chunk) error {
 		importer.Read(path, body, emit)
 		return full
 	}, func(path string) { emit(importer.Piece{File: path, Line: 1, Problem: "it cannot be read"}) })
+	for _, source := range im.o.Sources {
+		if err != nil {
+			return err
+		}
+		err = source.Certificates(ctx, func(p importer.Piece) {
+			im.hashPiece(p)
+			emit(p)
+		})
+		err = cmp.Or(full, err)
+	}
 	if err != nil {
 		return err
 	}
 	return send()
+}
+
+// hashPiece puts a piece of a database into the digest over the sources: the bytes of its files say less.
+func (im *intake) hashPiece(p importer.Piece) {
+	fmt.Fprintf(im.sum, "%x %s %d %d %s\n", p.DER, p.Serial, p.RevokedAt.Unix(), p.Reason, p.Problem)
 }
 
 // judge judges chunks: what takes the time, for each piece by itself.

@@ -28,16 +28,16 @@ func houseUp(t *testing.T) *cli {
 	return houseAt(t, "127.0.0.1:0", "http://127.0.0.1:9")
 }
 
-// houseAt is houseUp with a status listener that is known.
-func houseAt(t *testing.T, statusListen, statusURL string) *cli {
+// houseAt is houseUp with a status listener that is known, and more flags.
+func houseAt(t *testing.T, statusListen, statusURL string, flags ...string) *cli {
 	t.Helper()
 	c := &cli{dir: filepath.Join(t.TempDir(), "data"), work: t.TempDir()}
 	ctx, stop := context.WithCancel(context.Background())
 	var out, errOut syncBuffer
 	done := make(chan int, 1)
 	go func() {
-		done <- execute(ctx, []string{"up", "--data", c.dir, "--listen", "127.0.0.1:0", "--status-listen", statusListen, "--metrics-listen", "127.0.0.1:0",
-			"--status-url", statusURL, "--resolver", free(t), "--log-level", "error"}, nil, &out, &errOut)
+		done <- execute(ctx, append([]string{"up", "--data", c.dir, "--listen", "127.0.0.1:0", "--status-listen", statusListen, "--metrics-listen", "127.0.0.1:0",
+			"--status-url", statusURL, "--resolver", free(t), "--log-level", "error"}, flags...), nil, &out, &errOut)
 	}()
 	t.Cleanup(func() {
 		stop()

@@ -11,6 +11,7 @@ import (
 	"bulkhead/console"
 	"bulkhead/proof"
 	"bulkhead/run"
+	"bulkhead/store/storetest/pgtest"
 )
 
 const opensslConf = `[ca]
@@ -65,10 +66,20 @@ func oldCA(t *testing.T) string {
 	return dir
 }
 
-// TestImport: a CA made by openssl beside our own: listed, previewed, not published for, imported again without a change,
-// and every piece that was not taken is named.
-func TestImport(t *testing.T) {
-	c, old := houseUp(t), oldCA(t)
+// TestImport and TestImportPostgreSQL: a CA made by openssl beside our own: listed, previewed, not published for, imported
+// again without a change, and every piece that was not taken is named; as a user types it, on both stores.
+func TestImport(t *testing.T) { testImport(t, houseUp(t)) }
+
+func TestImportPostgreSQL(t *testing.T) {
+	dsn := filepath.Join(t.TempDir(), "dsn")
+	if err := os.WriteFile(dsn, []byte(pgtest.New(t)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testImport(t, houseAt(t, "127.0.0.1:0", "http://127.0.0.1:9", "--store", "postgres:"+dsn))
+}
+
+func testImport(t *testing.T, c *cli) {
+	old := oldCA(t)
 	in := func(name string) string { return filepath.Join(old, name) }
 	args := []string{"import", "--name", "old-ca", "--ca", in("ca.pem"), "--index", in("index.txt"), in("newcerts"), in("crl.pem")}
 	if r := asJSON[run.ImportReport](t, c, append(args, "--dry-run")...); !r.DryRun || r.New != 4 || r.Revoked != 2 {

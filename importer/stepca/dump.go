@@ -1,0 +1,136 @@
+package stepca
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"bulkhead"
+)
+
+// maxRow bounds a row of a dump: a certificate in hexadecimal, or many rows that mysqldump puts on one line.
+const maxRow = 64 << 20
+
+// readDump reads a table from a dump in text. PostgreSQL's has "COPY schema.table (nkey, nvalue) FROM stdin;" and then rows of
+// \xHEX, a tab and \xHEX up to "\."; MySQL's, made with --hex-blob, has INSERT INTO `table` VALUES (0xHEX,0xHEX),(…);
+func readDump(ctx context.Context, name string, r io.Reader, table string, each func(line int, key, value []byte)) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 64<<10), maxRow)
+	line, copying, found := 0, "", false
+	for in.Scan() {
+		line++
+		if line%1000 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		text := in.Bytes()
+		switch {
+		case copying != "" && bytes.Equal(text, []byte(`\.`)):
+			copying = ""
+		case copying != "":
+			if copying != table {
+				continue
+			}
+			key, value, err := copied(text)
+			if err != nil {
+				return fault(name, line, err)
+			}
+			each(line, key, value)
+		case bytes.HasPrefix(text, []byte("COPY ")):
+			copying = tableOf(text)
+			found = found || copying == certsTable
+		case bytes.HasPrefix(text, []byte("INSERT INTO ")):
+			of := tableOf(text[len("INSERT "):])
+			found = found || of == certsTable
+			if of != table {
+				continue
+			}
+			if err := inserted(text, func(key, value []byte) { each(line, key, value) }); err != nil {
+				return fault(name, line, err)
+			}
+		}
+	}
+	switch {
+	case in.Err() != nil:
+		return fault(name, line+1, in.Err())
+	case copying != "":
+		return fault(name, line, errors.New(`the dump ends within a table`))
+	case !found:
+		return bulkhead.Faultf(bulkhead.KindMalformed, "%s is no dump with step-ca's table %s", name, certsTable).
+			WithHint("pg_dump --data-only -t x509_certs -t revoked_x509_certs DATABASE, or mysqldump --hex-blob DATABASE x509_certs revoked_x509_certs")
+	}
+	return nil
+}
+
+func fault(name string, line int, err error) error {
+	return bulkhead.Faultf(bulkhead.KindMalformed, "%s, line %d: %s", name, line, err).WithHint("make the dump again: pg_dump, or mysqldump with --hex-blob")
+}
+
+// tableOf reads the table's name after the first word: schema.table, "table" and `table`.
+func tableOf(text []byte) string {
+	f := strings.Fields(string(text[:min(len(text), 300)]))
+	if len(f) < 2 {
+		return ""
+	}
+	name, _, _ := strings.Cut(f[1], "(")
+	if i := strings.LastIndex(name, "."); i >= 0 {
+		name = name[i+1:]
+	}
+	return strings.Trim(name, "`\"")
+}
+
+// copied reads a row of COPY with two columns of bytea.
+func copied(text []byte) (key, value []byte, err error) {
+	a, b, ok := bytes.Cut(text, []byte("\t"))
+	const mark = `\\x` // the backslash of \x is doubled in COPY's text
+	if !ok || !bytes.HasPrefix(a, []byte(mark)) || !bytes.HasPrefix(b, []byte(mark)) {
+		return nil, nil, errors.New("a row is not two columns of bytea")
+	}
+	if key, err = unhex(a[len(mark):]); err == nil {
+		value, err = unhex(b[len(mark):])
+	}
+	return key, value, err
+}
+
+// inserted reads the rows of an INSERT with two columns in hexadecimal.
+func inserted(text []byte, each func(key, value []byte)) error {
+	_, rest, ok := bytes.Cut(text, []byte(" VALUES "))
+	for ok {
+		var row []byte
+		rest = bytes.TrimLeft(rest, " ,")
+		if row, rest, ok = bytes.Cut(rest, []byte(")")); !ok {
+			break
+		}
+		a, b, two := bytes.Cut(row, []byte(","))
+		a, first := bytes.CutPrefix(a, []byte("(0x"))
+		b, second := bytes.CutPrefix(b, []byte("0x"))
+		if !two || !first || !second {
+			return errors.New("a row is not two columns in hexadecimal")
+		}
+		key, err := unhex(a)
+		if err != nil {
+			return err
+		}
+		value, err := unhex(b)
+		if err != nil {
+			return err
+		}
+		each(key, value)
+		if bytes.Equal(bytes.TrimSpace(rest), []byte(";")) {
+			return nil
+		}
+	}
+	return errors.New("the statement does not end")
+}
+
+func unhex(p []byte) ([]byte, error) {
+	out := make([]byte, hex.DecodedLen(len(p)))
+	if _, err := hex.Decode(out, p); err != nil {
+		return nil, fmt.Errorf("a column is not hexadecimal: %w", err)
+	}
+	return out, nil
+}
