@@ -92,6 +92,7 @@ const (
 	EvImported            EvidenceKind = 155 // an import. Ref: import id; Authority; Digest: over its sources; Count: certificates that are new; Detail: counts
 	EvImportedCertificate EvidenceKind = 156 // Authority, Serial; KeyHash; Digest: the certificate; Ref: import id; Detail: file and line
 	EvProfile             EvidenceKind = 166 // a version of a profile came into force. Ref: profile; Count: version; Digest: of its text; Link: of the text before; Detail: request and what it grants
+	EvPersonKey           EvidenceKind = 167 // a key was bound to a person at a partner. Ref: partner/name; KeyHash; Digest: of the request; Detail: request
 	EvCTRead              EvidenceKind = 158 // a transparency log was read. Ref: log; Digest: root; Count: entries read; Detail: how many are ours
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said
 )

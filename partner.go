@@ -174,9 +174,10 @@ type Volume struct {
 
 // SecondApproval is the word of a second person for an order of a name on the high-value list.
 type SecondApproval struct {
-	OrderID string
-	Actor   string // who approved
-	At      time.Time
+	OrderID   string
+	Actor     string // who approved: "request:ID", or "partner:ID/NAME"
+	Signature []byte // of a person at a partner; a request has those under it
+	At        time.Time
 }
 
 // SecondWord reports whether somebody approved an order who is neither the account nor the one who made the account.

@@ -8,7 +8,6 @@ type ProfileVersion struct {
 	Seq     int64 // in the order in which versions came into force
 	Name    string
 	Number  int    // from 1; 0 is what the house began with, and has no row
-	Digest  Hash   // SHA-256 of the text
 	Request string // the approved request, which holds the text
 	At      time.Time
 }

@@ -32,7 +32,10 @@ type Partners interface {
 	PartnerUse(ctx context.Context, partner string, since time.Time) ([]bulkhead.PartnerUse, error)
 	PartnerLog(ctx context.Context, partner string, before int64, limit int) (rows []bulkhead.Order, words map[string][]bulkhead.SecondApproval, next int64, err error)
 	// ApproveOrder is a second person's word for an order; request is that of an approved request, or "".
-	ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, request, orderID string) (bulkhead.Order, error)
+	ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, request, orderID string, signature []byte) (bulkhead.Order, error)
+	// OrderToApprove returns an order; HighValueNames those of its names for which a second person is wanted.
+	OrderToApprove(ctx context.Context, orderID string) (bulkhead.Order, error)
+	HighValueNames(o bulkhead.Order) []bulkhead.Identifier
 }
 
 // Quorum actions about partners.
@@ -46,9 +49,10 @@ const (
 // personTokenPrefix tells the tokens of people at partners from those of accounts.
 const personTokenPrefix = "bhp_"
 
-// OrderPayload names the order of an approval, and shows what it is for.
+// OrderPayload names the order of an approval, and the names that are approved: no other name goes by it.
 type OrderPayload struct {
-	Order string `json:"order"`
+	Order string                `json:"order"`
+	Names []bulkhead.Identifier `json:"names"`
 }
 
 func (a *API) partnerRoutes() {
@@ -73,8 +77,9 @@ func (a *API) partnerRoutes() {
 	route(a, "POST /api/v1/partner/eab", operation[ExternalKeyRequest, ExternalKeyResponse]{id: "addCustomerKey", access: partnersOnly, do: a.addCustomerKey, plan: a.planCustomerKey,
 		summary: "make a key with which a customer makes one ACME account; its MAC key is in this answer only"})
 	route(a, "GET /api/v1/partner/log", operation[none, PartnerLog]{id: "ownLog", summary: "everything the partner's customers ever ordered", access: partnersOnly, query: log, do: a.ownLog})
-	route(a, "POST /api/v1/partner/orders/{id}/approval", operation[none, OrderView]{id: "approveOrder", access: partnersOnly, do: a.approveOrder, plan: a.planApproveOrder,
-		summary: "the second person's word for an order with a name of the high-value list"})
+	route(a, "POST /api/v1/partner/orders/{id}/approval", operation[SignedWord, OrderView]{id: "approveOrder", access: partnersOnly, do: a.approveOrder, plan: a.planApproveOrder,
+		summary: "the second person's word, signed, for an order with a name of the high-value list"})
+	a.personKeyRoutes()
 }
 
 // ScopeView is what a partner may do.
@@ -112,6 +117,7 @@ type PartnerView struct {
 	UsedHour  int                   `json:"used_hour"` // of this hour's volume
 	UsedDay   int                   `json:"used_day"`
 	People    []PersonView          `json:"people"`
+	You       string                `json:"you,omitempty"` // who asks, when that is somebody at the partner
 	CreatedAt time.Time             `json:"created_at"`
 }
 
@@ -415,17 +421,10 @@ func (a *API) partnerLog(ctx context.Context, _ who, r *http.Request, _ none) (P
 	return a.logOf(ctx, r.PathValue("id"), r)
 }
 
-func (a *API) askOrder(ctx context.Context, w who, r *http.Request, in ReasonRequest) (ApprovalView, error) {
-	q, err := a.cfg.Quorum.Propose(ctx, ActionApproveOrder, OrderPayload{r.PathValue("id")}, w.actor(), in.Reason)
-	return approvalView(q), err
-}
-
-func (a *API) planAskOrder(ctx context.Context, w who, r *http.Request, in ReasonRequest) (Plan, error) {
-	return proposal(a.cfg.Rehearsal.Quorum.Propose(ctx, ActionApproveOrder, OrderPayload{r.PathValue("id")}, w.actor(), in.Reason))
-}
-
 func (a *API) ownPartner(ctx context.Context, w who, _ *http.Request, _ none) (PartnerView, error) {
-	return a.partnerOf(ctx, w.person.Partner)
+	v, err := a.partnerOf(ctx, w.person.Partner)
+	v.You = w.person.Name
+	return v, err
 }
 
 // AccountList is the newest thousand.
@@ -466,13 +465,4 @@ func (a *API) planCustomerKey(ctx context.Context, w who, r *http.Request, in Ex
 
 func (a *API) ownLog(ctx context.Context, w who, r *http.Request, _ none) (PartnerLog, error) {
 	return a.logOf(ctx, w.person.Partner, r)
-}
-
-func (a *API) approveOrder(ctx context.Context, w who, r *http.Request, _ none) (OrderView, error) {
-	o, err := a.cfg.Partners.ApproveOrder(ctx, w.person, "", r.PathValue("id"))
-	return orderView(o, []bulkhead.SecondApproval{{Actor: w.actor()}}), err
-}
-
-func (a *API) planApproveOrder(_ context.Context, w who, r *http.Request, _ none) (Plan, error) {
-	return planOf("record the word of " + w.actor() + " for order " + r.PathValue("id")).butNot("whether the order is the partner's, and waits for it"), nil
 }

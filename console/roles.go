@@ -29,7 +29,7 @@ var permitted = map[string][]string{
 	"addExternalKey": {roleIssuerAdmin}, "revokeExternalKey": {roleIssuerAdmin}, "revokeAuthorizations": {roleIssuerAdmin},
 	"proposeProfile": {roleIssuerAdmin}, "activateProfile": {roleIssuerAdmin},
 	"addPartner": {roleIssuerAdmin}, "limitPartner": {roleIssuerAdmin}, "suspendPartner": {roleIssuerAdmin, roleRevoker}, "resumePartner": {roleIssuerAdmin},
-	"addPerson": {roleIssuerAdmin}, "removePerson": {roleIssuerAdmin, roleRevoker}, "askOrderApproval": {roleIssuerAdmin},
+	"addPerson": {roleIssuerAdmin}, "removePerson": {roleIssuerAdmin, roleRevoker}, "askOrderApproval": {roleIssuerAdmin}, "bindPersonKey": {roleIssuerAdmin},
 	"approve": {roleIssuerAdmin, roleRevoker}, "reviewOperator": {roleIssuerAdmin},
 }
 

@@ -51,6 +51,9 @@ func (s *Service) secondGate(ctx context.Context, acct bulkhead.Account, o bulkh
 		return nil
 	}
 	words, err := s.cfg.Store.SecondApprovals(ctx, o.ID)
+	if err == nil {
+		words, err = s.counted(ctx, o, words)
+	}
 	if err != nil || bulkhead.SecondWord(acct, words) {
 		return err
 	}
@@ -63,9 +66,33 @@ func (s *Service) secondGate(ctx context.Context, acct bulkhead.Account, o bulkh
 	return f
 }
 
+// counted leaves those second approvals that count with the signer.
+func (s *Service) counted(ctx context.Context, o bulkhead.Order, words []bulkhead.SecondApproval) ([]bulkhead.SecondApproval, error) {
+	if s.cfg.Seconded == nil {
+		return words, nil
+	}
+	return s.cfg.Seconded(ctx, o, words)
+}
+
+// HighValueNames returns the names of an order that take a second approval.
+func (s *Service) HighValueNames(o bulkhead.Order) (names []bulkhead.Identifier) {
+	for _, n := range o.Identifiers {
+		if bulkhead.WithinSuffixes(s.cfg.Policy.HighValue, n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// OrderToApprove returns an order; KindNotFound when there is none.
+func (s *Service) OrderToApprove(ctx context.Context, orderID string) (bulkhead.Order, error) {
+	return s.cfg.Store.Order(ctx, orderID)
+}
+
 // ApproveOrder records a second person's approval of an order (SecondWord decides whether it counts). by is a request
-// of the quorum, "request:ID", or a person of the partner that brought the account; person is "" for the former.
-func (s *Service) ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, request, orderID string) (bulkhead.Order, error) {
+// of the quorum, "request:ID", or a person of the partner that brought the account, with a signature; person is "" for the
+// former.
+func (s *Service) ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, request, orderID string, signature []byte) (bulkhead.Order, error) {
 	o, err := s.cfg.Store.Order(ctx, orderID)
 	if err != nil {
 		return o, err
@@ -74,7 +101,7 @@ func (s *Service) ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, r
 	if err != nil {
 		return o, err
 	}
-	w := bulkhead.SecondApproval{OrderID: o.ID, Actor: "request:" + request, At: s.now()}
+	w := bulkhead.SecondApproval{OrderID: o.ID, Actor: "request:" + request, Signature: signature, At: s.now()}
 	if request == "" {
 		if acct.Partner != by.Partner || by.Partner == "" {
 			return o, bulkhead.Faultf(bulkhead.KindNotFound, "there is no order %s", orderID)
@@ -86,6 +113,14 @@ func (s *Service) ApproveOrder(ctx context.Context, by bulkhead.PartnerPerson, r
 	}
 	if o.State != bulkhead.OrderPending && o.State != bulkhead.OrderReady {
 		return o, bulkhead.Faultf(bulkhead.KindConflict, "order %s is %s", o.ID, o.State)
+	}
+	counts, err := s.counted(ctx, o, []bulkhead.SecondApproval{w})
+	if err != nil {
+		return o, err
+	}
+	if len(counts) == 0 {
+		return o, bulkhead.NewFault(bulkhead.KindGate, "the approval is not signed by a key that two operators bound to "+w.Actor+", over exactly this order").
+			WithHint("bind one: bulkhead partner person key PARTNER NAME --public-key FILE; then: bulkhead partner approve " + o.ID + " --key FILE")
 	}
 	names := ""
 	for _, n := range o.Identifiers {

@@ -82,14 +82,14 @@ func TestHighValueNames(t *testing.T) {
 	request := csr(t, newKey(t), "www.bank.north.test")
 	finalize := func() error { _, err := h.svc.Finalize(t.Context(), acct, o.ID, request); return err }
 	wantKind(t, finalize(), bulkhead.KindUserActionRequired)
-	_, err := h.svc.ApproveOrder(t.Context(), yuki, "", o.ID)
+	_, err := h.svc.ApproveOrder(t.Context(), yuki, "", o.ID, nil)
 	wantKind(t, err, bulkhead.KindGate)
-	_, err = h.svc.ApproveOrder(t.Context(), stranger, "", o.ID)
+	_, err = h.svc.ApproveOrder(t.Context(), stranger, "", o.ID, nil)
 	wantKind(t, err, bulkhead.KindNotFound)
 	wantKind(t, finalize(), bulkhead.KindUserActionRequired)
 	ken, _, err := h.svc.AddPerson(t.Context(), "operator:a", "north", "ken")
 	ok(t, err)
-	_, err = h.svc.ApproveOrder(t.Context(), ken, "", o.ID)
+	_, err = h.svc.ApproveOrder(t.Context(), ken, "", o.ID, nil)
 	ok(t, err)
 	ok(t, finalize())
 	h.until(acct, o.ID, bulkhead.OrderValid)
@@ -103,7 +103,7 @@ func TestHighValueNames(t *testing.T) {
 	o, acct = h.ready(plain, "bank.site.test"), plain
 	request = csr(t, newKey(t), "bank.site.test")
 	wantKind(t, finalize(), bulkhead.KindUserActionRequired)
-	_, err = h.svc.ApproveOrder(t.Context(), bulkhead.PartnerPerson{}, "r-9", o.ID)
+	_, err = h.svc.ApproveOrder(t.Context(), bulkhead.PartnerPerson{}, "r-9", o.ID, nil)
 	ok(t, err)
 	ok(t, finalize())
 }

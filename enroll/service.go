@@ -85,7 +85,9 @@ type Config struct {
 	Revoker   Revoker
 	Validator Validator
 
-	Profiles       []*profile.Profile
+	Profiles []*profile.Profile
+	// Seconded judges the second approvals of an order as the signer will; nil means that the record's rows are believed.
+	Seconded       func(ctx context.Context, o bulkhead.Order, words []bulkhead.SecondApproval) ([]bulkhead.SecondApproval, error)
 	Book           Profiles // which of their versions is in force; nil means Profiles as they are
 	DefaultProfile string
 	// DefaultAuthority names the authority that issues a profile when the order does not ask for one; nil means the

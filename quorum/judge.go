@@ -24,6 +24,11 @@ func SignApproval(key ed25519.PrivateKey, r bulkhead.ApprovalRequest) []byte {
 	return ed25519.Sign(key, approval.Statement(r))
 }
 
+// SignOrder signs the approval of an order as shown, as a person at a registration partner.
+func SignOrder(key ed25519.PrivateKey, partner, person, order string, names []bulkhead.Identifier) []byte {
+	return ed25519.Sign(key, approval.OrderStatement(partner, person, order, names))
+}
+
 // office works out whose signatures count now.
 func (q *Quorum) office(ctx context.Context) (approval.Office, error) {
 	var r approval.Record

@@ -11,9 +11,9 @@ import (
 	"bulkhead/quorum"
 )
 
-// heldStops is the record as the signer sees it: a stop of issuance goes on until two people signed that it ends, whatever
-// its row says. Once a second it looks for stops that it has not seen yet: enrolment refuses first, and asks the signer nothing.
-type heldStops struct {
+// heldRecord is the record as the signer sees it: a stop of issuance goes on until two people signed that it ends, whatever
+// its row says, a partner may do what two people signed (see heldpartners.go), and second approvals are those that were signed. Once a second it looks for stops that it has not seen yet: enrolment refuses first, and asks the signer nothing.
+type heldRecord struct {
 	Store
 	h *House
 
@@ -21,12 +21,13 @@ type heldStops struct {
 	held    map[string]bulkhead.Stop // not yet seen ended by people
 	settled map[string]bool          // seen ended by people
 	told    map[string]bool          // whose alarm was raised by this process
+	scopes  map[string]heldScope     // of partners, as they were believed last
 	looked  time.Time                // when the stops that were made since were last looked for
 }
 
 // holdStops looks through the stops that ended while no signer was there.
-func (h *House) holdStops(ctx context.Context) (*heldStops, error) {
-	s := &heldStops{Store: h.store, h: h, held: map[string]bulkhead.Stop{}, settled: map[string]bool{}, told: map[string]bool{}}
+func (h *House) holdStops(ctx context.Context) (*heldRecord, error) {
+	s := &heldRecord{Store: h.store, h: h, held: map[string]bulkhead.Stop{}, settled: map[string]bool{}, told: map[string]bool{}, scopes: map[string]heldScope{}}
 	if err := s.learn(ctx, 100_000); err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (h *House) holdStops(ctx context.Context) (*heldStops, error) {
 }
 
 // learn takes in the stops that were not seen yet, in force or not. Callers hold mu, or are alone.
-func (s *heldStops) learn(ctx context.Context, newest int) error {
+func (s *heldRecord) learn(ctx context.Context, newest int) error {
 	all, err := s.Store.StopHistory(ctx, newest)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func (s *heldStops) learn(ctx context.Context, newest int) error {
 }
 
 // Stops returns the stops in force, and those whose end nobody signed.
-func (s *heldStops) Stops(ctx context.Context) (bulkhead.Stops, error) {
+func (s *heldRecord) Stops(ctx context.Context) (bulkhead.Stops, error) {
 	rows, err := s.Store.Stops(ctx)
 	if err != nil {
 		return nil, err
@@ -59,18 +60,20 @@ func (s *heldStops) Stops(ctx context.Context) (bulkhead.Stops, error) {
 }
 
 // Standing returns an account with the stops as Stops has them.
-func (s *heldStops) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
+func (s *heldRecord) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
 	st, err := s.Store.Standing(ctx, accountID)
 	if err != nil {
 		return st, err
 	}
-	st.Stops, err = s.hold(ctx, st.Stops)
+	if st.Stops, err = s.hold(ctx, st.Stops); err == nil && st.Partner != nil {
+		st.Partner, err = s.bounded(ctx, *st.Partner)
+	}
 	return st, err
 }
 
 // hold adds to the stops in force those that were seen before and are gone without two people's word. The row that was seen
 // counts, not one that was changed since.
-func (s *heldStops) hold(ctx context.Context, rows bulkhead.Stops) (bulkhead.Stops, error) {
+func (s *heldRecord) hold(ctx context.Context, rows bulkhead.Stops) (bulkhead.Stops, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.h.now().Sub(s.looked).Abs() > time.Second {
@@ -112,7 +115,7 @@ func (s *heldStops) hold(ctx context.Context, rows bulkhead.Stops) (bulkhead.Sto
 }
 
 // ended fails with KindGate unless a quorum signed that a stop ends: by name, or with the partner that it stops.
-func (s *heldStops) ended(ctx context.Context, id string) error {
+func (s *heldRecord) ended(ctx context.Context, id string) error {
 	no := func(why string) error {
 		return bulkhead.Faultf(bulkhead.KindGate, "stop %s: %s", id, why).WithHint("bulkhead issuance status")
 	}

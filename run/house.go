@@ -88,6 +88,8 @@ type Store interface {
 	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
+	// ActionRequests returns the requests for any of the actions, whatever became of them, oldest first.
+	ActionRequests(ctx context.Context, actions ...string) ([]bulkhead.ApprovalRequest, error)
 	PutProfileVersion(ctx context.Context, v bulkhead.ProfileVersion, ev ...bulkhead.Evidence) error
 	ProfileVersions(ctx context.Context, after int64) ([]bulkhead.ProfileVersion, error)
 	Ping(ctx context.Context) error
@@ -326,7 +328,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
-	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
+	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
@@ -432,7 +434,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.book.known(), Book: h.book, Keys: &h.rules,
+	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.book.known(), Book: h.book, Seconded: h.seconded, Keys: &h.rules,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),

@@ -145,7 +145,7 @@ func (h *House) changeProfileApproved(ctx context.Context, r bulkhead.ApprovalRe
 	}
 	ev := bulkhead.Evidence{Kind: bulkhead.EvProfile, At: now, Actor: "role:quorum", Ref: c.Name, Digest: text, Link: bulkhead.Digest([]byte(c.Before)), Count: int64(c.Version),
 		Detail: clip("in force by request " + r.ID + ", difference " + c.Diff.String() + ": " + said)}
-	if err := h.store.PutProfileVersion(ctx, bulkhead.ProfileVersion{Name: c.Name, Number: c.Version, Digest: text, Request: r.ID, At: now}, ev); err != nil {
+	if err := h.store.PutProfileVersion(ctx, bulkhead.ProfileVersion{Name: c.Name, Number: c.Version, Request: r.ID, At: now}, ev); err != nil {
 		return err
 	}
 	return b.look(ctx)

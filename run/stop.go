@@ -32,19 +32,17 @@ func (h *House) executors() map[string]quorum.Executor {
 		console.ActionAddPartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
 			return h.enroll.AddPartner(ctx, r.ID, r.Digest, p)
 		}),
-		console.ActionLimitPartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
-			_, err := h.enroll.LimitPartner(ctx, "request:"+r.ID, p.ID, p.Scope, true)
-			return err
-		}),
+		console.ActionLimitPartner: partnerAction(h.limitApproved),
 		console.ActionResumePartner: partnerAction(func(ctx context.Context, r bulkhead.ApprovalRequest, p bulkhead.Partner) error {
 			return h.enroll.ResumePartner(ctx, p.ID, r.ID, r.Digest, r.Reason)
 		}),
+		console.ActionBindPerson: h.bindPersonApproved,
 		console.ActionApproveOrder: func(ctx context.Context, r bulkhead.ApprovalRequest) error {
 			p, err := payload[console.OrderPayload](r)
 			if err != nil {
 				return err
 			}
-			_, err = h.enroll.ApproveOrder(ctx, bulkhead.PartnerPerson{}, r.ID, p.Order)
+			_, err = h.enroll.ApproveOrder(ctx, bulkhead.PartnerPerson{}, r.ID, p.Order, nil)
 			return err
 		},
 	}

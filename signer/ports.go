@@ -90,6 +90,12 @@ type Profiles interface {
 	Profile(ctx context.Context, name string) (*profile.Profile, error)
 }
 
+// Words judges who gave a second approval.
+type Words interface {
+	// Seconded returns the approvals of an order that were signed, for all of the names.
+	Seconded(ctx context.Context, orderID string, names []bulkhead.Identifier) ([]bulkhead.SecondApproval, error)
+}
+
 // Transparency submits a precertificate to logs (RFC 6962 section 4.2). What comes back is not trusted: the signer
 // verifies each timestamp under the log's key, which it has from its own configuration.
 type Transparency interface {

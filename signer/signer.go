@@ -48,6 +48,8 @@ type Config struct {
 	Linter   *lint.Linter
 	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
 	Methods  []bulkhead.Method // methods of validation that count; nil means all
+	// Words judges second approvals; nil means that the record's rows are believed.
+	Words Words
 	// HighValue are suffixes of names (bulkhead.WithinSuffixes) that take a second person's approval of the order.
 	HighValue []string
 

@@ -58,10 +58,17 @@ func (s *Signer) mandate(ctx context.Context, req bulkhead.CertificateRequest, p
 
 // seconded wants the word of a second person for an order with a name of the high-value list.
 func (s *Signer) seconded(ctx context.Context, a bulkhead.Account, orderID string, names []bulkhead.Identifier) error {
-	if !slices.ContainsFunc(names, func(n bulkhead.Identifier) bool { return bulkhead.WithinSuffixes(s.cfg.HighValue, n) }) {
+	high := slices.DeleteFunc(slices.Clone(names), func(n bulkhead.Identifier) bool { return !bulkhead.WithinSuffixes(s.cfg.HighValue, n) })
+	if len(high) == 0 {
 		return nil
 	}
-	words, err := s.cfg.Store.SecondApprovals(ctx, orderID)
+	var words []bulkhead.SecondApproval
+	var err error
+	if s.cfg.Words != nil {
+		words, err = s.cfg.Words.Seconded(ctx, orderID, high)
+	} else {
+		words, err = s.cfg.Store.SecondApprovals(ctx, orderID)
+	}
 	if err != nil {
 		return err
 	}

@@ -173,7 +173,8 @@ func (a *app) partnerLog() *cobra.Command {
 }
 
 func (a *app) partnerPerson() *cobra.Command {
-	c := &cobra.Command{Use: "person", Short: "people at a partner: add, remove"}
+	c := &cobra.Command{Use: "person", Short: "people at a partner: add, remove, key"}
+	c.AddCommand(a.partnerPersonKey())
 	var dry bool
 	add := &cobra.Command{Use: "add PARTNER NAME", Short: "make a token for somebody at a partner, and print it once", Args: exactly(2, "a partner and a person"), RunE: func(c *cobra.Command, args []string) error {
 		return confirmed(a, c, "/api/v1/partners/"+url.PathEscape(args[0])+"/people", console.PersonRequest{Name: args[1]}, !dry, func(v console.PersonResponse) string {
@@ -199,24 +200,6 @@ func (a *app) partnerPerson() *cobra.Command {
 		dryRunFlag(x, &dry)
 		c.AddCommand(x)
 	}
-	return c
-}
-
-func (a *app) partnerApprove() *cobra.Command {
-	var in console.ReasonRequest
-	var dry bool
-	c := &cobra.Command{Use: "approve ORDER", Short: "the second word for an order with a high-value name", Args: exactly(1, "the id of an order"),
-		Long: "With the token of a person at a partner (BULKHEAD_TOKEN): that person's word, for an order of the partner whose account\nsomebody else made. As an operator: asks for the approvals of two operators; the exit code is 3 until they have approved.",
-		RunE: func(c *cobra.Command, args []string) error {
-			if a.opts.Token != "" {
-				return confirmed(a, c, "/api/v1/partner/orders/"+url.PathEscape(args[0])+"/approval", nil, !dry, func(v console.OrderView) string {
-					return fmt.Sprintf("order %s has a second person's word: its client finalizes again", v.ID)
-				})
-			}
-			return a.proposeAndWait(c, "/api/v1/orders/"+url.PathEscape(args[0])+"/approval", in, dry)
-		}}
-	c.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
-	dryRunFlag(c, &dry)
 	return c
 }
 

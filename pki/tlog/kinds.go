@@ -91,6 +91,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvImportedCertificate: "imported-certificate",
 		bulkhead.EvImportedRevocation:  "imported-revocation",
 		bulkhead.EvProfile:             "profile",
+		bulkhead.EvPersonKey:           "person-key",
 		bulkhead.EvCTRead:              "ct-read",
 		bulkhead.EvAlarmAcknowledged:   "alarm-acknowledged",
 		bulkhead.EvAlarmUndelivered:    "alarm-undelivered",

@@ -643,7 +643,6 @@ CREATE TABLE profile_versions (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   name text COLLATE "C" NOT NULL,
   version bigint NOT NULL,
-  digest bytea NOT NULL,
   request text COLLATE "C" NOT NULL,
   activated_at bigint NOT NULL,
   CONSTRAINT profile_versions_name_version_request_key UNIQUE (name, version, request),
@@ -704,6 +703,7 @@ CREATE TABLE second_approvals (
   order_id text COLLATE "C" NOT NULL,
   actor text COLLATE "C" NOT NULL,
   at bigint NOT NULL,
+  signature bytea NOT NULL,
   CONSTRAINT second_approvals_pkey PRIMARY KEY (order_id, actor)
 );
 

@@ -685,7 +685,6 @@ CREATE TABLE profile_versions (
   seq          INTEGER PRIMARY KEY,
   name         TEXT NOT NULL,
   version      INTEGER NOT NULL,
-  digest       BLOB NOT NULL,
   request      TEXT NOT NULL,
   activated_at INTEGER NOT NULL,
   UNIQUE (name, version, request)
@@ -746,7 +745,7 @@ CREATE TABLE restorations (
 CREATE TABLE second_approvals (
   order_id TEXT NOT NULL,
   actor    TEXT NOT NULL,
-  at       INTEGER NOT NULL,
+  at       INTEGER NOT NULL, signature BLOB NOT NULL DEFAULT x'',
   PRIMARY KEY (order_id, actor)
 ) STRICT, WITHOUT ROWID;
 

@@ -41,6 +41,8 @@ func testQuorum(t *testing.T, open Open) {
 	ok(t, s.CreateRequest(ctx, second))
 	equal(t, value(s.Requests(ctx, 10))(t), []bulkhead.ApprovalRequest{second, r})
 	equal(t, value(s.Requests(ctx, 1))(t), []bulkhead.ApprovalRequest{second})
+	equal(t, value(s.ActionRequests(ctx, "operator.add", "change.activate"))(t), []bulkhead.ApprovalRequest{r, second})
+	equal(t, value(s.ActionRequests(ctx, "operator.add"))(t), []bulkhead.ApprovalRequest{second})
 	ok(t, s.MoveRequest(ctx, "r-1", bulkhead.RequestOpen, bulkhead.RequestApproved, event("approved")))
 	wantKind(t, s.MoveRequest(ctx, "r-1", bulkhead.RequestOpen, bulkhead.RequestApproved, event("late")), bulkhead.KindConflict)
 	wantKind(t, s.MoveRequest(ctx, "x", bulkhead.RequestOpen, bulkhead.RequestApproved), bulkhead.KindNotFound)

@@ -124,6 +124,7 @@ type Store interface {
 	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
 	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
 	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
+	ActionRequests(ctx context.Context, actions ...string) ([]bulkhead.ApprovalRequest, error)
 	AddApproval(ctx context.Context, a bulkhead.Approval, ev ...bulkhead.Evidence) error
 	MoveRequest(ctx context.Context, id string, expect, to bulkhead.RequestState, ev ...bulkhead.Evidence) error
 

@@ -18,6 +18,7 @@ func TestApart(t *testing.T) {
 	t.Run("the web tier is taken over", func(t *testing.T) { takenOver(t, h) })
 	t.Run("the watch sees", func(t *testing.T) { watched(t, h) })
 	t.Run("a row says approved", func(t *testing.T) { marked(t, h) })
+	t.Run("rows and files are forged", func(t *testing.T) { forged(t, h) })
 	t.Run("the token is pulled out", func(t *testing.T) { pulledOut(t, h) })
 	t.Run("a key is destroyed", func(t *testing.T) { ended(t, h) })
 	t.Run("each role dies", func(t *testing.T) { deaths(t, h) })

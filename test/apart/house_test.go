@@ -210,6 +210,14 @@ func (h *house) sql(who, statements string, database ...string) error {
 	return nil
 }
 
+// query asks the database one thing as its owner.
+func (h *house) query(statement string) string {
+	h.t.Helper()
+	dsn, err := os.ReadFile(h.dsn["owner"])
+	ok(h.t, err)
+	return strings.TrimSpace(h.must(exec.Command("psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", strings.TrimSpace(string(dsn)), "-c", statement)))
+}
+
 // bucket starts an S3-compatible server with one bucket.
 func (h *house) bucket() {
 	h.t.Helper()
@@ -285,6 +293,9 @@ func (h *house) takeApart() {
 		}
 	}
 	h.edit("console", func(text string) string { return set(text, "listen", h.admin) })
+	for _, r := range []string{"signer", "enroll", "console"} {
+		h.edit(r, func(text string) string { return text + "high_value_names: [bank.example.test]\n" })
+	}
 	h.edit("signer", func(text string) string {
 		return set(text, "store", "postgres:store.dsn") + "signer:\n  listen: " + h.socket() + "\n"
 	})

@@ -203,7 +203,7 @@ func (t *tx) takeVolume(ctx context.Context, items []bulkhead.Reservation, errs 
 // PutSecondApproval records who approved an order; the first word of a person stays.
 func (s *Store) PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "PutSecondApproval", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `INSERT INTO second_approvals (order_id, actor, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, a.OrderID, text(a.Actor), unix(a.At))
+		n, err := exec(ctx, t, `INSERT INTO second_approvals (order_id, actor, at, signature) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, a.OrderID, text(a.Actor), unix(a.At), blob(a.Signature))
 		if err == nil && n == 0 {
 			return conflict("%s approved order %s before", a.Actor, a.OrderID)
 		}
@@ -214,8 +214,8 @@ func (s *Store) PutSecondApproval(ctx context.Context, a bulkhead.SecondApproval
 // SecondApprovals returns who approved an order, oldest first.
 func (s *Store) SecondApprovals(ctx context.Context, orderID string) ([]bulkhead.SecondApproval, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (a bulkhead.SecondApproval, err error) {
-		err = r.Scan(&a.OrderID, &a.Actor, timeCol{&a.At})
+		err = r.Scan(&a.OrderID, &a.Actor, timeCol{&a.At}, bytesCol{&a.Signature})
 		return a, err
-	}, `SELECT order_id, actor, at FROM second_approvals WHERE order_id = $1 ORDER BY at, actor`, orderID)
+	}, `SELECT order_id, actor, at, signature FROM second_approvals WHERE order_id = $1 ORDER BY at, actor`, orderID)
 	return rows, s.fault("SecondApprovals", err)
 }

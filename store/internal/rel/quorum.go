@@ -82,6 +82,17 @@ func (s *Store) Requests(ctx context.Context, limit int, states ...bulkhead.Requ
 	return rows, s.fault("Requests", err)
 }
 
+// ActionRequests returns the requests for any of the actions, whatever became of them, with their approvals, oldest first.
+func (s *Store) ActionRequests(ctx context.Context, actions ...string) ([]bulkhead.ApprovalRequest, error) {
+	where, args := oneOf("action", 1, actions)
+	rows, err := list(ctx, s.reader, scanRequest, `SELECT `+requestFields+` FROM requests WHERE `+where+` ORDER BY seq`, args...)
+	if err != nil {
+		return nil, s.fault("ActionRequests", err)
+	}
+	rows, err = s.withApprovals(ctx, rows)
+	return rows, s.fault("ActionRequests", err)
+}
+
 // withApprovals fills in the approvals, in the order of their time.
 func (s *Store) withApprovals(ctx context.Context, requests []bulkhead.ApprovalRequest) ([]bulkhead.ApprovalRequest, error) {
 	at := map[string]int{}

@@ -1,0 +1,196 @@
+package run
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"slices"
+	"strings"
+	"testing"
+
+	"bulkhead"
+	"bulkhead/console"
+	"bulkhead/pki/approval"
+	"bulkhead/quorum"
+)
+
+// customer is an order of a partner's customer with everything that the signer looks at, planted past validation: what is
+// tried here is what a role with the rights to write such rows could do.
+func (w *world) customer(partner, creator, name string) (bulkhead.CertificateRequest, bulkhead.Order) {
+	w.Helper()
+	ctx, now := w.Context(), w.now()
+	id := strings.ReplaceAll(name, ".", "-")
+	acct := bulkhead.Account{ID: id, State: bulkhead.AccountValid, Thumbprint: id, Partner: partner, Creator: creator, CreatedAt: now}
+	w.ok(w.h.store.CreateAccount(ctx, acct))
+	n := bulkhead.Identifier{Type: bulkhead.DNS, Value: name}
+	a := bulkhead.Authorization{ID: "z-" + id, AccountID: id, Identifier: n, State: bulkhead.AuthorizationPending, CreatedAt: now, ExpiresAt: now.AddDate(0, 0, 1)}
+	o := bulkhead.Order{ID: "o-" + id, AccountID: id, State: bulkhead.OrderReady, Identifiers: []bulkhead.Identifier{n}, Profile: "tls-server", Authority: p256ID, Authorizations: []string{a.ID}, CreatedAt: now, ExpiresAt: now.AddDate(0, 0, 1)}
+	w.ok(w.h.store.CreateOrder(ctx, o, []bulkhead.Authorization{a}))
+	a.State = bulkhead.AuthorizationValid
+	w.ok(w.h.store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, &bulkhead.Validation{ID: "v-" + id, AuthorizationID: a.ID, AccountID: id, Identifier: n, Method: bulkhead.DNS01, At: now, ReuseUntil: now.AddDate(0, 0, 1)}))
+	w.ok(w.h.store.PutCAAChecks(ctx, []bulkhead.CAACheck{{OrderID: o.ID, Identifier: n, At: now, ValidUntil: now.AddDate(0, 0, 1), Result: bulkhead.CAAPermitted}}))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.ok(err)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
+	w.ok(err)
+	return bulkhead.CertificateRequest{Profile: "tls-server", Authority: p256ID, CSR: csr, Names: o.Identifiers, AccountID: id, OrderID: o.ID}, o
+}
+
+func (w *world) kind(what string, err error, kind bulkhead.Kind) {
+	w.Helper()
+	if bulkhead.KindOf(err) != kind {
+		w.Errorf("%s: %v; want %q", what, err, kind)
+	}
+}
+
+// alarmed reports whether the quorum's alarm with the key is in the record.
+func (w *world) alarmed(key string) bool {
+	w.Helper()
+	all, err := w.h.store.Alarms(w.Context(), 1000)
+	w.ok(err)
+	return slices.ContainsFunc(all, func(a bulkhead.Alarm) bool { return a.Detector == quorum.Detector && a.Key == key })
+}
+
+// TestPartnerRowsForged: a partner's row decides nothing. What two people signed bounds it, one person may make it narrower,
+// and a row that is wider than either is held to what holds, with an alarm; so is a partner whom nobody approved.
+func TestPartnerRowsForged(t *testing.T) {
+	w := newWorld(t)
+	ctx := w.Context()
+	scope := bulkhead.PartnerScope{Names: []string{"north.test"}, Profiles: []string{"tls-server"}, PerHour: 50, PerDay: 50}
+	_, err := w.approve(console.ActionAddPartner, bulkhead.Partner{ID: "north", Scope: scope})
+	w.ok(err)
+	issue := func(name string) error {
+		r, _ := w.customer("north", "operator:test", name)
+		_, err := w.h.signer.Issue(ctx, r)
+		return err
+	}
+	w.ok(issue("a.north.test"))
+	forge := func(id string, s bulkhead.PartnerScope) {
+		p, err := w.h.store.Partner(ctx, id)
+		w.ok(err)
+		p.Scope = s
+		w.ok(w.h.store.UpdatePartner(ctx, p, p.State, nil))
+	}
+	wide := scope
+	wide.Names = []string{"*"}
+	forge("north", wide)
+	w.kind("a forged scope", issue("www.google.test"), bulkhead.KindRejectedIdentifier)
+	w.ok(issue("b.north.test"))
+	if !w.alarmed("partner,north") {
+		t.Error("no alarm")
+	}
+	w.again()
+	w.kind("a forged scope, after a restart", issue("www2.google.test"), bulkhead.KindRejectedIdentifier)
+
+	// Widened by two people, it holds; made narrower by one, it holds; forged back, it does not.
+	forge("north", scope)
+	two := scope
+	two.Names = []string{"north.test", "south.test"}
+	_, err = w.approve(console.ActionLimitPartner, bulkhead.Partner{ID: "north", Scope: two})
+	w.ok(err)
+	w.ok(issue("a.south.test"))
+	_, err = w.h.enroll.LimitPartner(ctx, "operator:test", "north", scope, false)
+	w.ok(err)
+	w.kind("narrower", issue("b.south.test"), bulkhead.KindRejectedIdentifier)
+	forge("north", two)
+	w.kind("forged back", issue("c.south.test"), bulkhead.KindRejectedIdentifier)
+
+	// An older request that is signed only now is not what people meant last.
+	older, err := w.h.quorum.Propose(ctx, console.ActionLimitPartner, bulkhead.Partner{ID: "north", Scope: wide}, "operator:test", "first thought")
+	w.ok(err)
+	_, err = w.approve(console.ActionLimitPartner, bulkhead.Partner{ID: "north", Scope: two})
+	w.ok(err)
+	_, err = w.signs(older, 0)
+	w.ok(err)
+	_, err = w.signs(older, 1)
+	w.kind("an older request", err, bulkhead.KindConflict)
+	w.ok(issue("d.south.test"))
+
+	w.ok(w.h.store.CreatePartner(ctx, bulkhead.Partner{ID: "forged", State: bulkhead.PartnerActive, Scope: wide, CreatedAt: w.now()}))
+	r, _ := w.customer("forged", "operator:test", "www3.google.test")
+	_, err = w.h.signer.Issue(ctx, r)
+	w.kind("a partner whom nobody approved", err, bulkhead.KindForbidden)
+}
+
+// TestSecondWordsForged: a row that says that somebody approved an order counts when that was signed, for the very names, by
+// operators or by the key that operators bound to a person; nothing else does, and an alarm says so.
+func TestSecondWordsForged(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.HighValueNames = []string{"bank.test"} })
+	ctx := w.Context()
+	scope := bulkhead.PartnerScope{Names: []string{"bank.test"}, Profiles: []string{"tls-server"}, PerHour: 50, PerDay: 50}
+	_, err := w.approve(console.ActionAddPartner, bulkhead.Partner{ID: "north", Scope: scope})
+	w.ok(err)
+	for _, name := range []string{"ken", "yuki"} {
+		_, _, err := w.h.enroll.AddPerson(ctx, "operator:test", "north", name)
+		w.ok(err)
+	}
+	ken := bulkhead.PartnerPerson{Partner: "north", Name: "ken"}
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	w.ok(err)
+	r, o := w.customer("north", "partner:north/yuki", "pay.bank.test")
+	other, oo := w.customer("north", "partner:north/yuki", "login.bank.test")
+	word := func(o bulkhead.Order, actor string, signature []byte) {
+		w.ok(w.h.store.PutSecondApproval(ctx, bulkhead.SecondApproval{OrderID: o.ID, Actor: actor, Signature: signature, At: w.now()}))
+	}
+	refused := func(what string) {
+		t.Helper()
+		_, err := w.h.signer.Issue(ctx, r)
+		w.kind(what, err, bulkhead.KindGate)
+	}
+	refused("no word")
+	word(o, "request:made-up", nil)
+	word(o, "partner:north/ken", nil)
+	word(o, "operator:operator-2", nil)
+	unsigned, err := w.h.quorum.Propose(ctx, console.ActionApproveOrder, console.OrderPayload{Order: o.ID, Names: o.Identifiers}, "operator:test", "forged")
+	w.ok(err)
+	w.ok(w.h.store.MoveRequest(ctx, unsigned.ID, bulkhead.RequestOpen, bulkhead.RequestExecuted))
+	word(o, "request:"+unsigned.ID, nil)
+	word(o, "partner:north/stranger", quorum.SignOrder(key, "north", "stranger", o.ID, o.Identifiers))
+	refused("rows that nobody signed")
+	if !w.alarmed("order," + o.ID) {
+		t.Error("no alarm")
+	}
+	// Signed by two, for another order, and for this order under other names.
+	signed, err := w.approve(console.ActionApproveOrder, console.OrderPayload{Order: oo.ID, Names: oo.Identifiers})
+	w.ok(err)
+	word(o, "request:"+signed.ID, nil)
+	refused("signed for another order")
+	elsewhere, err := w.h.quorum.Propose(ctx, console.ActionApproveOrder, console.OrderPayload{Order: o.ID, Names: oo.Identifiers}, "operator:test", "another name")
+	w.ok(err)
+	for i := range 2 {
+		_, _ = w.signs(elsewhere, i) // the second carries it out, and it is refused
+	}
+	word(o, "request:"+elsewhere.ID, nil)
+	refused("signed for another name")
+	_, err = w.h.signer.Issue(ctx, other)
+	w.ok(err)
+
+	// A person's key: without a quorum's signatures it is nobody's.
+	word(o, "partner:north/ken,early", nil)
+	_, err = w.h.enroll.ApproveOrder(ctx, ken, "", o.ID, quorum.SignOrder(key, "north", "ken", o.ID, o.Identifiers))
+	w.kind("a key that nobody bound", err, bulkhead.KindGate)
+	_, err = w.approve(console.ActionBindPerson, approval.PersonPayload{Partner: "north", Name: "ken", PublicKey: pub})
+	w.ok(err)
+	_, err = w.h.enroll.ApproveOrder(ctx, ken, "", o.ID, quorum.SignOrder(key, "north", "ken", o.ID, oo.Identifiers))
+	w.kind("over other names", err, bulkhead.KindGate)
+	third, to := w.customer("north", "partner:north/yuki", "card.bank.test")
+	_, err = w.h.enroll.ApproveOrder(ctx, ken, "", to.ID, quorum.SignOrder(key, "north", "ken", to.ID, to.Identifiers))
+	w.ok(err)
+	w.plant(`UPDATE partner_people SET revoked_at = 1 WHERE name = 'ken'`)
+	_, err = w.h.signer.Issue(ctx, third)
+	w.kind("a person who is gone", err, bulkhead.KindGate)
+	w.plant(`UPDATE partner_people SET revoked_at = 0 WHERE name = 'ken'`)
+	_, err = w.h.signer.Issue(ctx, third)
+	w.ok(err)
+	if n, last := w.leaves(bulkhead.EvPersonKey); n != 1 || last.Ref != "north/ken" || last.KeyHash != bulkhead.Digest(pub) {
+		t.Errorf("%d leaves, %+v", n, last)
+	}
+	// An order for other names under the same id, which who writes orders could make.
+	fourth := third
+	fourth.Names = r.Names
+	fourth.CSR = r.CSR
+	_, err = w.h.signer.Issue(ctx, fourth)
+	w.kind("other names under an approved order", err, bulkhead.KindGate)
+}
