@@ -11,15 +11,14 @@ import (
 
 // authorizations loads those of an order, each in its present state.
 func (s *Service) authorizations(ctx context.Context, o bulkhead.Order) ([]bulkhead.Authorization, error) {
-	out := make([]bulkhead.Authorization, 0, len(o.Authorizations))
-	for _, id := range o.Authorizations {
-		a, err := s.cfg.Store.Authorization(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s.aged(a))
+	list, err := s.cfg.Store.Authorizations(ctx, o.Authorizations...)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	for i, a := range list {
+		list[i] = s.aged(a)
+	}
+	return list, nil
 }
 
 // aged shows an authorisation as expired once its time is over; expiry is by date and needs no write.
@@ -76,15 +75,18 @@ func (s *Service) Respond(ctx context.Context, acct bulkhead.Account, authorizat
 			return a, err
 		}
 	}
-	done, err := s.startValidation(authorizationID, challengeID)
+	t, err := s.startValidation(authorizationID, challengeID, &asked{a, acct})
 	if err != nil {
 		return a, err
 	}
-	t := time.NewTimer(s.limits.RespondWait)
-	defer t.Stop()
+	late := time.NewTimer(s.limits.RespondWait)
+	defer late.Stop()
 	select {
-	case <-done:
-	case <-t.C:
+	case <-t.done:
+		if now, ok := t.left.(bulkhead.Authorization); ok {
+			return now, nil
+		}
+	case <-late.C:
 	case <-ctx.Done():
 	}
 	return s.markProcessing(ctx, acct, authorizationID, challengeID)
@@ -95,14 +97,26 @@ func settled(c bulkhead.Challenge) bool {
 	return c.State != bulkhead.ChallengePending && c.State != bulkhead.ChallengeProcessing
 }
 
-// startValidation validates in the background, once however often it is asked to; the channel closes when that ends.
-func (s *Service) startValidation(authorizationID, challengeID string) (<-chan struct{}, error) {
-	return s.pool.start("validate/"+challengeID, func(ctx context.Context) {
+// asked is what the request for a validation has read; the transaction that stores the outcome holds it against the record.
+type asked struct {
+	authorization bulkhead.Authorization
+	account       bulkhead.Account
+}
+
+// startValidation validates in the background, once however often it is asked to. The task is left with the
+// authorisation that it stored, if it did. q may be nil.
+func (s *Service) startValidation(authorizationID, challengeID string, q *asked) (*task, error) {
+	return s.pool.start("validate/"+challengeID, func(ctx context.Context) any {
 		s.lost.Delete(challengeID)
-		if err := s.validate(ctx, authorizationID, challengeID); err != nil {
+		a, err := s.validate(ctx, authorizationID, challengeID, q)
+		if err != nil {
 			s.lost.Store(challengeID, authorizationID)
 			s.log.ErrorContext(ctx, "validating; the challenge stays in processing", "authorization", authorizationID, "challenge", challengeID, "error", err)
 		}
+		if err != nil || a == nil {
+			return nil
+		}
+		return *a
 	})
 }
 
@@ -137,31 +151,37 @@ func challengeAt(a bulkhead.Authorization, id string) int {
 	return slices.IndexFunc(a.Challenges, func(c bulkhead.Challenge) bool { return c.ID == id })
 }
 
-// validate performs one challenge and stores the outcome. An error means that the outcome could not be stored: the
-// challenge is validated again.
-func (s *Service) validate(ctx context.Context, authorizationID, challengeID string) error {
-	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
-	if err != nil {
-		return err
+// validate performs one challenge and stores the outcome; it returns what it stored. An error means that the outcome could
+// not be stored: the challenge is validated again.
+func (s *Service) validate(ctx context.Context, authorizationID, challengeID string, q *asked) (*bulkhead.Authorization, error) {
+	if q == nil {
+		a, err := s.cfg.Store.Authorization(ctx, authorizationID)
+		if err != nil {
+			return nil, err
+		}
+		q = &asked{authorization: a}
 	}
-	a = s.aged(a)
+	a := s.aged(q.authorization)
 	i := challengeAt(a, challengeID)
 	if i < 0 || a.State != bulkhead.AuthorizationPending || settled(a.Challenges[i]) {
-		return nil
+		return nil, nil
 	}
-	detail, err := s.look(ctx, a, a.Challenges[i])
+	var detail string
+	var err error
+	if q.account.ID == "" {
+		q.account, err = s.Account(ctx, a.AccountID)
+	}
+	if err == nil {
+		detail, err = s.look(ctx, a, a.Challenges[i], q.account)
+	}
 	if ctx.Err() != nil {
-		return ctx.Err() // shutting down: what was seen may be the shutdown
+		return nil, ctx.Err() // shutting down: what was seen may be the shutdown
 	}
-	return s.conclude(ctx, authorizationID, challengeID, detail, err)
+	return s.conclude(ctx, a, i, q.account.Thumbprint, detail, err)
 }
 
-// look asks the validator, for an account that is still in office.
-func (s *Service) look(ctx context.Context, a bulkhead.Authorization, c bulkhead.Challenge) (string, error) {
-	acct, err := s.Account(ctx, a.AccountID)
-	if err != nil {
-		return "", err
-	}
+// look asks the validator.
+func (s *Service) look(ctx context.Context, a bulkhead.Authorization, c bulkhead.Challenge, acct bulkhead.Account) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.ValidationTimeout)
 	defer cancel()
 	return s.cfg.Validator.Validate(ctx, a.Identifier, c.Method, c.Token, KeyAuthorization(acct, c.Token))
@@ -178,80 +198,52 @@ func KeyAuthorization(acct bulkhead.Account, token string) string {
 	return token + "." + thumbprint
 }
 
-// conclude stores the outcome with its evidence and moves the orders that waited for it.
-func (s *Service) conclude(ctx context.Context, authorizationID, challengeID, detail string, failure error) error {
-	done, err := s.storeOutcome(ctx, authorizationID, challengeID, detail, failure)
-	if err != nil || done {
-		return err
+// conclude stores the outcome of challenge i with its evidence, and moves the orders that waited for it. Nothing is stored
+// when the authorisation was deactivated meanwhile, or settled by another challenge. What the other challenges of a
+// settled authorisation say does not matter: a may be older than they are.
+func (s *Service) conclude(ctx context.Context, a bulkhead.Authorization, i int, thumbprint, detail string, failure error) (*bulkhead.Authorization, error) {
+	defer s.lock(a.ID)()
+	if failure == nil {
+		out, err := s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), thumbprint, s.reuse(s.now()))
+		return s.concluded(ctx, out, err)
 	}
-	return s.settleOrders(ctx, authorizationID)
-}
-
-// storeOutcome reports whether the orders on the authorisation are settled with it.
-func (s *Service) storeOutcome(ctx context.Context, authorizationID, challengeID, detail string, failure error) (bool, error) {
-	defer s.lock(authorizationID)()
-	a, err := s.cfg.Store.Authorization(ctx, authorizationID)
-	if err != nil {
-		return false, err
-	}
-	i := challengeAt(a, challengeID)
-	if i < 0 || a.State != bulkhead.AuthorizationPending {
-		return false, nil // deactivated meanwhile, or settled by another challenge
-	}
+	f := bulkhead.AsFault(failure)
+	a.Challenges = slices.Clone(a.Challenges)
 	c := &a.Challenges[i]
-	if failure != nil {
-		f := bulkhead.AsFault(failure)
-		c.State, c.Problem = bulkhead.ChallengeInvalid, f
-		a.State = bulkhead.AuthorizationInvalid
-		ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
-		s.countFailure(ctx, a)
-		return false, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev)
+	c.State, c.Problem = bulkhead.ChallengeInvalid, f
+	a.State = bulkhead.AuthorizationInvalid
+	ev := s.validationEvidence(a, c.Method, "refused: "+string(f.Kind)+": "+f.Detail)
+	out, err := s.concluded(ctx, a, s.cfg.Store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, nil, ev))
+	if err != nil || out == nil {
+		return out, err
 	}
-	ready, all, err := s.madeReady(ctx, a.ID)
-	if err != nil {
-		return false, err
-	}
-	_, err = s.storeValid(ctx, a, i, detail, accountActor(a.AccountID), s.reuse(s.now()), ready...)
-	return all, err
+	s.countFailure(ctx, a)
+	return out, s.settleOrders(ctx, a.ID)
 }
 
-// madeReady lists the orders for which an authorisation is the last that is not valid; all says that there are no others.
-// Orders that two authorisations make ready at the same moment are settled after it, or when somebody looks.
-func (s *Service) madeReady(ctx context.Context, authorizationID string) (ready []string, all bool, err error) {
-	orders, err := s.cfg.Store.OrdersByAuthorization(ctx, authorizationID)
+// concluded judges the writing of an outcome: one for an authorisation that is not pending any more has no use.
+func (s *Service) concluded(ctx context.Context, a bulkhead.Authorization, err error) (*bulkhead.Authorization, error) {
+	if bulkhead.KindOf(err) == bulkhead.KindConflict {
+		now, gone := s.cfg.Store.Authorization(ctx, a.ID)
+		if gone == nil && now.State != bulkhead.AuthorizationPending {
+			return nil, nil
+		}
+	}
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	for _, o := range orders {
-		if o.State != bulkhead.OrderPending || s.now().After(o.ExpiresAt) {
-			continue
-		}
-		last := true
-		for _, id := range o.Authorizations {
-			if id == authorizationID {
-				continue
-			}
-			a, err := s.cfg.Store.Authorization(ctx, id)
-			if err != nil {
-				return nil, false, err
-			}
-			last = last && s.aged(a).State == bulkhead.AuthorizationValid
-		}
-		if last {
-			ready = append(ready, o.ID)
-		}
-	}
-	return ready, len(ready) == len(orders), nil
+	return &a, nil
 }
 
 // storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf, and with it orders
-// ready.
-func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor string, reuse time.Duration, ready ...string) (bulkhead.Authorization, error) {
+// ready. KindConflict when its account has left, or has another key than the thumbprint's.
+func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor, thumbprint string, reuse time.Duration) (bulkhead.Authorization, error) {
 	id, err := s.newID()
 	if err != nil {
 		return a, err
 	}
 	now := s.now()
+	a.Challenges = slices.Clone(a.Challenges)
 	c := &a.Challenges[i]
 	c.State, c.ValidatedAt, c.Problem = bulkhead.ChallengeValid, now, nil
 	a.State, a.ExpiresAt = bulkhead.AuthorizationValid, now.Add(reuse)
@@ -259,7 +251,7 @@ func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i in
 		Method: c.Method, At: now, ReuseUntil: a.ExpiresAt, Detail: clip(detail)}
 	ev := s.validationEvidence(a, c.Method, "valid: "+detail)
 	ev.Actor = actor
-	return a, s.cfg.Store.ConcludeAuthorization(ctx, a, v, ready, ev)
+	return a, s.cfg.Store.ConcludeAuthorization(ctx, a, v, thumbprint, ev)
 }
 
 func (s *Service) validationEvidence(a bulkhead.Authorization, m bulkhead.Method, text string) bulkhead.Evidence {

@@ -13,14 +13,14 @@ import (
 // refused request (KindBadCSR, KindBadPublicKey, KindRateLimited, KindStopped, KindUserActionRequired for a name of the
 // high-value list without a second approval) leaves the order ready.
 func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID string, csr []byte) (bulkhead.Order, error) {
-	o, err := s.Order(ctx, acct, orderID)
+	o, authzs, err := s.orderOf(ctx, acct, orderID)
 	if err != nil {
 		return o, err
 	}
 	if o.State != bulkhead.OrderReady {
 		return o, notReady(o)
 	}
-	if err := s.finalGate(ctx, acct, o); err != nil {
+	if err := s.finalGate(ctx, acct, o, authzs); err != nil {
 		return o, err // the order stays ready
 	}
 	r, err := ParseCSR(csr)
@@ -40,7 +40,7 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err := s.admitCertificate(ctx, acct, o); err != nil {
 		return o, err
 	}
-	look := s.lookAtOnce(ctx, o)
+	look := s.lookAtOnce(ctx, o, authzs)
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()
 	err = s.cfg.Store.ProcessOrder(ctx, o, look.checks, look.evidence...)
 	if bulkhead.KindOf(err) == bulkhead.KindConflict {
@@ -66,43 +66,66 @@ func notReady(o bulkhead.Order) error {
 // awaitIssue starts the issuance of a processing order and waits for it up to FinalizeWait. A full pool is no error:
 // the order is durable in processing and Resume takes it up.
 func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (bulkhead.Order, error) {
-	done, err := s.startIssue(o.ID, look)
+	began := time.Now()
+	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context) (*bulkhead.Order, error) {
+		if time.Since(began) > firstWithin {
+			return s.issue(ctx, o.ID, look)
+		}
+		return s.sign(ctx, o, look)
+	}))
 	if err != nil {
 		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
 		return o, nil
 	}
-	t := time.NewTimer(s.limits.FinalizeWait)
-	defer t.Stop()
+	late := time.NewTimer(s.limits.FinalizeWait)
+	defer late.Stop()
 	select {
-	case <-done:
-	case <-t.C:
+	case <-t.done:
+	case <-late.C:
 		return o, nil
 	case <-ctx.Done():
 		return o, nil
 	}
+	if now, ok := t.left.(bulkhead.Order); ok {
+		return now, nil
+	}
 	return s.cfg.Store.Order(ctx, o.ID)
 }
 
-// startIssue begins with a look at CAA that is in the record already; the zero look is made anew.
-func (s *Service) startIssue(orderID string, look caaLook) (<-chan struct{}, error) {
-	return s.pool.start("issue/"+orderID, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, s.limits.IssueTimeout)
-		defer cancel()
-		if err := s.issue(ctx, orderID, look); err != nil {
-			s.log.ErrorContext(ctx, "issuing; the order stays in processing", "order", orderID, "error", err)
-		}
-	})
+// firstWithin is how soon after an order became processing its first issuance goes by what Finalize has just read and
+// written. Later, another process may have taken the order up.
+const firstWithin = time.Second
+
+// startIssue takes an order up that is in processing.
+func (s *Service) startIssue(orderID string) (*task, error) {
+	return s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context) (*bulkhead.Order, error) { return s.issue(ctx, orderID, caaLook{}) }))
 }
 
-// issue brings an order in processing to its end: the same path at the first attempt and after a crash. An error
-// means that the order stays in processing and is taken up again.
-func (s *Service) issue(ctx context.Context, orderID string, look caaLook) error {
+// issuing is the task that runs f; it is left with the order that f brought to its end, if it did.
+func (s *Service) issuing(orderID string, f func(context.Context) (*bulkhead.Order, error)) func(context.Context) any {
+	return func(ctx context.Context) any {
+		ctx, cancel := context.WithTimeout(ctx, s.limits.IssueTimeout)
+		defer cancel()
+		o, err := f(ctx)
+		if err != nil {
+			s.log.ErrorContext(ctx, "issuing; the order stays in processing", "order", orderID, "error", err)
+		}
+		if err != nil || o == nil {
+			return nil
+		}
+		return *o
+	}
+}
+
+// issue brings an order in processing to its end that may have been tried before, here or in another process. It returns
+// the order as it stored it. An error means that the order stays in processing and is taken up again.
+func (s *Service) issue(ctx context.Context, orderID string, look caaLook) (*bulkhead.Order, error) {
 	o, err := s.cfg.Store.Order(ctx, orderID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.State != bulkhead.OrderProcessing {
-		return nil
+		return nil, nil
 	}
 	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
 	switch bulkhead.KindOf(err) {
@@ -110,20 +133,27 @@ func (s *Service) issue(ctx context.Context, orderID string, look caaLook) error
 		return s.fulfil(ctx, o, c.CertificateRef)
 	case bulkhead.KindNotFound:
 	default:
-		return err
+		return nil, err
 	}
 	if over, err := s.outOfTime(ctx, o); err != nil || over {
 		if over {
-			err = s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
+			return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
 		}
-		return err
+		return nil, err
 	}
 	if held, err := s.waits(ctx, o); err != nil || held {
-		return err
+		return nil, err
 	}
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
+	return s.sign(ctx, o, look)
+}
+
+// sign has an order signed that is in processing and was not signed before. Whether its account is in office and nothing is
+// stopped the signer reads from the record itself, together with the validations, after this call; KindUnauthorized and
+// KindStopped say that it was not so.
+func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook) (*bulkhead.Order, error) {
 	if err := s.checkCAA(ctx, o, look); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
@@ -152,34 +182,42 @@ func (s *Service) outOfTime(ctx context.Context, o bulkhead.Order) (bool, error)
 }
 
 // fulfil marks the predecessor and makes the order valid; the certificate is durable already.
-func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef) error {
+func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef) (*bulkhead.Order, error) {
 	if o.Replaces != (bulkhead.CertificateRef{}) {
 		if err := s.cfg.Store.MarkReplaced(ctx, o.Replaces, ref); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
-	return ignoreConflict(s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
+	return stored(o, s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
+}
+
+// stored is an order that was written, nil when somebody else moved it first.
+func stored(o bulkhead.Order, err error) (*bulkhead.Order, error) {
+	if err != nil {
+		return nil, ignoreConflict(err)
+	}
+	return &o, nil
 }
 
 // failUnlessPassing ends the order for a refusal; troubles of ours that may pass leave it in processing.
-func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err error) error {
+func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err error) (*bulkhead.Order, error) {
 	if ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
+		return nil, errors.Join(err, ctx.Err())
 	}
 	switch f := bulkhead.AsFault(err); f.Kind {
 	case bulkhead.KindStopped:
-		return nil // the stop came between our look and the signer's: the order waits for its end
+		return nil, nil // the stop came between our look and the signer's: the order waits for its end
 	case bulkhead.KindInternal, bulkhead.KindUnavailable, bulkhead.KindConflict, bulkhead.KindRateLimited:
-		return err
+		return nil, err
 	default:
 		return s.fail(ctx, o, f)
 	}
 }
 
-func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) error {
-	_, err := s.refuse(ctx, o, f)
-	return err
+func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) (*bulkhead.Order, error) {
+	o, err := s.refuse(ctx, o, f)
+	return &o, err
 }
 
 func ignoreConflict(err error) error {
@@ -203,10 +241,10 @@ const caaWait = 300 * time.Millisecond
 // lookAtOnce looks at CAA so that what was seen is stored with the move to processing. When that takes too long, we could
 // not look, or something does not permit, which a short wait may look like, the look is the zero one and is made again by
 // the issuance, with more time.
-func (s *Service) lookAtOnce(ctx context.Context, o bulkhead.Order) caaLook {
+func (s *Service) lookAtOnce(ctx context.Context, o bulkhead.Order, authzs []bulkhead.Authorization) caaLook {
 	ctx, cancel := context.WithTimeout(ctx, caaWait)
 	defer cancel()
-	l, err := s.lookAll(ctx, o)
+	l, err := s.lookAll(ctx, o, authzs)
 	if err != nil || ctx.Err() != nil || len(l.subs) > 0 {
 		return caaLook{}
 	}
@@ -218,8 +256,11 @@ func (s *Service) lookAtOnce(ctx context.Context, o bulkhead.Order) caaLook {
 // seen before anybody is asked to sign. Any denial fails the whole order with KindCAA.
 func (s *Service) checkCAA(ctx context.Context, o bulkhead.Order, l caaLook) error {
 	if !l.kept {
-		var err error
-		if l, err = s.lookAll(ctx, o); err != nil {
+		authzs, err := s.authorizations(ctx, o)
+		if err != nil {
+			return err
+		}
+		if l, err = s.lookAll(ctx, o, authzs); err != nil {
 			return err
 		}
 		if err := s.cfg.Store.PutCAAChecks(ctx, l.checks, l.evidence...); err != nil {
@@ -232,11 +273,7 @@ func (s *Service) checkCAA(ctx context.Context, o bulkhead.Order, l caaLook) err
 	return nil
 }
 
-func (s *Service) lookAll(ctx context.Context, o bulkhead.Order) (l caaLook, err error) {
-	authzs, err := s.authorizations(ctx, o)
-	if err != nil {
-		return l, err
-	}
+func (s *Service) lookAll(ctx context.Context, o bulkhead.Order, authzs []bulkhead.Authorization) (l caaLook, err error) {
 	uri := ""
 	if s.cfg.AccountURI != nil {
 		uri = s.cfg.AccountURI(o.AccountID)
@@ -319,12 +356,12 @@ func (s *Service) retry(ctx context.Context) error {
 		}
 	}
 	for _, o := range processing {
-		if _, err := s.startIssue(o.ID, caaLook{}); err != nil {
+		if _, err := s.startIssue(o.ID); err != nil {
 			return err
 		}
 	}
 	s.lost.Range(func(challenge, authorization any) bool {
-		_, err = s.startValidation(authorization.(string), challenge.(string))
+		_, err = s.startValidation(authorization.(string), challenge.(string), nil)
 		return err == nil
 	})
 	return err
@@ -344,7 +381,7 @@ func (s *Service) resumePending(ctx context.Context, o bulkhead.Order) error {
 			if a.State != bulkhead.AuthorizationPending || c.State != bulkhead.ChallengeProcessing {
 				continue
 			}
-			if _, err := s.startValidation(a.ID, c.ID); err != nil {
+			if _, err := s.startValidation(a.ID, c.ID, nil); err != nil {
 				return err
 			}
 		}

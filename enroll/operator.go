@@ -59,7 +59,7 @@ func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead
 		return bulkhead.IssuedCertificate{}, err
 	}
 	for _, a := range fresh {
-		if _, err := s.storeValid(ctx, a, 0, "own name, approved by "+actor, actor, operatorReuse); err != nil {
+		if _, err := s.storeValid(ctx, a, 0, "own name, approved by "+actor, actor, acct.Thumbprint, operatorReuse); err != nil {
 			return bulkhead.IssuedCertificate{}, err
 		}
 	}
@@ -166,15 +166,15 @@ func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead
 
 // awaitEnd joins the issuance under way for as long as issuing one order may take.
 func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
-	done, err := s.startIssue(o.ID, caaLook{})
+	t, err := s.startIssue(o.ID)
 	if err != nil {
 		return o, nil
 	}
-	t := time.NewTimer(s.limits.IssueTimeout)
-	defer t.Stop()
+	late := time.NewTimer(s.limits.IssueTimeout)
+	defer late.Stop()
 	select {
-	case <-done:
-	case <-t.C:
+	case <-t.done:
+	case <-late.C:
 	case <-ctx.Done():
 	}
 	return s.cfg.Store.Order(context.WithoutCancel(ctx), o.ID)

@@ -230,14 +230,20 @@ func (s *Service) newAuthorization(acct bulkhead.Account, id bulkhead.Identifier
 
 // Order returns an order of the account in its present state.
 func (s *Service) Order(ctx context.Context, acct bulkhead.Account, id string) (bulkhead.Order, error) {
+	o, _, err := s.orderOf(ctx, acct, id)
+	return o, err
+}
+
+// orderOf is Order with its authorisations, which are there for a pending or ready order.
+func (s *Service) orderOf(ctx context.Context, acct bulkhead.Account, id string) (bulkhead.Order, []bulkhead.Authorization, error) {
 	o, err := s.cfg.Store.Order(ctx, id)
 	if err != nil {
-		return bulkhead.Order{}, err
+		return bulkhead.Order{}, nil, err
 	}
 	if o.AccountID != acct.ID {
-		return bulkhead.Order{}, bulkhead.NewFault(bulkhead.KindForbidden, "the order belongs to another account")
+		return bulkhead.Order{}, nil, bulkhead.NewFault(bulkhead.KindForbidden, "the order belongs to another account")
 	}
-	return s.settle(ctx, o)
+	return s.settledOrder(ctx, o)
 }
 
 // Orders lists the ids of an account's orders, newest first, after the cursor.
@@ -248,16 +254,28 @@ func (s *Service) Orders(ctx context.Context, acct bulkhead.Account, after strin
 // settle moves an order that is pending or ready to the state that its authorisations and the clock give it. Doing so
 // at every look makes a crash between two writes harmless.
 func (s *Service) settle(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
+	o, _, err := s.settledOrder(ctx, o)
+	return o, err
+}
+
+// settledOrder is settle, and returns the authorisations that it went by.
+func (s *Service) settledOrder(ctx context.Context, o bulkhead.Order) (bulkhead.Order, []bulkhead.Authorization, error) {
 	if o.State != bulkhead.OrderPending && o.State != bulkhead.OrderReady {
-		return o, nil
+		return o, nil, nil
 	}
 	if s.now().After(o.ExpiresAt) {
-		return s.refuse(ctx, o, bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order"))
+		o, err := s.refuse(ctx, o, bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order"))
+		return o, nil, err
 	}
 	authzs, err := s.authorizations(ctx, o)
 	if err != nil {
-		return o, err
+		return o, nil, err
 	}
+	o, err = s.settleBy(ctx, o, authzs)
+	return o, authzs, err
+}
+
+func (s *Service) settleBy(ctx context.Context, o bulkhead.Order, authzs []bulkhead.Authorization) (bulkhead.Order, error) {
 	allValid := true
 	var subs []bulkhead.SubFault
 	for _, a := range authzs {

@@ -18,22 +18,28 @@ type pool struct {
 	wg      sync.WaitGroup
 
 	mu     sync.Mutex
-	tasks  map[string]chan struct{} // closed when the task ends
+	tasks  map[string]*task
 	closed bool
+}
+
+// task is one under way, or over.
+type task struct {
+	done chan struct{} // closed when the task ends
+	left any           // what it came to, to be read then; nil when it does not say
 }
 
 func newPool(workers, backlog int) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &pool{slots: make(chan struct{}, workers), backlog: workers + backlog, ctx: ctx, cancel: cancel,
-		tasks: map[string]chan struct{}{}}
+		tasks: map[string]*task{}}
 }
 
-// start runs fn unless a task with the key is under way; the channel closes when that task ends.
-func (p *pool) start(key string, fn func(context.Context)) (<-chan struct{}, error) {
+// start runs fn unless a task with the key is under way, and returns the one that is.
+func (p *pool) start(key string, fn func(context.Context) any) (*task, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if done, ok := p.tasks[key]; ok {
-		return done, nil
+	if t, ok := p.tasks[key]; ok {
+		return t, nil
 	}
 	if p.closed {
 		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "the service is shutting down").WithRetry(10 * time.Second)
@@ -41,20 +47,20 @@ func (p *pool) start(key string, fn func(context.Context)) (<-chan struct{}, err
 	if len(p.tasks) >= p.backlog {
 		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "too much validation and issuance is waiting").WithRetry(30 * time.Second)
 	}
-	done := make(chan struct{})
-	p.tasks[key] = done
+	t := &task{done: make(chan struct{})}
+	p.tasks[key] = t
 	p.wg.Add(1)
-	go p.run(key, done, fn)
-	return done, nil
+	go p.run(key, t, fn)
+	return t, nil
 }
 
-func (p *pool) run(key string, done chan struct{}, fn func(context.Context)) {
+func (p *pool) run(key string, t *task, fn func(context.Context) any) {
 	defer p.wg.Done()
 	defer func() {
 		p.mu.Lock()
 		delete(p.tasks, key)
 		p.mu.Unlock()
-		close(done)
+		close(t.done)
 	}()
 	select {
 	case p.slots <- struct{}{}:
@@ -62,7 +68,7 @@ func (p *pool) run(key string, done chan struct{}, fn func(context.Context)) {
 		return
 	}
 	defer func() { <-p.slots }()
-	fn(p.ctx)
+	t.left = fn(p.ctx)
 }
 
 func (p *pool) close(ctx context.Context) error {

@@ -58,11 +58,13 @@ type Store interface {
 	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
 
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
+	// Authorizations returns several in the order of their ids, KindNotFound when one is missing.
+	Authorizations(ctx context.Context, ids ...string) ([]bulkhead.Authorization, error)
 	// UpdateAuthorization stores state and challenges; v, when not nil, is inserted as evidence of validation.
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
-	// ConcludeAuthorization moves a pending authorisation on with its validation, and in the same transaction those of the
-	// orders that are still pending to ready.
-	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error
+	// ConcludeAuthorization moves a pending authorisation on with its validation, as long as its account is in office with the
+	// thumbprint, and in the same transaction to ready those pending orders on it of which every authorisation is valid.
+	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, thumbprint string, ev ...bulkhead.Evidence) error
 	// ReusableAuthorizations returns valid authorisations of the account for the identifiers that do not expire
 	// before t, at most one per (identifier, wildcard).
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)

@@ -65,10 +65,10 @@ func subject(acct bulkhead.Account, o bulkhead.Order) bulkhead.StopSubject {
 }
 
 // gate refuses what the house has stopped, an account that must change its key first, and an order beyond the bounds of
-// the account's registration partner. It reads the record each time: a stop holds from its commit on, in every
+// the account's registration partner. Each request reads the record: a stop holds from its commit on, in every
 // process. The signer asks the same again for itself. It returns the stops in force.
 func (s *Service) gate(ctx context.Context, acct bulkhead.Account, o bulkhead.Order, methods ...bulkhead.Method) (bulkhead.Stops, error) {
-	st, err := s.cfg.Store.Standing(ctx, acct.ID)
+	st, err := s.standing(ctx, acct.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -95,11 +95,7 @@ func methodsOf(list []bulkhead.Authorization) []bulkhead.Method {
 }
 
 // finalGate is gate for an order whose authorisations are there.
-func (s *Service) finalGate(ctx context.Context, acct bulkhead.Account, o bulkhead.Order) error {
-	authzs, err := s.authorizations(ctx, o)
-	if err != nil {
-		return err
-	}
+func (s *Service) finalGate(ctx context.Context, acct bulkhead.Account, o bulkhead.Order, authzs []bulkhead.Authorization) error {
 	if _, err := s.gate(ctx, acct, o, methodsOf(authzs)...); err != nil {
 		return err
 	}
@@ -127,11 +123,11 @@ func (s *Service) openMethods(id bulkhead.Identifier, stops bulkhead.Stops) ([]b
 
 // challengeGate refuses to begin a validation that a stop covers. What was begun ends.
 func (s *Service) challengeGate(ctx context.Context, acct bulkhead.Account, m bulkhead.Method) error {
-	stops, err := s.cfg.Store.Stops(ctx)
+	st, err := s.standing(ctx, acct.ID)
 	if err != nil {
 		return err
 	}
-	return stops.Refuse(bulkhead.StopSubject{Partner: acct.Partner, Account: acct.ID, Methods: []bulkhead.Method{m}})
+	return st.Stops.Refuse(bulkhead.StopSubject{Partner: acct.Partner, Account: acct.ID, Methods: []bulkhead.Method{m}})
 }
 
 // waits reports whether a stop in force keeps an order in processing. Such an order is neither failed nor signed: its

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"bulkhead"
+	"bulkhead/enroll"
 )
 
 // algorithms are those that a request may be signed with.
@@ -157,10 +158,12 @@ func (s *Server) keyOf(c *call, t token, by signer) (crypto.PublicKey, error) {
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return nil, bulkhead.NewFault(bulkhead.KindAccountDoesNotExist, "kid is not the address of an account of this server")
 	}
-	a, err := s.svc.Account(c.ctx(), id)
+	st, err := s.svc.Standing(c.ctx(), id)
 	if err != nil {
 		return nil, err
 	}
+	a := st.Account
+	c.r = c.r.WithContext(enroll.WithStanding(c.ctx(), st))
 	var k jose.JSONWebKey
 	if err := json.Unmarshal(a.JWK, &k); err != nil {
 		return nil, bulkhead.NewFault(bulkhead.KindUnauthorized, "this account has no key to sign with").WithCause(err)

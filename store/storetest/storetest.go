@@ -78,7 +78,8 @@ type Store interface {
 	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
-	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error
+	Authorizations(ctx context.Context, ids ...string) ([]bulkhead.Authorization, error)
+	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, thumbprint string, ev ...bulkhead.Evidence) error
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
 	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error

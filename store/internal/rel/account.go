@@ -10,10 +10,13 @@ import (
 
 const accountFields = `id, state, thumbprint, jwk, token_hash, contacts, terms_at, operator, created_at, partner, creator, roll_due`
 
-func scanAccount(r scanner) (bulkhead.Account, error) {
+func scanAccount(r scanner) (bulkhead.Account, error) { return scanAccountAnd(r) }
+
+// scanAccountAnd reads more columns after those of the account.
+func scanAccountAnd(r scanner, more ...any) (bulkhead.Account, error) {
 	var a bulkhead.Account
-	err := r.Scan(&a.ID, &a.State, &a.Thumbprint, bytesCol{&a.JWK}, hashCol{&a.TokenHash}, jsonCol{&a.Contacts},
-		timeCol{&a.TermsAt}, &a.Operator, timeCol{&a.CreatedAt}, &a.Partner, &a.Creator, timeCol{&a.RollDue})
+	err := r.Scan(append([]any{&a.ID, &a.State, &a.Thumbprint, bytesCol{&a.JWK}, hashCol{&a.TokenHash}, jsonCol{&a.Contacts},
+		timeCol{&a.TermsAt}, &a.Operator, timeCol{&a.CreatedAt}, &a.Partner, &a.Creator, timeCol{&a.RollDue}}, more...)...)
 	return a, err
 }
 
@@ -33,7 +36,7 @@ func (t *tx) insertAccount(ctx context.Context, a bulkhead.Account) error {
 }
 
 func (s *Store) account(ctx context.Context, where, shown string, arg any) (bulkhead.Account, error) {
-	a, err := one(ctx, s.looks, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE `+where, arg)
+	a, err := one(s.brief(ctx), s.looks, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE `+where, arg)
 	return a, s.fault("Account", absent(err, "account", shown))
 }
 

@@ -17,13 +17,13 @@ func scanAuthority(r scanner) (bulkhead.Authority, error) {
 
 // Authority returns one authority; KindNotFound when there is none.
 func (s *Store) Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error) {
-	a, err := one(ctx, s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities WHERE id = $1`, string(id))
+	a, err := one(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities WHERE id = $1`, string(id))
 	return a, s.fault("Authority", absent(err, "authority", string(id)))
 }
 
 // Authorities returns all authorities, by id.
 func (s *Store) Authorities(ctx context.Context) ([]bulkhead.Authority, error) {
-	rows, err := list(ctx, s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities ORDER BY id`)
+	rows, err := list(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities ORDER BY id`)
 	return rows, s.fault("Authorities", err)
 }
 
@@ -65,7 +65,7 @@ func (t *tx) putAuthority(ctx context.Context, a bulkhead.Authority) error {
 
 // BlockedKeys returns those of the given hashes that are blocked.
 func (s *Store) BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
-	rows, err := blockedKeys(ctx, &s.dialect, s.looks, hashes)
+	rows, err := blockedKeys(s.brief(ctx), &s.dialect, s.looks, hashes)
 	return rows, s.fault("BlockedKeys", err)
 }
 

@@ -2,7 +2,6 @@ package rel
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"bulkhead"
@@ -55,8 +54,36 @@ func (t *tx) insertAuthorization(ctx context.Context, a bulkhead.Authorization) 
 
 // Authorization returns an authorisation; KindNotFound when there is none.
 func (s *Store) Authorization(ctx context.Context, id string) (bulkhead.Authorization, error) {
-	a, err := one(ctx, s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
+	a, err := one(s.brief(ctx), s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
 	return a, s.fault("Authorization", absent(err, "authorisation", id))
+}
+
+// Authorizations returns authorisations in the order of their ids; KindNotFound when one is missing.
+func (s *Store) Authorizations(ctx context.Context, ids ...string) ([]bulkhead.Authorization, error) {
+	if len(ids) == 1 {
+		a, err := s.Authorization(ctx, ids[0])
+		return []bulkhead.Authorization{a}, err
+	}
+	found := make(map[string]bulkhead.Authorization, len(ids))
+	err := inChunks(ids, 1, func(id string) any { return id }, func(_ []string, in string, args []any) error {
+		rows, err := list(s.brief(ctx), s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id IN `+in, args...)
+		for _, a := range rows {
+			found[a.ID] = a
+		}
+		return err
+	})
+	out := make([]bulkhead.Authorization, 0, len(ids))
+	for _, id := range ids {
+		a, ok := found[id]
+		if err == nil && !ok {
+			err = notFound("authorisation", id)
+		}
+		out = append(out, a)
+	}
+	if err != nil {
+		return nil, s.fault("Authorizations", err)
+	}
+	return out, nil
 }
 
 // UpdateAuthorization stores state, challenges and expiry if the state is still expect; v, when not nil, is inserted
@@ -65,22 +92,47 @@ func (s *Store) UpdateAuthorization(ctx context.Context, a bulkhead.Authorizatio
 	return s.writeKeyed(ctx, "UpdateAuthorization", ev, func(t *tx) error { return t.updateAuthorization(ctx, a, expect, v) })
 }
 
-// ConcludeAuthorization is UpdateAuthorization of a pending one with its validation, which in the same transaction makes
-// those of the orders that are still pending ready. Orders in another state, and unknown ones, are left alone.
-func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, ready []string, ev ...bulkhead.Evidence) error {
-	// Rows are locked in one order, so that two authorisations of the same orders never wait for each other in a circle.
-	ready = slices.Sorted(slices.Values(ready))
+// ConcludeAuthorization is UpdateAuthorization of a pending one with its validation, as long as its account is in office
+// with the thumbprint; KindConflict otherwise. In the same transaction those pending orders on it become ready of which
+// every authorisation is valid and lasts beyond the validation, as the order itself does. Two that conclude at the same
+// time see each other, because both hold the evidence head: ev must not be empty.
+func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, thumbprint string, ev ...bulkhead.Evidence) error {
+	if len(ev) == 0 {
+		return bulkhead.NewFault(bulkhead.KindMalformed, "a validation needs evidence")
+	}
 	return s.writeKeyed(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
-		if err := t.updateAuthorization(ctx, a, bulkhead.AuthorizationPending, &v); err != nil {
+		n, err := exec(ctx, t, `UPDATE authorizations SET state = $2, challenges = $3, expires_at = $4 WHERE id = $1 AND state = 'pending'
+			AND EXISTS (SELECT 1 FROM accounts c WHERE c.id = authorizations.account_id AND c.state = 'valid' AND c.thumbprint = $5)`,
+			a.ID, string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), thumbprint)
+		if err != nil {
 			return err
 		}
-		for _, id := range ready {
-			if _, err := exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE id = $1 AND state || '' = 'pending'`, id); err != nil {
-				return err
-			}
+		if n == 0 {
+			return t.whyNotConcluded(ctx, a.ID)
 		}
-		return nil
+		if err := t.insertValidation(ctx, v); err != nil {
+			return err
+		}
+		_, err = exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at >= $2
+			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
+				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2))`, a.ID, unix(v.At))
+		return err
 	})
+}
+
+// whyNotConcluded tells which of the conditions does not hold.
+func (t *tx) whyNotConcluded(ctx context.Context, id string) error {
+	var state bulkhead.AuthorizationState
+	err := t.QueryRowContext(ctx, `SELECT state FROM authorizations WHERE id = $1`, id).Scan(&state)
+	switch {
+	case err != nil:
+		return absent(err, "authorisation", id)
+	case state != bulkhead.AuthorizationPending:
+		return conflict("authorisation %s is %s, not pending", id, state)
+	default:
+		return conflict("the account of authorisation %s is not in office with this key any more", id)
+	}
 }
 
 func (t *tx) updateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation) error {
@@ -89,7 +141,11 @@ func (t *tx) updateAuthorization(ctx context.Context, a bulkhead.Authorization, 
 	if err := t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect)); err != nil || v == nil {
 		return err
 	}
-	_, err = exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
+	return t.insertValidation(ctx, *v)
+}
+
+func (t *tx) insertValidation(ctx context.Context, v bulkhead.Validation) error {
+	_, err := exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
 		at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
 		string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), text(v.Detail))
 	return err

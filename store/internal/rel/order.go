@@ -94,7 +94,7 @@ func (t *tx) whyNoOrder(ctx context.Context, o bulkhead.Order) error {
 
 // Order returns an order; KindNotFound when there is none.
 func (s *Store) Order(ctx context.Context, id string) (bulkhead.Order, error) {
-	o, err := one(ctx, s.looks, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
+	o, err := one(s.brief(ctx), s.looks, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
 	return o, s.fault("Order", absent(err, "order", id))
 }
 

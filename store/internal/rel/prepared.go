@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"sync/atomic"
 )
 
 // maxPrepared bounds the statements kept: the texts of this package, with lists of several lengths.
@@ -17,6 +18,9 @@ type pool struct {
 
 	mu    sync.RWMutex
 	stmts map[string]*sql.Stmt
+
+	asked atomic.Int64 // statements run outside transactions
+	inTx  atomic.Int64 // and in them
 }
 
 func newPool(db *sql.DB, prepares bool) *pool {
@@ -50,6 +54,7 @@ func (p *pool) prepare(ctx context.Context, query string) *sql.Stmt {
 }
 
 func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	p.asked.Add(1)
 	if st := p.prepare(ctx, query); st != nil {
 		return st.ExecContext(ctx, args...)
 	}
@@ -57,6 +62,7 @@ func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.
 }
 
 func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	p.asked.Add(1)
 	if st := p.prepare(ctx, query); st != nil {
 		return st.QueryContext(ctx, args...)
 	}
@@ -64,6 +70,7 @@ func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 }
 
 func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	p.asked.Add(1)
 	if st := p.prepare(ctx, query); st != nil {
 		return st.QueryRowContext(ctx, args...)
 	}
@@ -83,6 +90,7 @@ func (t *tx) statement(ctx context.Context, query string) *sql.Stmt {
 }
 
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	t.pool.inTx.Add(1)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.ExecContext(ctx, args...)
@@ -91,6 +99,7 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 }
 
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	t.pool.inTx.Add(1)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryContext(ctx, args...)
@@ -99,6 +108,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 }
 
 func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	t.pool.inTx.Add(1)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryRowContext(ctx, args...)

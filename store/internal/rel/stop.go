@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"bulkhead"
@@ -53,7 +54,7 @@ func (s *Store) EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evi
 
 // Stops returns the stops in force, oldest first.
 func (s *Store) Stops(ctx context.Context) (bulkhead.Stops, error) {
-	rows, err := list(ctx, s.looks, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
+	rows, err := list(s.brief(ctx), s.looks, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
 	return rows, s.fault("Stops", err)
 }
 
@@ -75,23 +76,45 @@ func (s *Store) StopsEndedSince(ctx context.Context, t time.Time) ([]bulkhead.St
 	return rows, s.fault("StopsEndedSince", err)
 }
 
-// Standing returns an account with its partner and the stops in force. An account that does not exist has no ID.
+// Standing returns an account with its partner and the stops in force. An account that does not exist has no ID. On most
+// days it is one statement: nothing is stopped.
 func (s *Store) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
 	var out bulkhead.Standing
-	var err error
-	if out.Account, err = one(ctx, s.looks, scanAccount, `SELECT `+accountFields+` FROM accounts WHERE id = $1`, accountID); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var p struct {
+		id, title, state sql.NullString
+		scope            []byte
+		created          sql.NullInt64
+	}
+	stopped := true
+	a, err := one(s.brief(ctx), s.looks, func(r scanner) (bulkhead.Account, error) {
+		return scanAccountAnd(r, &p.id, &p.title, &p.state, &p.scope, &p.created, &stopped)
+	}, `SELECT `+standingFields+`, p.id, p.title, p.state, p.scope, p.created_at, EXISTS (SELECT 1 FROM stops WHERE ended_at = 0)
+		FROM accounts a LEFT JOIN partners p ON p.id = a.partner AND a.partner <> '' WHERE a.id = $1`, accountID)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
 		return out, s.fault("Standing", err)
-	}
-	if out.Account.Partner != "" {
-		p, err := one(ctx, s.looks, scanPartner, `SELECT `+partnerFields+` FROM partners WHERE id = $1`, out.Account.Partner)
-		if err != nil {
-			return out, s.fault("Standing", absent(err, "partner", out.Account.Partner))
+	case a.Partner != "" && !p.id.Valid:
+		return out, s.fault("Standing", notFound("partner", a.Partner))
+	case p.id.Valid:
+		partner := bulkhead.Partner{ID: p.id.String, Title: p.title.String, State: bulkhead.PartnerState(p.state.String)}
+		if err := (jsonCol{&partner.Scope}).Scan(p.scope); err != nil {
+			return out, s.fault("Standing", err)
 		}
-		out.Partner = &p
+		if err := (timeCol{&partner.CreatedAt}).Scan(p.created.Int64); err != nil {
+			return out, s.fault("Standing", err)
+		}
+		out.Partner = &partner
 	}
-	out.Stops, err = s.Stops(ctx)
-	return out, err
+	if out.Account = a; stopped {
+		out.Stops, err = s.Stops(ctx)
+		return out, err
+	}
+	return out, nil
 }
+
+// standingFields are accountFields of the table a.
+var standingFields = "a." + strings.ReplaceAll(accountFields, ", ", ", a.")
 
 const compromiseFields = `key_hash, actor, reason, at, revoked, changes, settled_at`
 

@@ -327,6 +327,7 @@ func (t *tx) repeat(ctx context.Context, text string, f func(run func(args ...an
 		defer st.Close()
 	}
 	return f(func(args ...any) error {
+		t.pool.inTx.Add(1)
 		_, err := st.ExecContext(ctx, args...)
 		return err
 	})
