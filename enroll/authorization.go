@@ -106,17 +106,16 @@ type asked struct {
 // startValidation validates in the background, once however often it is asked to. The task is left with the
 // authorisation that it stored, if it did. q may be nil.
 func (s *Service) startValidation(authorizationID, challengeID string, q *asked) (*task, error) {
-	return s.pool.start("validate/"+challengeID, func(ctx context.Context) any {
+	return s.pool.start("validate/"+challengeID, func(ctx context.Context, t *task) {
 		s.lost.Delete(challengeID)
 		a, err := s.validate(ctx, authorizationID, challengeID, q)
 		if err != nil {
 			s.lost.Store(challengeID, authorizationID)
 			s.log.ErrorContext(ctx, "validating; the challenge stays in processing", "authorization", authorizationID, "challenge", challengeID, "error", err)
 		}
-		if err != nil || a == nil {
-			return nil
+		if err == nil && a != nil {
+			t.tell(*a)
 		}
-		return *a
 	})
 }
 

@@ -17,36 +17,52 @@ import (
 
 // Certificate returns a durable certificate of the account with its chain.
 func (s *Service) Certificate(ctx context.Context, acct bulkhead.Account, ref bulkhead.CertificateRef) (bulkhead.IssuedCertificate, error) {
+	c, _, err := s.certificate(ctx, acct, ref)
+	return c, err
+}
+
+// certificate is Certificate, and returns the authorities that it read for it.
+func (s *Service) certificate(ctx context.Context, acct bulkhead.Account, ref bulkhead.CertificateRef) (bulkhead.IssuedCertificate, []bulkhead.Authority, error) {
+	var none bulkhead.IssuedCertificate
 	c, der, err := s.durable(ctx, ref)
 	if err != nil {
-		return bulkhead.IssuedCertificate{}, err
+		return none, nil, err
 	}
 	if c.AccountID != acct.ID {
-		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindForbidden, "the certificate belongs to another account")
+		return none, nil, bulkhead.NewFault(bulkhead.KindForbidden, "the certificate belongs to another account")
 	}
-	chain, err := s.chain(ctx, ref.Issuer)
-	return bulkhead.IssuedCertificate{Certificate: c, DER: der, Chain: chain}, err
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return none, nil, err
+	}
+	for _, a := range all {
+		if a.ID == ref.Issuer {
+			return bulkhead.IssuedCertificate{Certificate: c, DER: der, Chain: append([][]byte{a.Certificate}, a.Chain...)}, all, nil
+		}
+	}
+	return none, nil, bulkhead.Faultf(bulkhead.KindNotFound, "there is no authority %q", ref.Issuer)
 }
 
 // CertificateChains is Certificate with further chains: those through certificates that another authority of the record
 // holds for the same name and key as one in the first chain (cross-certificates, RFC 8555 section 7.4.2).
 func (s *Service) CertificateChains(ctx context.Context, acct bulkhead.Account, ref bulkhead.CertificateRef) (bulkhead.IssuedCertificate, [][][]byte, error) {
-	c, err := s.Certificate(ctx, acct, ref)
-	if err != nil {
-		return c, nil, err
-	}
-	all, err := s.cfg.Store.Authorities(ctx)
+	c, all, err := s.certificate(ctx, acct, ref)
 	if err != nil {
 		return c, nil, err
 	}
 	var alternates [][][]byte
 	for i, der := range c.Chain {
-		x, err := x509.ParseCertificate(der)
-		if err != nil {
-			return c, nil, fmt.Errorf("chain of %s: %w", ref.Issuer, err)
-		}
+		var x *x509.Certificate
 		for _, a := range all {
-			if len(a.Certificate) > 0 && !bytes.Equal(a.Certificate, der) && bytes.Equal(a.SPKI, x.RawSubjectPublicKeyInfo) && bytes.Equal(a.Subject, x.RawSubject) {
+			if len(a.Certificate) == 0 || bytes.Equal(a.Certificate, der) || !bytes.Contains(der, a.SPKI) {
+				continue // most chains have no other: they need not be parsed
+			}
+			if x == nil {
+				if x, err = x509.ParseCertificate(der); err != nil {
+					return c, nil, fmt.Errorf("chain of %s: %w", ref.Issuer, err)
+				}
+			}
+			if bytes.Equal(a.SPKI, x.RawSubjectPublicKeyInfo) && bytes.Equal(a.Subject, x.RawSubject) {
 				alternates = append(alternates, slices.Concat(c.Chain[:i:i], [][]byte{a.Certificate}, a.Chain))
 			}
 		}

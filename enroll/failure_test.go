@@ -56,6 +56,7 @@ func TestFailureTable(t *testing.T) {
 				again, err := h.svc.OperatorOrder(t.Context(), "operator:anna", acct, enroll.Upload{CSR: request})
 				ok(t, err) // the ordinary path goes on
 				h.durable(t, again)
+				h.atAnEnd(t) // its last write is not the next row's
 			})
 		}
 	}

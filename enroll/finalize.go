@@ -67,11 +67,11 @@ func notReady(o bulkhead.Order) error {
 // the order is durable in processing and Resume takes it up.
 func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (bulkhead.Order, error) {
 	began := time.Now()
-	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context) (*bulkhead.Order, error) {
+	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context, t *task) error {
 		if time.Since(began) > firstWithin {
-			return s.issue(ctx, o.ID, look)
+			return s.issue(ctx, o.ID, look, t)
 		}
-		return s.sign(ctx, o, look)
+		return s.sign(ctx, o, look, t)
 	}))
 	if err != nil {
 		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
@@ -89,7 +89,7 @@ func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook
 	if now, ok := t.left.(bulkhead.Order); ok {
 		return now, nil
 	}
-	return s.cfg.Store.Order(ctx, o.ID)
+	return s.present(ctx, o.ID)
 }
 
 // firstWithin is how soon after an order became processing its first issuance goes by what Finalize has just read and
@@ -98,62 +98,57 @@ const firstWithin = time.Second
 
 // startIssue takes an order up that is in processing.
 func (s *Service) startIssue(orderID string) (*task, error) {
-	return s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context) (*bulkhead.Order, error) { return s.issue(ctx, orderID, caaLook{}) }))
+	return s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context, t *task) error { return s.issue(ctx, orderID, caaLook{}, t) }))
 }
 
-// issuing is the task that runs f; it is left with the order that f brought to its end, if it did.
-func (s *Service) issuing(orderID string, f func(context.Context) (*bulkhead.Order, error)) func(context.Context) any {
-	return func(ctx context.Context) any {
+// issuing is the task that runs f, which tells the order that it brought to its end, if it did.
+func (s *Service) issuing(orderID string, f func(context.Context, *task) error) func(context.Context, *task) {
+	return func(ctx context.Context, t *task) {
 		ctx, cancel := context.WithTimeout(ctx, s.limits.IssueTimeout)
 		defer cancel()
-		o, err := f(ctx)
-		if err != nil {
+		if err := f(ctx, t); err != nil {
 			s.log.ErrorContext(ctx, "issuing; the order stays in processing", "order", orderID, "error", err)
 		}
-		if err != nil || o == nil {
-			return nil
-		}
-		return *o
 	}
 }
 
-// issue brings an order in processing to its end that may have been tried before, here or in another process. It returns
-// the order as it stored it. An error means that the order stays in processing and is taken up again.
-func (s *Service) issue(ctx context.Context, orderID string, look caaLook) (*bulkhead.Order, error) {
+// issue brings an order in processing to its end that may have been tried before, here or in another process. An error
+// means that the order stays in processing and is taken up again.
+func (s *Service) issue(ctx context.Context, orderID string, look caaLook, t *task) error {
 	o, err := s.cfg.Store.Order(ctx, orderID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if o.State != bulkhead.OrderProcessing {
-		return nil, nil
+		return nil
 	}
 	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
 	switch bulkhead.KindOf(err) {
 	case "":
-		return s.fulfil(ctx, o, c.CertificateRef)
+		return s.fulfil(ctx, o, c.CertificateRef, t)
 	case bulkhead.KindNotFound:
 	default:
-		return nil, err
+		return err
 	}
 	if over, err := s.outOfTime(ctx, o); err != nil || over {
 		if over {
-			return s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
+			err = s.fail(ctx, o, bulkhead.NewFault(bulkhead.KindUnavailable, "the certificate could not be issued in time").WithHint("order again"))
 		}
-		return nil, err
+		return err
 	}
 	if held, err := s.waits(ctx, o); err != nil || held {
-		return nil, err
+		return err
 	}
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	return s.sign(ctx, o, look)
+	return s.sign(ctx, o, look, t)
 }
 
 // sign has an order signed that is in processing and was not signed before. Whether its account is in office and nothing is
 // stopped the signer reads from the record itself, together with the validations, after this call; KindUnauthorized and
 // KindStopped say that it was not so.
-func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook) (*bulkhead.Order, error) {
+func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook, t *task) error {
 	if err := s.checkCAA(ctx, o, look); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
@@ -162,7 +157,7 @@ func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook) (*bu
 	if err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	return s.fulfil(ctx, o, cert.Certificate.CertificateRef)
+	return s.fulfil(ctx, o, cert.Certificate.CertificateRef, t)
 }
 
 // outOfTime reports whether an order has had its time: its own, and that of trying while nothing was stopped.
@@ -181,43 +176,38 @@ func (s *Service) outOfTime(ctx context.Context, o bulkhead.Order) (bool, error)
 	return err == nil && now.After(from.Add(s.limits.IssueTries)), err
 }
 
-// fulfil marks the predecessor and makes the order valid; the certificate is durable already.
-func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef) (*bulkhead.Order, error) {
+// fulfil marks the predecessor and makes the order valid; the certificate is durable already. Its client is told before
+// the row is written: that an order in processing has a durable certificate makes it valid to every reader (settle), and
+// whoever finds the row unwritten after a crash writes it.
+func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef, t *task) error {
 	if o.Replaces != (bulkhead.CertificateRef{}) {
 		if err := s.cfg.Store.MarkReplaced(ctx, o.Replaces, ref); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
-	return stored(o, s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
-}
-
-// stored is an order that was written, nil when somebody else moved it first.
-func stored(o bulkhead.Order, err error) (*bulkhead.Order, error) {
-	if err != nil {
-		return nil, ignoreConflict(err)
-	}
-	return &o, nil
+	t.tell(o)
+	return ignoreConflict(s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
 }
 
 // failUnlessPassing ends the order for a refusal; troubles of ours that may pass leave it in processing.
-func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err error) (*bulkhead.Order, error) {
+func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err error) error {
 	if ctx.Err() != nil {
-		return nil, errors.Join(err, ctx.Err())
+		return errors.Join(err, ctx.Err())
 	}
 	switch f := bulkhead.AsFault(err); f.Kind {
 	case bulkhead.KindStopped:
-		return nil, nil // the stop came between our look and the signer's: the order waits for its end
+		return nil // the stop came between our look and the signer's: the order waits for its end
 	case bulkhead.KindInternal, bulkhead.KindUnavailable, bulkhead.KindConflict, bulkhead.KindRateLimited:
-		return nil, err
+		return err
 	default:
 		return s.fail(ctx, o, f)
 	}
 }
 
-func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) (*bulkhead.Order, error) {
-	o, err := s.refuse(ctx, o, f)
-	return &o, err
+func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) error {
+	_, err := s.refuse(ctx, o, f)
+	return err
 }
 
 func ignoreConflict(err error) error {

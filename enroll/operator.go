@@ -177,5 +177,8 @@ func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (bulkhead.Orde
 	case <-late.C:
 	case <-ctx.Done():
 	}
-	return s.cfg.Store.Order(context.WithoutCancel(ctx), o.ID)
+	if now, ok := t.left.(bulkhead.Order); ok {
+		return now, nil
+	}
+	return s.present(context.WithoutCancel(ctx), o.ID)
 }

@@ -260,6 +260,10 @@ func (s *Service) settle(ctx context.Context, o bulkhead.Order) (bulkhead.Order,
 
 // settledOrder is settle, and returns the authorisations that it went by.
 func (s *Service) settledOrder(ctx context.Context, o bulkhead.Order) (bulkhead.Order, []bulkhead.Authorization, error) {
+	if o.State == bulkhead.OrderProcessing {
+		o, err := s.fulfilled(ctx, o)
+		return o, nil, err
+	}
 	if o.State != bulkhead.OrderPending && o.State != bulkhead.OrderReady {
 		return o, nil, nil
 	}
@@ -273,6 +277,31 @@ func (s *Service) settledOrder(ctx context.Context, o bulkhead.Order) (bulkhead.
 	}
 	o, err = s.settleBy(ctx, o, authzs)
 	return o, authzs, err
+}
+
+// present is an order as it is now.
+func (s *Service) present(ctx context.Context, id string) (bulkhead.Order, error) {
+	o, err := s.cfg.Store.Order(ctx, id)
+	if err != nil {
+		return o, err
+	}
+	return s.fulfilled(ctx, o)
+}
+
+// fulfilled shows an order in processing as valid once its certificate is durable; the row follows by itself. One that
+// replaces a certificate is valid when that is marked, which its row says.
+func (s *Service) fulfilled(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
+	if o.State != bulkhead.OrderProcessing || o.Replaces != (bulkhead.CertificateRef{}) {
+		return o, nil
+	}
+	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
+	switch bulkhead.KindOf(err) {
+	case "":
+		o.State, o.Certificate, o.Problem = bulkhead.OrderValid, c.CertificateRef, nil
+	case bulkhead.KindNotFound:
+		err = nil
+	}
+	return o, err
 }
 
 func (s *Service) settleBy(ctx context.Context, o bulkhead.Order, authzs []bulkhead.Authorization) (bulkhead.Order, error) {

@@ -24,8 +24,17 @@ type pool struct {
 
 // task is one under way, or over.
 type task struct {
-	done chan struct{} // closed when the task ends
+	done chan struct{} // closed when it is known what the task comes to
+	once sync.Once     // closes done
 	left any           // what it came to, to be read then; nil when it does not say
+}
+
+// tell says what the task comes to, to those who wait, while it may have work left; only the first word counts.
+func (t *task) tell(left any) {
+	t.once.Do(func() {
+		t.left = left
+		close(t.done)
+	})
 }
 
 func newPool(workers, backlog int) *pool {
@@ -35,7 +44,7 @@ func newPool(workers, backlog int) *pool {
 }
 
 // start runs fn unless a task with the key is under way, and returns the one that is.
-func (p *pool) start(key string, fn func(context.Context) any) (*task, error) {
+func (p *pool) start(key string, fn func(context.Context, *task)) (*task, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t, ok := p.tasks[key]; ok {
@@ -54,13 +63,13 @@ func (p *pool) start(key string, fn func(context.Context) any) (*task, error) {
 	return t, nil
 }
 
-func (p *pool) run(key string, t *task, fn func(context.Context) any) {
+func (p *pool) run(key string, t *task, fn func(context.Context, *task)) {
 	defer p.wg.Done()
 	defer func() {
 		p.mu.Lock()
 		delete(p.tasks, key)
 		p.mu.Unlock()
-		close(t.done)
+		t.tell(nil)
 	}()
 	select {
 	case p.slots <- struct{}{}:
@@ -68,7 +77,7 @@ func (p *pool) run(key string, t *task, fn func(context.Context) any) {
 		return
 	}
 	defer func() { <-p.slots }()
-	t.left = fn(p.ctx)
+	fn(p.ctx, t)
 }
 
 func (p *pool) close(ctx context.Context) error {

@@ -17,11 +17,12 @@ func (h *house) lose(op string, skip int, kept bool) (fired func() bool) {
 	var mu sync.Mutex
 	f := func(did string, commit func() error) error {
 		mu.Lock()
-		defer mu.Unlock()
 		if did == op {
 			skip--
 		}
-		if did != op || skip != -1 {
+		spared := did != op || skip != -1
+		mu.Unlock() // the commit may be that of another write, too, with a call of its own
+		if spared {
 			return commit()
 		}
 		if kept {

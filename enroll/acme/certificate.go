@@ -2,11 +2,13 @@ package acme
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"net/http"
 	"strconv"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"bulkhead"
 	"bulkhead/pki/keycheck"
@@ -62,9 +64,14 @@ func (s *Server) certificate(c *call) error {
 	return nil
 }
 
+// selfIssued compares issuer and subject without a look at the rest: the certificate comes from the record.
 func selfIssued(der []byte) bool {
-	x, err := x509.ParseCertificate(der)
-	return err == nil && bytes.Equal(x.RawIssuer, x.RawSubject)
+	var certificate, tbs, issuer, subject cryptobyte.String
+	in := cryptobyte.String(der)
+	return in.ReadASN1(&certificate, asn1.SEQUENCE) && certificate.ReadASN1(&tbs, asn1.SEQUENCE) &&
+		tbs.SkipOptionalASN1(asn1.Tag(0).ContextSpecific().Constructed()) && tbs.SkipASN1(asn1.INTEGER) && tbs.SkipASN1(asn1.SEQUENCE) &&
+		tbs.ReadASN1Element(&issuer, asn1.SEQUENCE) && tbs.SkipASN1(asn1.SEQUENCE) && tbs.ReadASN1Element(&subject, asn1.SEQUENCE) &&
+		bytes.Equal(issuer, subject)
 }
 
 // revokeCert revokes for an account or for whoever holds the certificate's key (RFC 8555 section 7.6).

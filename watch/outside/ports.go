@@ -39,9 +39,12 @@ type Record interface {
 	Pruned(ctx context.Context, ref bulkhead.CertificateRef) (bool, error)
 	// CertificateChanges returns the changes that name the certificates, the newest first.
 	CertificateChanges(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.CertificateChange, error)
+	// CertificatesBySerial returns the rows that exist among the serials, without their DER.
+	CertificatesBySerial(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Certificate, error)
 	Order(ctx context.Context, id string) (bulkhead.Order, error)
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)
-	OrderEvidence(ctx context.Context, orderID string) ([]bulkhead.Validation, []bulkhead.CAACheck, error)
+	// OrdersEvidence returns on what each of the orders rests; it leaves out orders that do not exist.
+	OrdersEvidence(ctx context.Context, orders ...string) (map[string]*bulkhead.OrderEvidence, error)
 	// EvidenceAfter returns rows with a sequence above seq, in order, without gaps.
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)

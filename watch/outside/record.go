@@ -3,6 +3,8 @@ package outside
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +42,7 @@ func (r *Reconciler) outcomes(ctx context.Context, id bulkhead.AuthorityID, list
 	if err != nil {
 		return err
 	}
+	young := map[bulkhead.Serial]time.Time{}
 	for _, o := range list {
 		ref := bulkhead.CertificateRef{Issuer: id, Serial: o.e.Serial}
 		st, ok := rows[o.e.Serial]
@@ -48,9 +51,15 @@ func (r *Reconciler) outcomes(ctx context.Context, id bulkhead.AuthorityID, list
 			continue
 		}
 		if r.cfg.Now().Sub(o.e.At) < basisWithin {
-			if err := r.basis(ctx, ref, o.e.At); err != nil {
-				return err
-			}
+			young[o.e.Serial] = o.e.At
+		}
+	}
+	serials = slices.Collect(maps.Keys(young))
+	for len(serials) > 0 {
+		part := serials[:min(chunk, len(serials))]
+		serials = serials[len(part):]
+		if err := r.basis(ctx, id, part, young); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -80,58 +89,70 @@ func (r *Reconciler) suspects(ctx context.Context) error {
 const basisWithin = time.Hour
 
 // basis is D11: each name of a subscriber's certificate rests on a validation and, for a domain name, a look at CAA that
-// permitted, both good at the time of issue.
-func (r *Reconciler) basis(ctx context.Context, ref bulkhead.CertificateRef, at time.Time) error {
-	c, _, err := r.cfg.Record.Certificate(ctx, ref)
-	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
-		return nil
-	}
-	if err != nil || c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate {
-		return err
-	}
-	missing, err := r.unfounded(ctx, c, at)
+// permitted, both good at the time of issue. at says when each of the serials was issued. All are asked for together: the
+// record is not to be asked five times for each certificate.
+func (r *Reconciler) basis(ctx context.Context, id bulkhead.AuthorityID, serials []bulkhead.Serial, at map[bulkhead.Serial]time.Time) error {
+	rows, err := r.cfg.Record.CertificatesBySerial(ctx, id, serials)
 	if err != nil {
 		return err
 	}
-	if missing != "" {
-		r.raise(ctx, "D11", ref.String(), bulkhead.Critical, "d11-no-basis.md", "certificate %s was issued %s without its basis in the record: %s", ref, stamp(at), missing)
+	rows = slices.DeleteFunc(rows, func(c bulkhead.Certificate) bool { return c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate })
+	var orders []string
+	for _, c := range rows {
+		if c.OrderID != "" {
+			orders = append(orders, c.OrderID)
+		}
+	}
+	grounds, err := r.cfg.Record.OrdersEvidence(ctx, orders...)
+	if err != nil {
+		return err
+	}
+	for _, c := range rows {
+		missing, err := r.unfounded(ctx, c, grounds[c.OrderID], at[c.Serial])
+		if err != nil {
+			return err
+		}
+		if missing != "" {
+			r.raise(ctx, "D11", c.CertificateRef.String(), bulkhead.Critical, "d11-no-basis.md", "certificate %s was issued %s without its basis in the record: %s", c.CertificateRef, stamp(at[c.Serial]), missing)
+		}
 	}
 	return nil
 }
 
-func (r *Reconciler) unfounded(ctx context.Context, c bulkhead.Certificate, at time.Time) (string, error) {
+func (r *Reconciler) unfounded(ctx context.Context, c bulkhead.Certificate, grounds *bulkhead.OrderEvidence, at time.Time) (string, error) {
 	if c.OrderID == "" {
 		return "it belongs to no order", nil
 	}
-	order, err := r.cfg.Record.Order(ctx, c.OrderID)
-	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
+	if grounds == nil {
 		return "its order " + c.OrderID + " does not exist", nil
 	}
-	if err != nil {
-		return "", err
-	}
-	validations, checks, err := r.cfg.Record.OrderEvidence(ctx, c.OrderID)
-	if err != nil {
-		return "", err
-	}
-	ended, err := r.ended(ctx, order)
-	if err != nil {
-		return "", err
-	}
+	var ended map[bulkhead.Identifier]bool
 	for _, n := range c.Names {
-		if !ended[n.Base()] && !validated(validations, n, at) {
-			return fmt.Sprintf("no validation of %s that counted then", n.Value), nil
+		if !validated(grounds.Validations, n, at) {
+			if ended == nil {
+				var err error
+				if ended, err = r.ended(ctx, c.OrderID); err != nil {
+					return "", err
+				}
+			}
+			if !ended[n.Base()] {
+				return fmt.Sprintf("no validation of %s that counted then", n.Value), nil
+			}
 		}
-		if n.Type == bulkhead.DNS && !permitted(checks, n, at) {
+		if n.Type == bulkhead.DNS && !permitted(grounds.Checks, n, at) {
 			return fmt.Sprintf("no look at CAA for %s that permitted it then", n.Value), nil
 		}
 	}
 	return "", nil
 }
 
-// ended are the names whose authorisation has ended since: what was validated then is no longer told.
-func (r *Reconciler) ended(ctx context.Context, o bulkhead.Order) (map[bulkhead.Identifier]bool, error) {
+// ended are the names of an order whose authorisation has ended since: what was validated then is no longer told.
+func (r *Reconciler) ended(ctx context.Context, order string) (map[bulkhead.Identifier]bool, error) {
 	out := map[bulkhead.Identifier]bool{}
+	o, err := r.cfg.Record.Order(ctx, order)
+	if err != nil {
+		return nil, err
+	}
 	for _, id := range o.Authorizations {
 		z, err := r.cfg.Record.Authorization(ctx, id)
 		if err != nil {
