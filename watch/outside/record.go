@@ -96,7 +96,9 @@ func (r *Reconciler) basis(ctx context.Context, id bulkhead.AuthorityID, serials
 	if err != nil {
 		return err
 	}
-	rows = slices.DeleteFunc(rows, func(c bulkhead.Certificate) bool { return c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate })
+	rows = slices.DeleteFunc(rows, func(c bulkhead.Certificate) bool {
+		return c.Kind != bulkhead.LeafCertificate && c.Kind != bulkhead.Precertificate
+	})
 	var orders []string
 	for _, c := range rows {
 		if c.OrderID != "" {
