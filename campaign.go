@@ -165,6 +165,19 @@ type CampaignItem struct {
 	MovedAt     time.Time
 }
 
+// CampaignWork is an item as far as revoking it asks, with what the record says of its certificate.
+type CampaignWork struct {
+	CertificateRef
+	IntentSeq int64
+	State     ItemState
+	RevokeAt  time.Time
+	NotAfter  time.Time
+	Recorded  CertificateState // "" when the record has it no more
+	RevokedAt time.Time
+	Reason    Reason
+	Held      bool // on legal hold
+}
+
 // ItemMove is one step of one item; its evidence is the leaf of the batch that it belongs to.
 type ItemMove struct {
 	IntentSeq   int64

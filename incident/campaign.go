@@ -470,14 +470,24 @@ func (s *Service) move(ctx context.Context, c bulkhead.Campaign, actor string, i
 
 // itemsLeaf is the evidence of one step of some items.
 func (s *Service) itemsLeaf(c bulkhead.Campaign, actor string, items []bulkhead.CampaignItem, detail string) bulkhead.Evidence {
-	h := sha256.New()
-	for _, it := range items {
-		h.Write([]byte(it.CertificateRef.String() + "\n"))
+	refs := make([]bulkhead.CertificateRef, len(items))
+	for i, it := range items {
+		refs[i] = it.CertificateRef
+	}
+	return s.refsLeaf(c, actor, refs, detail)
+}
+
+// refsLeaf is itemsLeaf by the names of the certificates.
+func (s *Service) refsLeaf(c bulkhead.Campaign, actor string, refs []bulkhead.CertificateRef, detail string) bulkhead.Evidence {
+	h, line := sha256.New(), []byte(nil)
+	for _, ref := range refs {
+		line = append(append(line[:0], ref.String()...), '\n')
+		h.Write(line)
 	}
 	ev := s.leaf(bulkhead.EvCampaignItems, c.ID, actor, detail)
-	ev.Count, ev.Digest = int64(len(items)), bulkhead.Hash(h.Sum(nil))
-	if len(items) == 1 {
-		ev.Authority, ev.Serial = items[0].Issuer, items[0].Serial
+	ev.Count, ev.Digest = int64(len(refs)), bulkhead.Hash(h.Sum(nil))
+	if len(refs) == 1 {
+		ev.Authority, ev.Serial = refs[0].Issuer, refs[0].Serial
 	}
 	return ev
 }

@@ -103,14 +103,14 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 	if err != nil {
 		return err
 	}
-	items, err := s.chunk(ctx, c, j)
-	if err != nil {
-		return err
-	}
 	if j.Kind == bulkhead.JobNotify {
+		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+		if err != nil {
+			return err
+		}
 		return s.notify(ctx, c, j, items)
 	}
-	return s.revoke(ctx, c, j, items)
+	return s.revoke(ctx, c, j)
 }
 
 // recheck is how soon a revocation that waits for its replacement is looked at again.
@@ -118,17 +118,17 @@ const recheck = 5 * time.Minute
 
 // revoke revokes what a chunk has ready, or all of it once the deadline clock says so. What this job did before is found
 // by the change that it keeps, and by the record of the certificates.
-func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) error {
+func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob) error {
 	if j.Change != "" {
-		done, err := s.settle(ctx, c, &j)
-		if err != nil || !done {
+		if err := s.settle(ctx, c, &j); err != nil {
 			return err
 		}
 	}
-	sorted, err := s.sort(ctx, c, items)
+	items, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
 	if err != nil {
 		return err
 	}
+	sorted := s.sort(c, items)
 	if err := s.record(ctx, c, j, sorted); err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 }
 
 // again is when what waits is looked at next: when the first of it is due, and soon where something is due already.
-func again(waiting []bulkhead.CampaignItem, now time.Time) time.Time {
+func again(waiting []bulkhead.CampaignWork, now time.Time) time.Time {
 	next := now.Add(12 * recheck) // what others did to an item, its holder for one, is seen within the hour
 	for _, it := range waiting {
 		switch {
@@ -162,14 +162,14 @@ func again(waiting []bulkhead.CampaignItem, now time.Time) time.Time {
 }
 
 // revokeReady revokes items by one change, or, after a try that failed, by as many as keep what is refused from holding up
-// the rest.
-func (s *Service) revokeReady(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignItem) error {
+// the rest: half as many items each with every further try, for each change signs the whole CRLs of its issuers.
+func (s *Service) revokeReady(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignWork) error {
 	if len(ready) == 0 {
 		return nil
 	}
 	size := len(ready)
 	if j.Problem != "" {
-		size = s.cfg.Chunk
+		size = max(size>>min(j.Tries-1, 30), min(size, s.cfg.Chunk))
 	}
 	var refused error
 	for part := range slices.Chunk(ready, size) {
@@ -179,10 +179,12 @@ func (s *Service) revokeReady(ctx context.Context, c bulkhead.Campaign, j *bulkh
 		}
 		note, err := s.activate(ctx, c, j, change)
 		switch {
-		case err == nil && note == "":
-			err = s.mark(ctx, c, j, change.ID, part, "")
+		case err == nil && note != "": // the record says which of them it revoked
+			if part, err = s.reread(ctx, c, *j, part); err == nil {
+				err = s.mark(ctx, c, j, change.ID, publicly(part), note)
+			}
 		case err == nil:
-			err = s.markRevoked(ctx, c, j, change.ID, part, note)
+			err = s.mark(ctx, c, j, change.ID, part, "")
 		}
 		if bulkhead.KindOf(err) == bulkhead.KindGate {
 			refused, err = err, nil
@@ -196,33 +198,24 @@ func (s *Service) revokeReady(ctx context.Context, c bulkhead.Campaign, j *bulkh
 
 // sorted is a chunk by what is to be done with it.
 type sorted struct {
-	ready   []bulkhead.CampaignItem
-	waiting []bulkhead.CampaignItem
+	ready   []bulkhead.CampaignWork
+	waiting []bulkhead.CampaignWork
 	moves   []bulkhead.ItemMove // what the record shows already
-	moved   []bulkhead.CampaignItem
+	moved   []bulkhead.CertificateRef
 }
 
-// sort holds a chunk against the record, the holds of the incident, and the clock.
-func (s *Service) sort(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem) (out sorted, err error) {
+// sort holds a chunk against the clock, and what was read with it: the record, and the holds of the incident.
+func (s *Service) sort(c bulkhead.Campaign, items []bulkhead.CampaignWork) (out sorted) {
 	now := s.now()
-	states, err := s.statuses(ctx, items)
-	if err != nil {
-		return out, err
-	}
-	held, err := s.held(ctx, c.Incident)
-	if err != nil {
-		return out, err
-	}
 	forced := !now.Before(c.ForceAt)
 	for _, it := range items {
-		st, known := states[it.CertificateRef]
 		switch {
 		case it.State.Done():
-		case st.State == bulkhead.Revoked:
-			out.see(it, bulkhead.ItemRevoked, now, "revoked at "+utc(st.RevokedAt)+" ("+st.Reason.String()+")")
-		case !known || it.NotAfter.Before(now):
+		case it.Recorded == bulkhead.Revoked:
+			out.see(it, bulkhead.ItemRevoked, now, "revoked at "+utc(it.RevokedAt)+" ("+it.Reason.String()+")")
+		case it.Recorded == "" || it.NotAfter.Before(now):
 			out.see(it, bulkhead.ItemExpired, now, "ended at "+utc(it.NotAfter))
-		case held[it.IntentSeq] && it.State != bulkhead.ItemHeld:
+		case it.Held && it.State != bulkhead.ItemHeld:
 			out.see(it, bulkhead.ItemHeld, now, "on legal hold")
 		case it.State == bulkhead.ItemHeld:
 			out.waiting = append(out.waiting, it)
@@ -232,12 +225,12 @@ func (s *Service) sort(ctx context.Context, c bulkhead.Campaign, items []bulkhea
 			out.waiting = append(out.waiting, it)
 		}
 	}
-	return out, nil
+	return out
 }
 
-func (x *sorted) see(it bulkhead.CampaignItem, to bulkhead.ItemState, at time.Time, detail string) {
+func (x *sorted) see(it bulkhead.CampaignWork, to bulkhead.ItemState, at time.Time, detail string) {
 	x.moves = append(x.moves, bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: to, At: at, Detail: detail, Leaf: len(x.moves)})
-	x.moved = append(x.moved, it)
+	x.moved = append(x.moved, it.CertificateRef)
 	if to == bulkhead.ItemHeld {
 		x.waiting = append(x.waiting, it)
 	}
@@ -250,49 +243,14 @@ func (s *Service) record(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	}
 	evs := make([]bulkhead.Evidence, len(x.moves))
 	for i, m := range x.moves {
-		evs[i] = s.itemsLeaf(c, "role:incident", x.moved[i:i+1], string(m.To)+": "+m.Detail)
+		evs[i] = s.refsLeaf(c, "role:incident", x.moved[i:i+1], string(m.To)+": "+m.Detail)
 	}
 	return overtaken(s.cfg.Store.MoveItems(ctx, c.ID, x.moves, &j, evs...))
 }
 
-func (s *Service) statuses(ctx context.Context, items []bulkhead.CampaignItem) (map[bulkhead.CertificateRef]bulkhead.Status, error) {
-	byIssuer := map[bulkhead.AuthorityID][]bulkhead.Serial{}
-	for _, it := range items {
-		byIssuer[it.Issuer] = append(byIssuer[it.Issuer], it.Serial)
-	}
-	out := make(map[bulkhead.CertificateRef]bulkhead.Status, len(items))
-	for issuer, serials := range byIssuer {
-		rows, err := s.cfg.Store.Statuses(ctx, issuer, serials)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			out[r.CertificateRef] = r
-		}
-	}
-	return out, nil
-}
-
-// held is the certificates of an incident on legal hold, by IntentSeq. The record is asked each time: a hold placed a
-// second ago counts.
-func (s *Service) held(ctx context.Context, incident string) (map[int64]bool, error) {
-	out := map[int64]bool{}
-	var after int64
-	for {
-		rows, err := s.cfg.Store.IncidentItems(ctx, incident, "", true, after, page)
-		if err != nil || len(rows) == 0 {
-			return out, err
-		}
-		for _, r := range rows {
-			after = r.Certificate.IntentSeq
-			out[after] = true
-		}
-	}
-}
-
 // change plans the ordinary change for what is ready, and keeps its id with the job before it is activated: from then on a
 // process that is killed is followed by one that finds it.
-func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignItem) (bulkhead.Change, error) {
+func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignWork) (bulkhead.Change, error) {
 	items := make([]bulkhead.ChangeItem, len(ready))
 	for i, it := range ready {
 		items[i] = bulkhead.ChangeItem{CertificateRef: it.CertificateRef, Reason: c.Reason}
@@ -301,7 +259,7 @@ func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.C
 	if err != nil {
 		return change, err
 	}
-	j.Change, j.Problem = change.ID, ""
+	j.Change, j.Problem, j.LeaseUntil = change.ID, "", s.now().Add(s.cfg.Lease)
 	if err := s.cfg.Store.KeepJob(ctx, *j); err != nil {
 		if bulkhead.KindOf(err) == bulkhead.KindConflict {
 			_ = s.cfg.Revoker.Withdraw(context.WithoutCancel(ctx), "role:incident", change.ID, "the campaign was paused or has another plan") // it stays planned otherwise, which is harmless
@@ -324,32 +282,27 @@ func (s *Service) refused(ctx context.Context, j *bulkhead.CampaignJob, change b
 	return why
 }
 
-// settle brings the change that this job kept to its end; done is false when the job was given back. Its items are then
-// found revoked in the record.
-func (s *Service) settle(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) (done bool, err error) {
+// settle brings the change that this job kept to its end. Its items are then found revoked in the record.
+func (s *Service) settle(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) error {
 	change, err := s.cfg.Revoker.Change(ctx, j.Change)
 	if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
-		return false, err
+		return err
 	}
 	if err == nil && change.State != bulkhead.ChangeRefused {
-		items, err := s.chunk(ctx, c, *j)
-		if err != nil {
-			return false, err
-		}
 		note, err := s.activate(ctx, c, j, change)
-		if err == nil {
-			err = s.markRevoked(ctx, c, j, change.ID, items, note)
-		}
 		if err != nil {
-			return false, err
+			return err
+		}
+		items, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
+		if err != nil {
+			return err
+		}
+		if err := s.mark(ctx, c, j, change.ID, publicly(items), note); err != nil {
+			return err
 		}
 	}
 	j.Change = ""
-	items, err := s.chunk(ctx, c, *j)
-	if err != nil {
-		return false, err
-	}
-	return false, s.revoke(ctx, c, *j, items)
+	return nil
 }
 
 // activate carries a change through. One that went public and is not settled, because a verifier disputes what it saw or a
@@ -366,23 +319,9 @@ func (s *Service) activate(ctx context.Context, c bulkhead.Campaign, j *bulkhead
 	return "; it is public and not settled: " + bulkhead.AsFault(err).Detail, nil
 }
 
-func (s *Service) chunk(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob) ([]bulkhead.CampaignItem, error) {
-	return s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
-}
-
-// markRevoked marks those items that the record shows as revoked.
-func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem, note string) error {
-	states, err := s.statuses(ctx, items)
-	if err != nil {
-		return err
-	}
-	var revoked []bulkhead.CampaignItem
-	for _, it := range items {
-		if !it.State.Done() && states[it.CertificateRef].State == bulkhead.Revoked {
-			revoked = append(revoked, it)
-		}
-	}
-	return s.mark(ctx, c, j, change, revoked, note)
+// publicly is those items that the record shows as revoked and the campaign does not.
+func publicly(items []bulkhead.CampaignWork) []bulkhead.CampaignWork {
+	return slices.DeleteFunc(items, func(it bulkhead.CampaignWork) bool { return it.State.Done() || it.Recorded != bulkhead.Revoked })
 }
 
 // markTries is how often items that somebody else moved meanwhile are read again: a large chunk takes seconds, in which a
@@ -390,19 +329,20 @@ func (s *Service) markRevoked(ctx context.Context, c bulkhead.Campaign, j *bulkh
 const markTries = 5
 
 // mark moves items to revoked by a change that is public.
-func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignItem, note string) error {
+func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, change string, items []bulkhead.CampaignWork, note string) error {
 	detail := "by change " + change + note
 	if forcedNow := !s.now().Before(c.ForceAt); forcedNow {
 		detail += ", on the deadline clock"
 	}
 	for try := 1; len(items) > 0; try++ {
-		moves := make([]bulkhead.ItemMove, len(items))
+		moves, refs := make([]bulkhead.ItemMove, len(items)), make([]bulkhead.CertificateRef, len(items))
 		at := s.now()
 		for i, it := range items {
+			refs[i] = it.CertificateRef
 			moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemRevoked, At: at, Detail: detail, Change: change}
 		}
 		slices.SortStableFunc(moves, func(a, b bulkhead.ItemMove) int { return cmp.Compare(a.From, b.From) }) // alike ones go together
-		err := s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.itemsLeaf(c, "role:incident", items, "old-revoked: "+detail))
+		err := s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.refsLeaf(c, "role:incident", refs, "old-revoked: "+detail))
 		if bulkhead.KindOf(err) != bulkhead.KindConflict || try == markTries {
 			return overtaken(err)
 		}
@@ -414,11 +354,11 @@ func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.Cam
 }
 
 // reread is items as they stand now, without those that are done.
-func (s *Service) reread(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignItem) ([]bulkhead.CampaignItem, error) {
+func (s *Service) reread(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob, items []bulkhead.CampaignWork) ([]bulkhead.CampaignWork, error) {
 	ours := make(map[int64]bool, len(items))
 	for _, it := range items {
 		ours[it.IntentSeq] = true
 	}
-	now, err := s.chunk(ctx, c, j)
-	return slices.DeleteFunc(now, func(it bulkhead.CampaignItem) bool { return !ours[it.IntentSeq] || it.State.Done() }), err
+	now, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
+	return slices.DeleteFunc(now, func(it bulkhead.CampaignWork) bool { return !ours[it.IntentSeq] || it.State.Done() }), err
 }

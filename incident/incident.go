@@ -55,6 +55,8 @@ type Store interface {
 	// StartCampaign moves the campaign and blocks its keys in the same transaction.
 	StartCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, leaf func(fresh int64, keys bulkhead.Hash) bulkhead.Evidence, ev ...bulkhead.Evidence) error
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
+	// CampaignWork returns a chunk of items by ordinals, both included, with what the record says of their certificates now.
+	CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error)
 	MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error)
 	// WindowOf is MembershipOf with as much as renewal information asks for.
 	WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error)
@@ -74,6 +76,7 @@ type Store interface {
 	CampaignsOfKey(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Campaign, error)
 	KnownKeys(ctx context.Context, id string, keys ...bulkhead.Hash) ([]bulkhead.Hash, error)
 	AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev ...bulkhead.Evidence) error
+	// IssuedAfter returns certificates by the sequence of their outcome, with what a replacement is known by.
 	IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error)
 	// Replacing picks, of new certificates, those that may replace an item by account and name.
 	Replacing(ctx context.Context, id string, certs []bulkhead.Certificate) (map[int64]bool, error)
@@ -96,7 +99,6 @@ type Store interface {
 	Authorities(ctx context.Context) ([]bulkhead.Authority, error)
 	Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error)
 	CertificateByOrder(ctx context.Context, orderID string) (bulkhead.Certificate, []byte, error)
-	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
 	AppendEvidence(ctx context.Context, ev ...bulkhead.Evidence) ([]int64, error)
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceOfKinds(ctx context.Context, seq int64, kinds []bulkhead.EvidenceKind, limit int) ([]bulkhead.EvidenceRow, error)

@@ -23,7 +23,7 @@ func (s *Service) observe(ctx context.Context, c bulkhead.Campaign) error {
 }
 
 // newCertificates is how many of them one round looks at.
-const newCertificates = 20_000
+const newCertificates = 100_000
 
 // findReplacements follows what was issued since the last round: a certificate that says which one it replaces, or that has
 // the same account and names as an item.

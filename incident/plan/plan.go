@@ -46,7 +46,7 @@ type Snapshot struct {
 	Now      time.Time
 	FinishBy time.Time // later than the deadline only with a record of the delay; zero: the deadline
 	Capacity Capacity
-	Chunk    int // items of one job that tells, a twentieth of one that revokes; 0 means 500
+	Chunk    int // items of one job that tells; one that revokes has 200 times as many; 0 means 500
 	Items    []Item
 }
 
@@ -452,8 +452,9 @@ func encode(ref bulkhead.CertificateRef, a Assignment) []byte {
 }
 
 // together is how many chunks are revoked by one job. A change signs a head and the whole CRLs of its issuers however few
-// certificates it has: with small ones a campaign would sign the CRL of a million hundreds of times.
-const together = 20
+// certificates it has: with small ones a campaign would sign the CRL of a million hundreds of times. With the default chunk a
+// change has a hundred thousand, which take some tens of megabytes and half a minute.
+const together = 200
 
 // jobs cuts the assignments into chunks of work. A chunk is due with the first of its items, and again for those that are
 // due later: a chunk for each slice would sign heads and CRLs for a handful of certificates.

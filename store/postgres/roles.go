@@ -31,7 +31,7 @@ var enrolling = map[string]string{
 	"change_items":         "INSERT",
 	"change_evidence":      "INSERT",
 	"campaign_attempts":    "INSERT",
-	"campaign_steps":       "INSERT",
+	"campaign_moves":       "INSERT",
 }
 
 // own are what the group of each role may write beside that, table by table: a verb, or a verb with the columns it is good
@@ -68,7 +68,7 @@ var own = map[string]map[string]string{
 		"incidents":        "INSERT",
 		"campaigns":        "UPDATE",
 		"campaign_items":   "UPDATE",
-		"campaign_steps":   "INSERT",
+		"campaign_moves":   "INSERT",
 		"campaign_jobs":    "UPDATE",
 		"notice_steps":     "INSERT",
 		"incident_notices": "INSERT",
@@ -129,8 +129,9 @@ var rights = func() map[string]map[string]string {
 	return all
 }()
 
-// ownersOnly are tables that no role writes: what they record is done with the owner's connection string.
-var ownersOnly = []string{"pruned"}
+// ownersOnly are tables that no role writes: what they record is done with the owner's connection string, or was written by
+// earlier versions of this program.
+var ownersOnly = []string{"pruned", "campaign_steps"}
 
 // shared is what every group writes: evidence of what it does, and alarms about what it sees.
 var shared = map[string]string{

@@ -145,6 +145,7 @@ CREATE TABLE campaign_items (
   change_id text COLLATE "C" NOT NULL,
   detail text COLLATE "C" NOT NULL,
   moved_at bigint NOT NULL,
+  path text COLLATE "C" NOT NULL,
   CONSTRAINT campaign_items_pkey PRIMARY KEY (campaign_seq, intent_seq)
 );
 
@@ -163,6 +164,16 @@ CREATE TABLE campaign_jobs (
   tries bigint NOT NULL,
   problem text COLLATE "C" NOT NULL,
   CONSTRAINT campaign_jobs_pkey PRIMARY KEY (seq)
+);
+
+CREATE TABLE campaign_moves (
+  seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  campaign_seq bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  at bigint NOT NULL,
+  leaf_seq bigint NOT NULL,
+  detail text COLLATE "C" NOT NULL,
+  CONSTRAINT campaign_moves_pkey PRIMARY KEY (seq)
 );
 
 CREATE TABLE campaign_steps (
@@ -827,6 +838,8 @@ ALTER TABLE campaign_items ADD CONSTRAINT campaign_items_campaign_seq_fkey FOREI
 
 ALTER TABLE campaign_jobs ADD CONSTRAINT campaign_jobs_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
 
+ALTER TABLE campaign_moves ADD CONSTRAINT campaign_moves_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
+
 ALTER TABLE certificate_ders ADD CONSTRAINT certificate_ders_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
 
 ALTER TABLE certificate_names ADD CONSTRAINT certificate_names_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
@@ -875,13 +888,9 @@ CREATE INDEX campaign_items_account ON public.campaign_items USING btree (accoun
 
 CREATE INDEX campaign_items_early ON public.campaign_items USING btree (campaign_seq, ordinal) WHERE ((state = 'notified'::text) AND (replacement_issuer <> ''::text));
 
-CREATE INDEX campaign_items_key ON public.campaign_items USING btree (key_hash);
-
 CREATE UNIQUE INDEX campaign_items_ordinal ON public.campaign_items USING btree (campaign_seq, ordinal);
 
 CREATE INDEX campaign_items_own ON public.campaign_items USING btree (campaign_seq, state) WHERE (own = 1);
-
-CREATE INDEX campaign_items_ref ON public.campaign_items USING btree (issuer, serial);
 
 CREATE INDEX campaign_items_state ON public.campaign_items USING btree (campaign_seq, state, ordinal);
 

@@ -120,10 +120,10 @@ CREATE TABLE campaign_attempts (
 
 CREATE INDEX campaign_attempts_campaign ON campaign_attempts (campaign_seq);
 
-CREATE TABLE campaign_items (
+CREATE TABLE "campaign_items" (
   campaign_seq       INTEGER NOT NULL REFERENCES campaigns (seq),
-  intent_seq         INTEGER NOT NULL,
   ordinal            INTEGER NOT NULL, -- position in the plan, from 1
+  intent_seq         INTEGER NOT NULL,
   issuer             TEXT NOT NULL,
   serial             BLOB NOT NULL,
   wave               INTEGER NOT NULL,
@@ -147,20 +147,17 @@ CREATE TABLE campaign_items (
   change_id          TEXT NOT NULL,
   detail             TEXT NOT NULL,
   moved_at           INTEGER NOT NULL,
-  PRIMARY KEY (campaign_seq, intent_seq)
+  path               TEXT NOT NULL DEFAULT '', -- rows of campaign_moves that it went through, each after a comma
+  PRIMARY KEY (campaign_seq, ordinal)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX campaign_items_account ON campaign_items (account_id, name);
 
 CREATE INDEX campaign_items_early ON campaign_items (campaign_seq, ordinal) WHERE state = 'notified' AND replacement_issuer <> '';
 
-CREATE INDEX campaign_items_key ON campaign_items (key_hash);
-
-CREATE UNIQUE INDEX campaign_items_ordinal ON campaign_items (campaign_seq, ordinal);
+CREATE UNIQUE INDEX campaign_items_intent ON campaign_items (campaign_seq, intent_seq);
 
 CREATE INDEX campaign_items_own ON campaign_items (campaign_seq, state) WHERE own = 1;
-
-CREATE INDEX campaign_items_ref ON campaign_items (issuer, serial);
 
 CREATE INDEX campaign_items_state ON campaign_items (campaign_seq, state, ordinal);
 
@@ -181,6 +178,15 @@ CREATE TABLE campaign_jobs (
 ) STRICT;
 
 CREATE INDEX campaign_jobs_due ON campaign_jobs (campaign_seq, generation, due_at) WHERE done = 0;
+
+CREATE TABLE campaign_moves (
+  seq          INTEGER PRIMARY KEY,
+  campaign_seq INTEGER NOT NULL REFERENCES campaigns (seq),
+  state        TEXT NOT NULL,
+  at           INTEGER NOT NULL,
+  leaf_seq     INTEGER NOT NULL, -- the evidence
+  detail       TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE campaign_steps (
   campaign_seq INTEGER NOT NULL,

@@ -101,7 +101,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
 	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Bulk: bulk(reader),
-		Dialect: rel.Dialect{Name: "sqlite", Prepares: true, Groups: true, Classify: classify}})
+		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}

@@ -35,6 +35,7 @@ type campaignStore interface {
 	MoveCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, ev ...bulkhead.Evidence) error
 	StartCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, leaf func(fresh int64, keys bulkhead.Hash) bulkhead.Evidence, ev ...bulkhead.Evidence) error
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
+	CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error)
 	MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error)
 	OpenItemsOf(ctx context.Context, campaign, account, name string) ([]bulkhead.CampaignItem, error)
 	ItemSteps(ctx context.Context, id string, intentSeq int64) ([]bulkhead.ItemStep, error)
@@ -328,6 +329,11 @@ func campaignReplan(t *testing.T, s Store, c bulkhead.Campaign, items []bulkhead
 	window(0, true, false)
 	window(30, false, false)
 	revoke(t, s, "inside", bulkhead.Superseded, at(6), 0, 1)
+	work := value(s.CampaignWork(ctx, "k1", 1, 2))(t)
+	if len(work) != 2 || work[0].CertificateRef != items[2].CertificateRef || work[0].Recorded != bulkhead.Issued || work[1].CertificateRef != ref(0) || work[1].State != bulkhead.ItemReopened ||
+		work[1].Recorded != bulkhead.Revoked || work[1].Reason != bulkhead.Superseded || !work[1].RevokedAt.Equal(at(6)) || !work[1].RevokeAt.Equal(at(4)) || work[1].Held {
+		t.Fatalf("%+v", work)
+	}
 	window(0, true, true)
 	if _, outside, err := s.ChangeOutside(ctx, "inside", "k1"); err != nil || outside {
 		t.Fatal("a change within the campaign is outside", err)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ var putItem = func() statement {
 	const keep = ` ON CONFLICT (campaign_seq, intent_seq) DO UPDATE SET ordinal = excluded.ordinal, wave = excluded.wave, own = excluded.own, critical = excluded.critical,
 		notify_at = excluded.notify_at, window_start = excluded.window_start, window_end = excluded.window_end, revoke_at = excluded.revoke_at, deadline = excluded.deadline`
 	// "WHERE TRUE" keeps the parser from taking ON for a join.
-	return statement{each: s.each + keep, many: s.many + " WHERE TRUE" + keep}
+	return statement{each: s.each + keep, many: s.many + " WHERE TRUE" + keep, group: s.group + keep}
 }()
 
 // itemColumns holds rows for putItem, column by column.
@@ -249,12 +250,15 @@ func (s *Store) CampaignItems(ctx context.Context, id string, f bulkhead.Campaig
 	return rows, s.fault("CampaignItems", err)
 }
 
+const membershipOf = `SELECT ` + itemFields + `, c.id FROM certificates x
+		JOIN campaigns c ON c.started_at > 0 AND c.state <> 'closed' JOIN campaign_items i ON i.campaign_seq = c.seq AND i.intent_seq = x.intent_seq
+		WHERE x.issuer = $1 AND x.serial = $2 ORDER BY c.seq DESC LIMIT 1`
+
 // MembershipOf returns the item that a certificate is in a campaign that was started and is not closed, with the campaign;
 // KindNotFound when there is none.
 func (s *Store) MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error) {
 	var id string
-	item, err := one(ctx, s.reader, func(r scanner) (bulkhead.CampaignItem, error) { return scanItem(r, &id) }, `SELECT `+itemFields+`, c.id FROM campaign_items i
-		JOIN campaigns c ON c.seq = i.campaign_seq WHERE i.issuer = $1 AND i.serial = $2 AND c.started_at > 0 AND c.state <> 'closed' ORDER BY c.seq DESC LIMIT 1`,
+	item, err := one(ctx, s.reader, func(r scanner) (bulkhead.CampaignItem, error) { return scanItem(r, &id) }, membershipOf,
 		string(ref.Issuer), serialArg(ref.Serial))
 	if err != nil {
 		return bulkhead.Campaign{}, item, s.fault("MembershipOf", absent(err, "campaign with", ref.String()))
@@ -272,12 +276,33 @@ func (s *Store) OpenItemsOf(ctx context.Context, id, account, name string) ([]bu
 
 // ItemSteps returns what an item went through, oldest first.
 func (s *Store) ItemSteps(ctx context.Context, id string, intentSeq int64) ([]bulkhead.ItemStep, error) {
-	rows, err := list(ctx, s.reader, func(r scanner) (v bulkhead.ItemStep, err error) {
+	scan := func(r scanner) (v bulkhead.ItemStep, err error) {
 		err = r.Scan(&v.State, timeCol{&v.At}, &v.LogIndex, &v.Detail)
 		v.LogIndex--
 		return v, err
-	}, `SELECT state, at, leaf_seq, detail FROM campaign_steps WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND intent_seq = $2 ORDER BY number`, id, intentSeq)
-	return rows, s.fault("ItemSteps", err)
+	}
+	// Steps of earlier versions of this program stand one by one.
+	steps, err := list(ctx, s.reader, scan, `SELECT state, at, leaf_seq, detail FROM campaign_steps WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND intent_seq = $2 ORDER BY number`, id, intentSeq)
+	if err != nil {
+		return nil, s.fault("ItemSteps", err)
+	}
+	paths, err := list(ctx, s.reader, func(r scanner) (v string, err error) { return v, r.Scan(&v) },
+		`SELECT path FROM campaign_items WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND intent_seq = $2`, id, intentSeq)
+	if err != nil || len(paths) == 0 || paths[0] == "" {
+		return steps, s.fault("ItemSteps", err)
+	}
+	for move := range strings.SplitSeq(paths[0][1:], ",") {
+		n, err := strconv.ParseInt(move, 10, 64)
+		if err != nil {
+			return nil, s.fault("ItemSteps", err)
+		}
+		v, err := one(ctx, s.reader, scan, `SELECT state, at, leaf_seq, detail FROM campaign_moves WHERE seq = $1`, n)
+		if err != nil {
+			return nil, s.fault("ItemSteps", err)
+		}
+		steps = append(steps, v)
+	}
+	return steps, nil
 }
 
 // MoveItems moves items and appends their evidence, in one transaction; every move names its piece by Leaf. Nothing moves

@@ -9,16 +9,20 @@ import (
 	"bulkhead"
 )
 
-const moveItem = `UPDATE campaign_items SET state = $3, detail = $4, moved_at = $5,
+// moveItem moves items by their rows. SQLite, which knows nothing of how many items a campaign has, has to be told by which
+// index: for eight or more it reads the whole campaign otherwise.
+func (d *Dialect) moveItem(in string) string {
+	by := ""
+	if d.IndexedBy {
+		by = " INDEXED BY campaign_items_intent"
+	}
+	return `UPDATE campaign_items` + by + ` SET state = $3, detail = $4, moved_at = $5, path = path || CAST($11 AS text),
 	replacement_issuer = CASE WHEN $3 = 'reopened' THEN '' WHEN $6 <> '' THEN $6 ELSE replacement_issuer END, replacement_serial = CASE WHEN $3 = 'reopened' THEN $10 WHEN $6 <> '' THEN $7 ELSE replacement_serial END,
 	change_id = CASE WHEN $8 <> '' THEN $8 ELSE change_id END, vulnerable = CASE WHEN $9 > vulnerable THEN $9 ELSE vulnerable END
-	WHERE campaign_seq = $1 AND state = $2 AND intent_seq IN `
+	WHERE campaign_seq = $1 AND state = $2 AND intent_seq IN ` + in
+}
 
-const addStep = `INSERT INTO campaign_steps (campaign_seq, intent_seq, number, state, at, leaf_seq, detail)
-	SELECT i.campaign_seq, i.intent_seq, (SELECT COUNT(*) + 1 FROM campaign_steps s WHERE s.campaign_seq = i.campaign_seq AND s.intent_seq = i.intent_seq),
-		$2, CAST($3 AS bigint), CAST($4 AS bigint), $5 FROM campaign_items i WHERE i.campaign_seq = $1 AND i.intent_seq IN `
-
-// moveItems moves items, those that take the same step together: two statements for hundreds.
+// moveItems moves items, those that take the same step together: one statement for hundreds.
 func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove, seqs []int64) error {
 	for len(moves) > 0 {
 		same := moves[0]
@@ -38,24 +42,39 @@ func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove
 	return nil
 }
 
-// moveAlike takes one step with many items.
+// moveAlike takes one step with many items; the step is kept once, and each item has its number.
 func (t *tx) moveAlike(ctx context.Context, seq int64, m bulkhead.ItemMove, items []int64, leaf int64) error {
+	var step int64
+	if err := t.QueryRowContext(ctx, `INSERT INTO campaign_moves (campaign_seq, state, at, leaf_seq, detail) VALUES ($1, $2, $3, $4, $5) RETURNING seq`,
+		seq, string(m.To), unix(m.At), leaf, text(m.Detail)).Scan(&step); err != nil {
+		return err
+	}
 	self := func(n int64) any { return n }
-	err := inChunks(items, 11, self, func(part []int64, in string, args []any) error {
-		n, err := exec(ctx, t, moveItem+in, append([]any{seq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
-			unix(m.Vulnerable), []byte{}}, args...)...)
+	return inChunks(items, 12, self, func(part []int64, in string, args []any) error {
+		n, err := exec(ctx, t, t.dialect.moveItem(in), append([]any{seq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
+			unix(m.Vulnerable), []byte{}, "," + strconv.FormatInt(step, 10)}, args...)...)
 		if err == nil && n != int64(len(part)) {
 			err = conflict("%d of %d items of the campaign are no longer %s", int64(len(part))-n, len(part), m.From)
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return inChunks(items, 6, self, func(_ []int64, in string, args []any) error {
-		_, err := exec(ctx, t, addStep+in, append([]any{seq, string(m.To), unix(m.At), leaf, text(m.Detail)}, args...)...)
-		return err
-	})
+}
+
+const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.state, i.revoke_at, i.not_after, COALESCE(x.state, ''), COALESCE(x.revoked_at, 0), COALESCE(x.reason, 0), COALESCE(h.held_at, 0)
+		FROM campaign_items i LEFT JOIN certificates x ON x.intent_seq = i.intent_seq
+		LEFT JOIN incident_items h ON h.incident_seq = (SELECT n.seq FROM incidents n JOIN campaigns c ON c.incident = n.id WHERE c.id = $1) AND h.intent_seq = i.intent_seq
+		WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.ordinal BETWEEN $2 AND $3 ORDER BY i.ordinal`
+
+// CampaignWork returns the items of a chunk, in the order of the plan, with what the record says at this moment of their
+// certificates and of holds on them. One statement reads a hundred thousand.
+func (s *Store) CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error) {
+	rows, err := list(ctx, s.reader, func(r scanner) (w bulkhead.CampaignWork, err error) {
+		var held int64
+		err = r.Scan(&w.Issuer, serialCol{&w.Serial}, &w.IntentSeq, &w.State, timeCol{&w.RevokeAt}, timeCol{&w.NotAfter}, &w.Recorded, timeCol{&w.RevokedAt}, &w.Reason, &held)
+		w.Held = held > 0
+		return w, err
+	}, campaignWork, id, first, last)
+	return rows, s.fault("CampaignWork", err)
 }
 
 // OwnProgress counts the house's own estate in a campaign, and how much of it is reissued or further.
@@ -91,12 +110,9 @@ func (s *Store) Replacing(ctx context.Context, id string, certs []bulkhead.Certi
 	}
 	out := map[int64]bool{}
 	for len(rows) > 0 {
-		size := inSizes[len(inSizes)-1]
-		for _, n := range inSizes {
-			if len(rows) <= n {
-				size = n
-				break
-			}
+		size := 1
+		if len(rows) > 1 {
+			size = 64 // with more, looking up the names of the parameters costs SQLite more than the query
 		}
 		part := rows[:min(size, len(rows))]
 		rows = rows[len(part):]

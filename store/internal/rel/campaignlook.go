@@ -37,8 +37,8 @@ func (s *Store) TallyCampaign(ctx context.Context, id string, now time.Time) (bu
 
 // CampaignsOfKey returns the campaigns, started and not closed, that have a certificate with the key.
 func (s *Store) CampaignsOfKey(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Campaign, error) {
-	rows, err := list(ctx, s.reader, scanCampaign, `SELECT `+campaignFields+` FROM campaigns WHERE started_at > 0 AND state <> 'closed' AND seq IN (SELECT campaign_seq FROM campaign_items WHERE key_hash = $1)
-		ORDER BY seq`, hashArg(key))
+	rows, err := list(ctx, s.reader, scanCampaign, `SELECT `+campaignFields+` FROM campaigns WHERE started_at > 0 AND state <> 'closed' AND EXISTS
+		(SELECT 1 FROM certificates x JOIN campaign_items i ON i.campaign_seq = campaigns.seq AND i.intent_seq = x.intent_seq WHERE x.key_hash = $1) ORDER BY seq`, hashArg(key))
 	return rows, s.fault("CampaignsOfKey", err)
 }
 
@@ -55,9 +55,16 @@ func (s *Store) AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev .
 	})
 }
 
-// IssuedAfter returns subscriber certificates whose outcome has an evidence sequence above seq, in that order.
+// IssuedAfter returns subscriber certificates whose outcome has an evidence sequence above seq, in that order, with as much
+// as a search for replacements asks of them: name, row and end, profile, names, account and key, and what it says that it
+// replaces. It reads millions.
 func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error) {
-	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+` FROM certificates
+	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.Certificate, error) {
+		c := bulkhead.Certificate{Kind: bulkhead.LeafCertificate, State: bulkhead.Issued}
+		err := r.Scan(&c.IntentSeq, &c.OutcomeSeq, &c.Issuer, serialCol{&c.Serial}, &c.Profile, jsonCol{&c.Names}, hashCol{&c.KeyHash}, &c.AccountID, timeCol{&c.NotAfter},
+			&c.Replaces.Issuer, serialCol{&c.Replaces.Serial})
+		return c, err
+	}, `SELECT intent_seq, outcome_seq, issuer, serial, profile, names, key_hash, account_id, not_after, replaces_issuer, replaces_serial FROM certificates
 		WHERE outcome_seq > 0 AND outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
 	return rows, s.fault("IssuedAfter", err)
 }
@@ -72,16 +79,20 @@ func (s *Store) SameKeyReissues(ctx context.Context, id string, limit int) ([]bu
 	return rows, s.fault("SameKeyReissues", err)
 }
 
+const knownKey = `SELECT x.key_hash FROM certificates x JOIN campaign_items i ON i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
+			AND i.intent_seq = x.intent_seq WHERE x.key_hash = $2 LIMIT 1`
+
 // KnownKeys returns those of the hashes that a certificate of the campaign has.
 func (s *Store) KnownKeys(ctx context.Context, id string, keys ...bulkhead.Hash) ([]bulkhead.Hash, error) {
 	var out []bulkhead.Hash
-	err := inChunks(keys, 2, func(k bulkhead.Hash) any { return hashArg(k) }, func(_ []bulkhead.Hash, in string, args []any) error {
-		rows, err := list(ctx, s.reader, scanHash,
-			`SELECT DISTINCT key_hash FROM campaign_items WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND key_hash IN `+in, append([]any{id}, args...)...)
+	for _, k := range keys { // one by one: a key may be on very many certificates, and the first is enough
+		rows, err := list(ctx, s.reader, scanHash, knownKey, id, hashArg(k))
+		if err != nil {
+			return nil, s.fault("KnownKeys", err)
+		}
 		out = append(out, rows...)
-		return err
-	})
-	return out, s.fault("KnownKeys", err)
+	}
+	return out, nil
 }
 
 func scanHash(r scanner) (k bulkhead.Hash, err error) {
@@ -89,27 +100,32 @@ func scanHash(r scanner) (k bulkhead.Hash, err error) {
 	return k, err
 }
 
+const changeOutside = `SELECT x.issuer, x.serial FROM change_items x WHERE x.change_seq = (SELECT seq FROM changes WHERE id = $1) AND NOT EXISTS
+		(SELECT 1 FROM certificates y JOIN campaign_items i ON i.intent_seq = y.intent_seq AND i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $2)
+			WHERE y.issuer = x.issuer AND y.serial = x.serial) LIMIT 1`
+
 // ChangeOutside returns a certificate that a change touches and a campaign does not have; false when there is none.
 func (s *Store) ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (ref bulkhead.CertificateRef, err error) {
 		err = r.Scan(&ref.Issuer, serialCol{&ref.Serial})
 		return ref, err
-	}, `SELECT x.issuer, x.serial FROM change_items x WHERE x.change_seq = (SELECT seq FROM changes WHERE id = $1) AND NOT EXISTS
-		(SELECT 1 FROM campaign_items i WHERE i.issuer = x.issuer AND i.serial = x.serial AND i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $2)) LIMIT 1`, change, campaign)
+	}, changeOutside, change, campaign)
 	if err != nil || len(rows) == 0 {
 		return bulkhead.CertificateRef{}, false, s.fault("ChangeOutside", err)
 	}
 	return rows[0], true, nil
 }
 
+const windowOf = `SELECT i.state, i.window_start, i.window_end, i.revoke_at, i.replacement_issuer, c.deadline, c.started_at, x.state FROM certificates x
+		JOIN campaigns c ON c.started_at > 0 AND c.state <> 'closed' JOIN campaign_items i ON i.campaign_seq = c.seq AND i.intent_seq = x.intent_seq
+		WHERE x.issuer = $1 AND x.serial = $2 ORDER BY c.seq DESC LIMIT 1`
+
 // WindowOf is MembershipOf with as much as renewal information asks for, in one reading: the item's state, window, date and
 // replacement, the campaign's deadline and start, and whether the certificate is revoked. False when it is in no campaign that
 // was started and is not closed.
 func (s *Store) WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error) {
 	var state string
-	rows, err := s.reader.QueryContext(ctx, `SELECT i.state, i.window_start, i.window_end, i.revoke_at, i.replacement_issuer, c.deadline, c.started_at, x.state FROM campaign_items i
-		JOIN campaigns c ON c.seq = i.campaign_seq JOIN certificates x ON x.intent_seq = i.intent_seq
-		WHERE i.issuer = $1 AND i.serial = $2 AND c.started_at > 0 AND c.state <> 'closed' ORDER BY c.seq DESC LIMIT 1`, string(ref.Issuer), serialArg(ref.Serial))
+	rows, err := s.reader.QueryContext(ctx, windowOf, string(ref.Issuer), serialArg(ref.Serial))
 	if err != nil {
 		return c, it, false, false, s.fault("WindowOf", err)
 	}

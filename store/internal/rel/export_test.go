@@ -1,5 +1,7 @@
 package rel
 
+import "strings"
+
 // SetSearchWindow makes one search go back n evidence numbers.
 func SetSearchWindow(s *Store, n int64) { s.window = n }
 
@@ -8,6 +10,13 @@ var PreviewQueries = map[string]string{
 	firstProfile: "USING COVERING INDEX certificates_product (issuer=?)", nextProfile: "USING COVERING INDEX certificates_product (issuer=? AND profile>?)",
 	samplesOf: "USING INDEX certificates_product (issuer=? AND profile=? AND not_after>?)", countProducts: "USING COVERING INDEX certificates_product (issuer=?)",
 	authorityCertificates: "USING INDEX certificates_ca",
+}
+
+// CampaignQueries are the statements of a campaign's work that read what they name and no more, whatever the campaign has.
+var CampaignQueries = map[string]string{
+	(&Dialect{IndexedBy: true}).moveItem("($12" + strings.Repeat(", $12", 511) + ")"): "USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", campaignWork: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",
+	membershipOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", windowOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)",
+	knownKey: "SEARCH x USING COVERING INDEX certificates_key (key_hash=?)", changeOutside: "SEARCH y USING",
 }
 
 // Waiting is how many writes wait for a transaction.

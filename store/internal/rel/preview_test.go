@@ -11,7 +11,14 @@ import (
 )
 
 // TestPreviewReadsIndexes: a preview of one certificate among millions must not read them; the engine's own plan says so.
-func TestPreviewReadsIndexes(t *testing.T) {
+func TestPreviewReadsIndexes(t *testing.T) { readsIndexes(t, rel.PreviewQueries, "TEMP B-TREE") }
+
+// TestCampaignReadsIndexes: a step of a few items among a million must not read the others.
+func TestCampaignReadsIndexes(t *testing.T) { readsIndexes(t, rel.CampaignQueries, "SCAN i") }
+
+// readsIndexes holds the engine's plan of each query against what it must say, and what it must not.
+func readsIndexes(t *testing.T, queries map[string]string, never string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.db")
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 	if err != nil {
@@ -23,7 +30,7 @@ func TestPreviewReadsIndexes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for query, want := range rel.PreviewQueries {
+	for query, want := range queries {
 		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "a", "b", 0, 0)
 		if err != nil {
 			// A statement with fewer parameters refuses the rest.
@@ -43,7 +50,7 @@ func TestPreviewReadsIndexes(t *testing.T) {
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(plan, "; "); !strings.Contains(got, want) || strings.Contains(got, "TEMP B-TREE") {
+		if got := strings.Join(plan, "; "); !strings.Contains(got, want) || strings.Contains(got, never) {
 			t.Errorf("%s\nplan: %s\nwant: %s", query, got, want)
 		}
 	}

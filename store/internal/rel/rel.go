@@ -21,6 +21,8 @@ import (
 
 // Dialect holds what differs between the engines.
 type Dialect struct {
+	// IndexedBy: a statement may, and sometimes must, name the index that it is to use.
+	IndexedBy bool
 	// Name is "sqlite" or "postgres".
 	Name string
 	// ForUpdate ends a SELECT that locks its rows until commit; "" where the transaction itself excludes writers.
