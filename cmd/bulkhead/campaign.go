@@ -118,7 +118,23 @@ func campaignText(v console.CampaignView) string {
 	for _, t := range v.Troubles {
 		fmt.Fprintf(&b, "waits: %s\n", t)
 	}
+	if at := toldLater(v, plan, time.Now()); !at.IsZero() {
+		fmt.Fprintf(&b, "the own estate is done, and the next are told from %s UTC only; to tell them from now on: bulkhead campaign plan --incident %s --keep\n", at.Format(utcFormat), v.Incident)
+	}
 	return strings.TrimRight(b.String(), "\n")
+}
+
+// toldLater is when the next wave is told, where the own estate, for which it waits, is done already; zero where nobody waits.
+func toldLater(v console.CampaignView, plan console.PlanView, now time.Time) (first time.Time) {
+	if v.State != bulkhead.CampaignRunning || v.OwnEstate == nil || !v.OwnEstate.Clean || v.OwnEstate.Certificates == 0 {
+		return first
+	}
+	for _, w := range plan.Waves {
+		if w.FirstNotice.After(now) && (first.IsZero() || w.FirstNotice.Before(first)) {
+			first = w.FirstNotice
+		}
+	}
+	return first
 }
 
 func (a *app) campaignStart() *cobra.Command {
