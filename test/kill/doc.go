@@ -7,6 +7,9 @@
 // Invariant: the driver believes nothing but what it received. A certificate that it holds, or a revocation that was
 // acknowledged to it, must be found everywhere; whatever it was not told may have happened or not, but wholly.
 //
+// A power cut is played from a recording: strace takes down what a process writes, syncs and names, and what a disk may then hold at
+// any moment is rebuilt and started.
+//
 // Refuses: to skip. With BULKHEAD_TORTURE=1 it kills 1,000 times on each store and sweeps every system call;
 // BULKHEAD_SEED repeats the moments of another run.
 package kill

@@ -60,6 +60,7 @@ type house struct {
 	dir   string
 	flags []string
 	env   []string // nil: as ours
+	under []string // a tracer and its arguments, before the program
 	cmd   *exec.Cmd
 	log   *bytes.Buffer
 	ended chan struct{}
@@ -81,7 +82,8 @@ func newHouse(t testing.TB, flags ...string) *house {
 func (h *house) launch() {
 	h.t.Helper()
 	h.log, h.ended = &bytes.Buffer{}, make(chan struct{})
-	h.cmd = exec.Command(h.bin, append([]string{"up", "--data", h.dir}, h.flags...)...)
+	args := append(append(append([]string{}, h.under...), h.bin, "up", "--data", h.dir), h.flags...)
+	h.cmd = exec.Command(args[0], args[1:]...)
 	h.cmd.Env, h.cmd.Stdout, h.cmd.Stderr = h.env, h.log, h.log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	ok(h.t, h.cmd.Start())
@@ -103,7 +105,7 @@ func (h *house) ready() *client.Client {
 		}
 		var r struct{ PID int }
 		body, err := os.ReadFile(filepath.Join(h.dir, "run", "ready.json"))
-		if err != nil || json.Unmarshal(body, &r) != nil || r.PID != h.cmd.Process.Pid {
+		if err != nil || json.Unmarshal(body, &r) != nil || h.under == nil && r.PID != h.cmd.Process.Pid {
 			continue
 		}
 		c, err := client.New(client.Options{Dir: h.dir})

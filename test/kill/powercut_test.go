@@ -247,26 +247,26 @@ func (r *recording) judge(dir string, at int) error {
 }
 
 // told wants every checkpoint that was seen by then to be true to the rows.
-func (r *recording) told(ctx context.Context, store *sqlite.Store, verifier note.Verifier, at int) error {
+func (r *recording) told(ctx context.Context, rows evidence.Rows, verifier note.Verifier, at int) error {
 	roots := map[int64]bulkhead.Hash{}
 	tree := &tlog.Frontier{}
 	for _, h := range r.handouts {
 		if h.at > at {
 			continue
 		}
-		cp, err := tlog.OpenCheckpoint([]byte(h.text), logOrigin, verifier)
+		cp, err := tlog.OpenCheckpoint([]byte(h.text), verifier.Name(), verifier)
 		if err != nil {
 			return fmt.Errorf("a checkpoint was handed out that is none of ours: %w", err)
 		}
 		for tree.Size() < cp.Size {
-			rows, err := store.EvidenceAfter(ctx, tree.Size(), int(min(1000, cp.Size-tree.Size())))
+			page, err := rows.EvidenceAfter(ctx, tree.Size(), int(min(1000, cp.Size-tree.Size())))
 			if err != nil {
 				return err
 			}
-			if len(rows) == 0 {
+			if len(page) == 0 {
 				return fmt.Errorf("a checkpoint of %d leaves was handed out, and only %d rows are left", cp.Size, tree.Size())
 			}
-			for _, row := range rows {
+			for _, row := range page {
 				tree.Append(row.Leaf)
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// traced calls are all by which a process makes, changes, names or syncs files, and those by which it tells the world.
-const recordedCalls = "open,openat,creat,close,lseek,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendfile,splice,copy_file_range,fsync,fdatasync,sync,syncfs,sync_file_range,msync," +
+// recordedCalls are all by which a process makes, changes, names or syncs files, and those by which it tells the world.
+const recordedCalls = "open,openat,creat,close,lseek,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendfile,splice,copy_file_range,fsync,fdatasync,syncfs,sync_file_range," +
 	"truncate,ftruncate,fallocate,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir"
 
 // recordArgs are strace's, to record what a command does to files; the command follows.
@@ -64,7 +64,7 @@ type recording struct {
 	pos      map[string]int64 // of open files, by number
 	append   map[string]bool  // and whether they were opened to be appended to
 	through  map[string]bool  // or so that each write is a sync
-	moments  []int // ends of calls that changed or synced something
+	moments  []int            // ends of calls that changed or synced something
 	end      int
 	handouts []handout
 	syncs    int
@@ -121,8 +121,8 @@ func (r *recording) read(trace string) error {
 	in := bufio.NewReaderSize(f, 1<<20)
 	for line := 1; ; line++ {
 		text, err := in.ReadString('\n')
-		if text == "" && err != nil {
-			break
+		if err != nil {
+			break // a line without its end was cut off by the kill
 		}
 		r.end = line
 		m := lineOf.FindStringSubmatch(strings.TrimSuffix(text, "\n"))
@@ -217,12 +217,10 @@ func (r *recording) apply(c call) error {
 		}
 	case "write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg":
 		return r.write(c)
-	case "sendfile", "splice", "copy_file_range", "fallocate", "sync_file_range", "msync", "sync", "syncfs", "symlinkat":
-		for _, a := range c.args {
-			if _, p := fd(a); p != "" && r.ours(p) {
-				return fmt.Errorf("not modelled, on %s", p)
-			}
-		}
+	case "sendfile", "fallocate", "sync_file_range", "syncfs":
+		return r.unknown(c.args[0])
+	case "splice", "copy_file_range":
+		return r.unknown(c.args[2]) // where it writes
 	case "fsync", "fdatasync":
 		_, p := fd(c.args[0])
 		r.sync(c, p)
@@ -248,6 +246,14 @@ func (r *recording) apply(c call) error {
 		r.mkdir(c, string(text(c.args[0])))
 	case "mkdirat":
 		r.mkdir(c, path(c.args[0], c.args[1]))
+	}
+	return nil
+}
+
+// unknown refuses what is not modelled, on a file of ours.
+func (r *recording) unknown(arg string) error {
+	if _, p := fd(arg); p != "" && r.ours(p) {
+		return fmt.Errorf("not modelled, on %s", p)
 	}
 	return nil
 }
