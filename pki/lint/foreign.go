@@ -43,7 +43,7 @@ func foreign(set Set, private bool) (rules, error) {
 	if set.isCRL() {
 		return rules{crl: reg.RevocationListLints().Lints()}, nil
 	}
-	return rules{certificate: certificateRules(reg.CertificateLints().Lints())}, nil
+	return split(certificateRules(reg.CertificateLints().Lints())), nil
 }
 
 // purposes says for which of the three Baseline Requirements the library takes a certificate.

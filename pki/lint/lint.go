@@ -4,7 +4,7 @@
 // one per file with source and date.
 //
 // Invariant: the findings depend on the bytes, the set, the date and the expectation alone; a Linter never changes
-// after New and may be used by any number of goroutines. No rule looks at the signature value: before signing, the
+// after New, but that it remembers what it found, and may be used by any number of goroutines. No rule looks at the signature value: before signing, the
 // certificate that is linted is a twin signed by a throw-away key.
 //
 // Refuses: to leave out a rule without a written reason. Every zlint rule that is not run is in Exclusions with the
@@ -103,9 +103,12 @@ type Linter struct {
 }
 
 type rules struct {
-	certificate []certificateRule
-	crl         []*zlint.RevocationListLint
-	own         []rule
+	certificate       []certificateRule // of the library, for every certificate
+	framed, subjected []certificateRule // of the library, for every frame; for every frame and subject
+	memory            *memory           // nil for CRLs
+	dates             []time.Time       // when framed and subjected rules begin and end
+	crl               []*zlint.RevocationListLint
+	own               []rule
 }
 
 // New filters the rules once for every set. It fails with KindInternal when an exclusion names a rule that zlint does
@@ -169,13 +172,7 @@ func (l *Linter) Parsed(cert *x509.Certificate, set Set, at time.Time, want Expe
 	if set == SetRoot {
 		zcert.SelfSigned = true // zcrypto looks at the signature, which on a twin is a throw-away key's
 	}
-	var found []Finding
-	speaks := sourcesOf(zcert)
-	for _, lint := range r.certificate {
-		if result := execute(lint, zcert, speaks); result != nil {
-			found = appendForeign(found, lint.LintMetadata, result)
-		}
-	}
+	found := r.library(zcert)
 	s := &subject{set: set, at: at, cert: cert, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {
 		found = o.run(found, s)

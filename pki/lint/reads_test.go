@@ -1,0 +1,417 @@
+package lint
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	zlint "github.com/zmap/zlint/v3/lint"
+)
+
+var update = flag.Bool("update", false, "write frame_rules.go from the source of the lint library")
+
+const (
+	zlintPath  = "github.com/zmap/zlint/v3"
+	certType   = "*github.com/zmap/zcrypto/x509.Certificate"
+	everything = "*" // something that the analysis does not follow
+)
+
+// reader finds out from the source of the lint library what of a certificate a function reads: names of fields of the
+// library's Certificate, "ext:NAME" for an extension by its constant OID ("is:NAME" when only whether it is there), and
+// everything for whatever it does not follow: the certificate put somewhere, handed to a function that is not in the
+// source, a method of it, a clock, a package variable that is written to.
+type reader struct {
+	fset    *token.FileSet
+	funcs   map[string]*ast.FuncDecl // "path.Name" and "path.Type.Name"
+	info    map[string]*types.Info   // by path
+	written map[string]bool          // package variables that some function changes
+	memo    map[string]map[string]bool
+}
+
+type listedPackage struct {
+	ImportPath, Dir, Export string
+	GoFiles                 []string
+}
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles", zlintPath).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	exports := map[string]string{}
+	var ours []listedPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listedPackage
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		exports[p.ImportPath] = p.Export
+		if strings.HasPrefix(p.ImportPath, zlintPath+"/") {
+			ours = append(ours, p)
+		}
+	}
+	r := &reader{fset: token.NewFileSet(), funcs: map[string]*ast.FuncDecl{}, info: map[string]*types.Info{}, written: map[string]bool{}, memo: map[string]map[string]bool{}}
+	imp := importer.ForCompiler(r.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	for _, p := range ours {
+		var files []*ast.File
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(r.fset, filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+		info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}, Types: map[ast.Expr]types.TypeAndValue{}}
+		if _, err := (&types.Config{Importer: imp}).Check(p.ImportPath, r.fset, files, info); err != nil {
+			t.Fatal(err)
+		}
+		r.info[p.ImportPath] = info
+		for _, f := range files {
+			r.declare(p.ImportPath, f, info)
+		}
+	}
+	return r
+}
+
+func (r *reader) declare(path string, f *ast.File, info *types.Info) {
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Body == nil {
+			continue
+		}
+		name := path + "." + fn.Name.Name
+		if fn.Recv != nil {
+			recv := fn.Recv.List[0].Type
+			if star, ok := recv.(*ast.StarExpr); ok {
+				recv = star.X
+			}
+			if id, ok := recv.(*ast.Ident); ok {
+				name = path + "." + id.Name + "." + fn.Name.Name
+			}
+		}
+		r.funcs[name] = fn
+		if fn.Name.Name == "init" {
+			continue
+		}
+		ast.Inspect(fn.Body, func(n ast.Node) bool {
+			if a, ok := n.(*ast.AssignStmt); ok && a.Tok != token.DEFINE {
+				for _, to := range a.Lhs {
+					r.writes(to, info)
+				}
+			}
+			if a, ok := n.(*ast.IncDecStmt); ok {
+				r.writes(a.X, info)
+			}
+			return true
+		})
+	}
+}
+
+// writes notes the package variable at the root of an assignment's left side.
+func (r *reader) writes(to ast.Expr, info *types.Info) {
+	for {
+		switch x := to.(type) {
+		case *ast.IndexExpr:
+			to = x.X
+		case *ast.StarExpr:
+			to = x.X
+		case *ast.ParenExpr:
+			to = x.X
+		case *ast.SelectorExpr:
+			if v, ok := info.Uses[x.Sel].(*types.Var); ok && global(v) {
+				r.written[v.Pkg().Path()+"."+v.Name()] = true
+			}
+			to = x.X
+		case *ast.Ident:
+			if v, ok := info.Uses[x].(*types.Var); ok && global(v) {
+				r.written[v.Pkg().Path()+"."+v.Name()] = true
+			}
+			return
+		default:
+			return
+		}
+	}
+}
+
+func global(v *types.Var) bool { return v.Pkg() != nil && v.Parent() == v.Pkg().Scope() }
+
+// of is what a function reads.
+func (r *reader) of(name string) map[string]bool {
+	if known, ok := r.memo[name]; ok {
+		return known
+	}
+	out := map[string]bool{}
+	r.memo[name] = out // a circle adds nothing
+	fn, ok := r.funcs[name]
+	if !ok {
+		out[everything+" no source of "+name] = true
+		return out
+	}
+	path := name[:strings.Index(name[strings.LastIndex(name, "/"):], ".")+strings.LastIndex(name, "/")]
+	(&walk{r: r, info: r.info[path], out: out, seen: map[ast.Node]bool{}}).body(fn.Body)
+	return out
+}
+
+type walk struct {
+	r    *reader
+	info *types.Info
+	out  map[string]bool
+	seen map[ast.Node]bool // identifiers of certificates that are accounted for
+}
+
+func (w *walk) body(b ast.Node) {
+	ast.Inspect(b, func(n ast.Node) bool {
+		switch x := n.(type) {
+		case *ast.CallExpr:
+			w.call(x)
+		case *ast.SelectorExpr:
+			w.selector(x)
+		case *ast.AssignStmt:
+			for _, to := range x.Lhs {
+				if w.ofCert(root(to)) && to != root(to) {
+					w.out[everything+" it writes to the certificate"] = true
+				}
+			}
+		case *ast.BinaryExpr: // c == nil
+			for _, side := range []ast.Expr{x.X, x.Y} {
+				if w.ofCert(side) {
+					w.seen[side] = true
+				}
+			}
+		case *ast.Ident:
+			w.ident(x)
+		}
+		return true
+	})
+}
+
+// root is the leftmost operand.
+func root(e ast.Expr) ast.Expr {
+	for {
+		switch x := e.(type) {
+		case *ast.SelectorExpr:
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.StarExpr:
+			e = x.X
+		default:
+			return e
+		}
+	}
+}
+
+func (w *walk) ofCert(e ast.Expr) bool {
+	tv, ok := w.info.Types[e]
+	if id, is := e.(*ast.Ident); is && !ok {
+		if obj := w.info.Uses[id]; obj != nil {
+			return obj.Type().String() == certType
+		}
+	}
+	return ok && tv.Type != nil && strings.TrimPrefix(tv.Type.String(), "*") == strings.TrimPrefix(certType, "*")
+}
+
+func (w *walk) ident(x *ast.Ident) {
+	switch obj := w.info.Uses[x].(type) {
+	case *types.Var:
+		if obj.Type().String() == certType && !w.seen[x] {
+			w.out[everything+" the certificate goes where it is not followed"] = true
+		}
+		if global(obj) && w.r.written[obj.Pkg().Path()+"."+obj.Name()] {
+			w.out[everything+" variable "+obj.Name()+" changes"] = true
+		}
+	case *types.Func:
+		w.function(obj)
+	}
+}
+
+// function follows every function that is named, called or not: what it does without the certificate counts too.
+func (w *walk) function(f *types.Func) {
+	if f.Pkg() == nil {
+		return
+	}
+	path := f.Pkg().Path()
+	switch path {
+	case "time":
+		if n := f.Name(); n == "Now" || n == "Since" || n == "Until" || n == "After" || n == "Sleep" {
+			w.out[everything+" it reads the clock"] = true
+		}
+	case "os", "net/http", "math/rand", "math/rand/v2", "crypto/rand":
+		w.out[everything+" it calls "+path] = true
+	}
+	if !strings.HasPrefix(path, zlintPath+"/") || path == zlintPath+"/lint" {
+		return
+	}
+	name := path + "." + f.Name()
+	if name == zlintPath+"/util.IsExtInCert" || name == zlintPath+"/util.GetExtFromCert" {
+		return
+	}
+	if recv := f.Type().(*types.Signature).Recv(); recv != nil {
+		t := recv.Type()
+		if p, ok := t.(*types.Pointer); ok {
+			t = p.Elem()
+		}
+		named, ok := t.(*types.Named)
+		if !ok || types.IsInterface(t) {
+			w.out[everything+" it calls through an interface"] = true
+			return
+		}
+		name = path + "." + named.Obj().Name() + "." + f.Name()
+	}
+	maps.Copy(w.out, w.r.of(name))
+}
+
+// call accounts for certificates among the arguments of a call of a function in the source.
+func (w *walk) call(x *ast.CallExpr) {
+	var obj types.Object
+	switch f := x.Fun.(type) {
+	case *ast.Ident:
+		obj = w.info.Uses[f]
+	case *ast.SelectorExpr:
+		obj = w.info.Uses[f.Sel]
+	}
+	fn, ok := obj.(*types.Func)
+	if !ok || fn.Pkg() == nil || !strings.HasPrefix(fn.Pkg().Path(), zlintPath+"/") {
+		return
+	}
+	if fn.Pkg().Path() == zlintPath+"/util" && (fn.Name() == "IsExtInCert" || fn.Name() == "GetExtFromCert") {
+		oid := ""
+		switch o := x.Args[1].(type) {
+		case *ast.Ident:
+			oid = o.Name
+		case *ast.SelectorExpr:
+			oid = o.Sel.Name
+		}
+		if v, ok := w.info.Uses[last(x.Args[1])].(*types.Var); ok && global(v) && v.Pkg().Path() == zlintPath+"/util" && oid != "" && !w.r.written[v.Pkg().Path()+"."+oid] {
+			kind := "ext:"
+			if fn.Name() == "IsExtInCert" {
+				kind = "is:"
+			}
+			w.out[kind+oid] = true
+			w.seen[x.Args[0]] = true
+		}
+		return
+	}
+	for _, a := range x.Args {
+		if id, ok := a.(*ast.Ident); ok && w.ofCert(a) {
+			w.seen[id] = true // function follows it there
+		}
+	}
+}
+
+func last(e ast.Expr) *ast.Ident {
+	switch x := e.(type) {
+	case *ast.Ident:
+		return x
+	case *ast.SelectorExpr:
+		return x.Sel
+	}
+	return nil
+}
+
+// selector accounts for a field of a certificate.
+func (w *walk) selector(x *ast.SelectorExpr) {
+	if !w.ofCert(x.X) {
+		return
+	}
+	sel := w.info.Selections[x]
+	if sel == nil {
+		return
+	}
+	if sel.Kind() != types.FieldVal {
+		w.out[everything+" method "+x.Sel.Name] = true
+		return
+	}
+	w.out[x.Sel.Name] = true
+	w.seen[x.X] = true
+}
+
+// frameFields are the fields of the library's Certificate that its parser fills from what makes the frame (see frame), and
+// subjectField that which it fills from the subject besides. util.IsExtInCert is about the frame whatever the extension.
+var frameFields = []string{"Issuer", "RawIssuer", "Version", "SignatureAlgorithm", "SignatureAlgorithmOID", "PublicKeyAlgorithm", "PublicKeyAlgorithmOID", "SelfSigned",
+	"KeyUsage", "ExtKeyUsage", "UnknownExtKeyUsage", "BasicConstraintsValid", "IsCA", "MaxPathLen", "MaxPathLenZero", "AuthorityKeyId", "OCSPServer", "IssuingCertificateURL",
+	"IANOtherNames", "IANDNSNames", "IANEmailAddresses", "IANDirectoryNames", "IANEDIPartyNames", "IANURIs", "IANIPAddresses", "IANRegisteredIDs",
+	"QualifierId", "CPSuri", "ExplicitTexts", "NoticeRefOrgnization", "NoticeRefNumbers", "ParsedExplicitTexts", "ParsedNoticeRefOrganization", "UserNotices",
+	"NameConstraintsCritical", "PermittedDNSNames", "ExcludedDNSNames", "PermittedEmailAddresses", "ExcludedEmailAddresses", "PermittedURIs", "ExcludedURIs", "PermittedIPAddresses",
+	"ExcludedIPAddresses", "PermittedDirectoryNames", "ExcludedDirectoryNames", "PermittedEdiPartyNames", "ExcludedEdiPartyNames", "PermittedRegisteredIDs", "ExcludedRegisteredIDs",
+	"PermittedX400Addresses", "ExcludedX400Addresses", "CRLDistributionPoints", "PolicyIdentifiers", "IsPrecert", "SignedCertificateTimestampList", "CABFOrganizationIdentifier",
+	"QCStatements", "TorServiceDescriptors"}
+
+var subjectFields = []string{"Subject", "RawSubject"}
+
+// TestFrameRules proves from the source of the library that the rules of frame_rules.go read nothing but the frame, and
+// some of them the subject. -update writes that file.
+func TestFrameRules(t *testing.T) {
+	r := newReader(t)
+	names := map[string][]string{"frameRules": nil, "subjectRules": nil}
+	why := map[string]int{}
+	for _, l := range zlint.GlobalRegistry().CertificateLints().Lints() {
+		typ := reflect.TypeOf(l.Lint())
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		reads := map[string]bool{}
+		for _, m := range []string{"CheckApplies", "Execute"} {
+			maps.Copy(reads, r.of(typ.PkgPath()+"."+typ.Name()+"."+m))
+		}
+		if _, configured := l.Lint().(zlint.Configurable); configured {
+			reads[everything+" it is configured"] = true
+		}
+		frame, subject := true, false
+		for x := range reads {
+			name, isExt := strings.CutPrefix(x, "ext:")
+			switch {
+			case strings.HasPrefix(x, "is:"), slices.Contains(frameFields, x):
+			case isExt && name != "SubjectAlternateNameOID" && name != "SubjectKeyIdentityOID":
+			case slices.Contains(subjectFields, x):
+				subject = true
+			default:
+				frame = false
+				why[x]++
+			}
+		}
+		switch {
+		case frame && subject:
+			names["subjectRules"] = append(names["subjectRules"], l.Name)
+		case frame:
+			names["frameRules"] = append(names["frameRules"], l.Name)
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString("package lint\n\n// Which rules of the library read what, proved from its source. Written by: go test ./pki/lint -run TestFrameRules -update\n")
+	for _, v := range []string{"frameRules", "subjectRules"} {
+		slices.Sort(names[v])
+		fmt.Fprintf(&b, "\nvar %s = ruleNames(`\n%s\n`)\n", v, strings.Join(names[v], "\n"))
+	}
+	if *update {
+		if err := os.WriteFile("frame_rules.go", b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile("frame_rules.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(golden, b.Bytes()) {
+		t.Error("frame_rules.go is not what the source of the library says: run with -update and read the difference")
+	}
+	t.Logf("%d rules read the frame, %d the subject too; others because of %v", len(names["frameRules"]), len(names["subjectRules"]), why)
+}
