@@ -24,7 +24,7 @@ func TestCost(t *testing.T) {
 	if got := commits(); got != 2*(n+1) { // AllocsPerRun runs once more to warm up
 		t.Errorf("%d commits for %d certificates one after the other, want two each: intent and outcome", got, n+1)
 	}
-	if most := 3700.0; allocs > most {
+	if most := 2900.0; allocs > most {
 		t.Errorf("%.0f allocations per certificate, at most %.0f", allocs, most)
 	}
 	reqs := make([]func(), 32)
@@ -45,7 +45,7 @@ func TestCost(t *testing.T) {
 	})
 	restart()
 	together(len(reqs), func(i int) { reqs[i]() })
-	if got := commits(); got > 32*8/3 {
+	if got := commits(); got > 32*8/4 {
 		t.Errorf("%d commits for %d certificates at once: too few shared one", got, 32*8)
 	}
 	t.Logf("%.0f allocations per certificate, %.2f commits per certificate at once", allocs, float64(commits())/256)

@@ -15,10 +15,26 @@ type group[T, R any] struct {
 	size    int
 	delay   time.Duration
 	flush   func([]T) []outcome[R]
+	crowd   *crowd
 	callers atomic.Int64 // callers inside do
 	stop    chan struct{}
 	stopped chan struct{}
 }
+
+// crowd knows who may still come: certificates under way, less those that wait in one of the groups.
+type crowd struct{ underway, waiting atomic.Int64 }
+
+// begin counts a certificate; call the result at its end.
+func (c *crowd) begin() (end func()) {
+	c.underway.Add(1)
+	return func() { c.underway.Add(-1) }
+}
+
+// coming reports whether anybody is on the way to any group.
+func (c *crowd) coming() bool { return c.underway.Load() > c.waiting.Load() }
+
+// lookOut is how often a group that waits for company looks whether any can come.
+const lookOut = 250 * time.Microsecond
 
 type waiting[T, R any] struct {
 	item T
@@ -30,8 +46,8 @@ type outcome[R any] struct {
 	err   error
 }
 
-func newGroup[T, R any](size int, delay time.Duration, flush func([]T) []outcome[R]) *group[T, R] {
-	g := &group[T, R]{in: make(chan waiting[T, R]), size: size, delay: delay, flush: flush, stop: make(chan struct{}), stopped: make(chan struct{})}
+func newGroup[T, R any](size int, delay time.Duration, c *crowd, flush func([]T) []outcome[R]) *group[T, R] {
+	g := &group[T, R]{in: make(chan waiting[T, R]), size: size, delay: delay, flush: flush, crowd: c, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go g.run()
 	return g
 }
@@ -41,7 +57,9 @@ func newGroup[T, R any](size int, delay time.Duration, flush func([]T) []outcome
 func (g *group[T, R]) do(cancel <-chan struct{}, item T) (R, error) {
 	var none R
 	g.callers.Add(1)
+	g.crowd.waiting.Add(1)
 	defer g.callers.Add(-1)
+	defer g.crowd.waiting.Add(-1)
 	w := waiting[T, R]{item, make(chan outcome[R], 1)}
 	select {
 	case g.in <- w:
@@ -79,7 +97,7 @@ func (g *group[T, R]) run() {
 	}
 }
 
-// gather takes who waits already, and with a delay waits for those who are on their way.
+// gather takes who waits already, and with a delay waits for those who are on their way, as long as there are any.
 func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 	batch := []waiting[T, R]{first}
 	for len(batch) < g.size {
@@ -91,17 +109,19 @@ func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 		}
 		break
 	}
-	if g.delay <= 0 || g.callers.Load() <= 1 {
+	if g.delay <= 0 || !g.crowd.coming() {
 		return batch
 	}
-	timer := time.NewTimer(g.delay)
-	defer timer.Stop()
-	for len(batch) < g.size {
+	look := time.NewTicker(min(lookOut, g.delay))
+	defer look.Stop()
+	for end := time.Now().Add(g.delay); len(batch) < g.size; {
 		select {
 		case w := <-g.in:
 			batch = append(batch, w)
-		case <-timer.C:
-			return batch
+		case now := <-look.C:
+			if !now.Before(end) || !g.crowd.coming() {
+				return batch
+			}
 		case <-g.stop:
 			return batch
 		}

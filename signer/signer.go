@@ -29,8 +29,10 @@ const (
 	// broken random source.
 	reserveTries = 3
 
-	// readDelay lets those who are on their way join a read of the record; who is alone does not wait.
-	readDelay = 300 * time.Microsecond
+	// readDelay lets certificates that are on their way join a read of the record, and commitDelay a commit. Nobody waits
+	// once all of them wait; who is alone never does.
+	readDelay   = time.Millisecond
+	commitDelay = 8 * time.Millisecond
 
 	defaultGroupSize        = 64
 	defaultDelegateValidity = 14 * 24 * time.Hour
@@ -65,7 +67,7 @@ type Config struct {
 
 	Actor            string        // for evidence of what nobody asked for; "" means "role:signer"
 	GroupSize        int           // most certificates in one commit; 0 means 64
-	GroupDelay       time.Duration // wait for company when more callers are under way; 0 means none
+	GroupDelay       time.Duration // a commit waits so long for certificates under way; 0 means 8 ms, below 0 not at all
 	DelegateValidity time.Duration // of OCSP delegates, renewed at half; 0 means 14 days
 	InfraValidity    time.Duration // of the house's own listeners; 0 means 30 days
 }
@@ -80,6 +82,7 @@ type Signer struct {
 
 	authorities sync.Map // bulkhead.AuthorityID → *authority as parsed last
 
+	crowd     crowd
 	reserves  *group[bulkhead.Reservation, int64]
 	completes *group[completion, int64]
 	blocks    *group[bulkhead.Hash, bulkhead.Stops]
@@ -142,11 +145,11 @@ func New(c Config) (*Signer, error) {
 	if s.cfg.Book == nil {
 		s.cfg.Book = fixedProfiles(s.profiles)
 	}
-	s.reserves = newGroup(c.GroupSize, c.GroupDelay, s.flushReservations)
-	s.completes = newGroup(c.GroupSize, c.GroupDelay, s.flushCompletions)
-	s.blocks = newGroup(c.GroupSize, readDelay, s.flushBlocks)
-	s.lookups = newGroup(c.GroupSize, readDelay, s.flushLookups)
-	s.standings = newGroup(c.GroupSize, readDelay, s.flushStandings)
+	s.reserves = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushReservations)
+	s.completes = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushCompletions)
+	s.blocks = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushBlocks)
+	s.lookups = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushLookups)
+	s.standings = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushStandings)
 	return s, nil
 }
 
@@ -166,6 +169,9 @@ func (c *Config) defaults() {
 	}
 	if c.GroupSize <= 0 {
 		c.GroupSize = defaultGroupSize
+	}
+	if c.GroupDelay == 0 {
+		c.GroupDelay = commitDelay
 	}
 	if c.DelegateValidity <= 0 {
 		c.DelegateValidity = defaultDelegateValidity
@@ -212,6 +218,7 @@ func (s *Signer) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millis
 
 // Issue implements Door: Prepare and Sign, and with timestamps the certificate after the precertificate. The certificate is durable in store and evidence when it returns.
 func (s *Signer) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	defer s.crowd.begin()()
 	p, err := s.prepare(ctx, req)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
