@@ -49,6 +49,7 @@ var authorityMoves = map[AuthorityState][]AuthorityState{
 	AuthorityRetired:   {AuthorityRevoked, AuthorityDestroyed}, // to destroyed for a root only: nobody can revoke it
 	AuthorityRevoked:   {AuthorityDestroyed},
 	AuthorityDestroyed: {},
+	AuthorityForeign:   {AuthorityForeignServed},
 }
 
 // CanMove reports whether an authority may go from state s to t.
@@ -88,8 +89,10 @@ func (a Authority) Answers() bool {
 }
 
 // Served reports whether status is published in the authority's name: signed as it becomes due, or, once the key is gone,
-// from what was signed before.
-func (a Authority) Served() bool { return a.Answers() || a.Dead() }
+// from what was signed before; for a foreign one, by the delegate that it gave.
+func (a Authority) Served() bool {
+	return a.Answers() || a.Dead() || a.State == AuthorityForeignServed
+}
 
 // Dead reports whether nobody can sign in the authority's name any more: after a revocation, or for a root its end, and the
 // destruction of the key.

@@ -95,6 +95,7 @@ const (
 	EvPersonKey           EvidenceKind = 167 // a key was bound to a person at a partner. Ref: partner/name; KeyHash; Digest: of the request; Detail: request
 	EvCTRead              EvidenceKind = 158 // a transparency log was read. Ref: log; Digest: root; Count: entries read; Detail: how many are ours
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said
+	EvForeignDelegate     EvidenceKind = 163 // a foreign authority's delegate answers here. Authority; KeyHash; Digest: the certificate; Ref: import id; Detail: until when
 )
 
 // OfChange reports whether a leaf of the kind tells the story of the change in its Ref; leaves about single certificates

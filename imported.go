@@ -1,8 +1,18 @@
 package bulkhead
 
-// AuthorityForeign is an authority of another program, imported to look at: its key is elsewhere, it issues and answers
-// elsewhere, and nothing is published for it here.
-const AuthorityForeign AuthorityState = "foreign"
+// States of an authority of another program: its key is elsewhere, it issues elsewhere.
+const (
+	// AuthorityForeign: imported to look at. It answers elsewhere, nothing is published for it here.
+	AuthorityForeign AuthorityState = "foreign"
+	// AuthorityForeignServed: it gave a delegate. What was imported of its certificates is answered here too, and the CRLs that
+	// it signed are published here when they were imported.
+	AuthorityForeignServed AuthorityState = "foreign-served"
+)
+
+// Foreign reports whether the authority's key belongs to another program.
+func (a Authority) Foreign() bool {
+	return a.State == AuthorityForeign || a.State == AuthorityForeignServed
+}
 
 // Imported is a certificate of a foreign authority on its way into the record.
 type Imported struct {
@@ -27,6 +37,9 @@ const (
 
 // WhyNotHere says why nothing can be signed for an authority without a key here.
 func (a Authority) WhyNotHere() string {
+	if a.State == AuthorityForeignServed {
+		return "authority " + string(a.ID) + " was imported: its key is elsewhere, and only it can sign a CRL with a new entry. Revoke where the key is, then take its new CRL, which is answered and published here at once: bulkhead import"
+	}
 	if a.State == AuthorityForeign {
 		return "authority " + string(a.ID) + " was imported: its key is elsewhere and gave no delegate, so no status is published for it here. Revoke where the key is, then take its new CRL: bulkhead import"
 	}

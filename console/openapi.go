@@ -139,7 +139,8 @@ func enum(t reflect.Type) []any {
 	case reflect.TypeFor[bulkhead.AuthorityKind]():
 		return []any{bulkhead.RootAuthority, bulkhead.IssuingAuthority, bulkhead.InfrastructureAuthority}
 	case reflect.TypeFor[bulkhead.AuthorityState]():
-		return []any{bulkhead.AuthorityPending, bulkhead.AuthorityActive, bulkhead.AuthorityRetired, bulkhead.AuthorityRevoked, bulkhead.AuthorityDestroyed}
+		return []any{bulkhead.AuthorityPending, bulkhead.AuthorityActive, bulkhead.AuthorityRetired, bulkhead.AuthorityRevoked, bulkhead.AuthorityDestroyed,
+			bulkhead.AuthorityForeign, bulkhead.AuthorityForeignServed}
 	case reflect.TypeFor[bulkhead.ChangeState]():
 		return []any{bulkhead.ChangePlanned, bulkhead.ChangePreviewed, bulkhead.ChangeApproved, bulkhead.ChangeStaged, bulkhead.ChangeActivated,
 			bulkhead.ChangePublished, bulkhead.ChangeSettled, bulkhead.ChangeRefused}

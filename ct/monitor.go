@@ -238,7 +238,7 @@ func (m *Monitor) authorities(ctx context.Context) ([]authority, error) {
 	all, err := m.cfg.Record.Authorities(ctx)
 	var out []authority
 	for _, a := range all {
-		if a.State == bulkhead.AuthorityForeign || len(a.SPKI) == 0 {
+		if a.Foreign() || len(a.SPKI) == 0 {
 			continue // another house issues under it
 		}
 		pub, perr := x509.ParsePKIXPublicKey(a.SPKI)

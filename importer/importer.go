@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -43,6 +44,13 @@ type Revocation struct {
 	Source string
 }
 
+// CRL is a list that the authority signed.
+type CRL struct {
+	*x509.RevocationList
+	File string
+	Line int
+}
+
 // place is where a certificate was read first.
 type place struct {
 	fingerprint bulkhead.Hash
@@ -55,6 +63,7 @@ type Set struct {
 	Authority *x509.Certificate
 	Revoked   map[bulkhead.Serial]Revocation
 	Problems  []Problem
+	Newest    *CRL // that was given, by its number
 
 	files    []string
 	bySerial map[bulkhead.Serial]place
@@ -131,6 +140,9 @@ func (s *Set) TakeList(j Judged) {
 	s.lists[j.File] = true
 	switch {
 	case j.list != nil:
+		if n := j.list.Number; n != nil && (s.Newest == nil || n.Cmp(s.Newest.Number) > 0) {
+			s.Newest = &CRL{RevocationList: j.list, File: j.File, Line: j.Line}
+		}
 		for i, e := range j.list.RevokedCertificateEntries {
 			serial, err := bulkhead.SerialFromBig(e.SerialNumber)
 			if err != nil {
@@ -204,14 +216,25 @@ func (s *Set) revoke(serial bulkhead.Serial, r Revocation, name string, line int
 	s.Revoked[serial] = have
 }
 
-// Finish reports the serials that a list or a CRL names and of which no certificate was given.
-func (s *Set) Finish() {
+// Missing are the serials that a list or a CRL names and of which no certificate was given, in order.
+func (s *Set) Missing() []bulkhead.Serial {
 	own, _ := bulkhead.SerialFromBig(s.Authority.SerialNumber)
 	self := bytes.Equal(s.Authority.RawIssuer, s.Authority.RawSubject)
-	for serial, where := range s.listed {
-		if _, ok := s.bySerial[serial]; ok || self && serial == own {
-			continue
+	var out []bulkhead.Serial
+	for serial := range s.listed {
+		if _, ok := s.bySerial[serial]; !ok && (!self || serial != own) {
+			out = append(out, serial)
 		}
-		s.problem(where.File, where.Line, "serial %s is listed and its certificate was not given", serial)
+	}
+	slices.SortFunc(out, bulkhead.Serial.Compare)
+	return out
+}
+
+// Finish reports what is missing, but for the serials that somebody knows from elsewhere.
+func (s *Set) Finish(known map[bulkhead.Serial]bool) {
+	for _, serial := range s.Missing() {
+		if where := s.listed[serial]; !known[serial] {
+			s.problem(where.File, where.Line, "serial %s is listed and its certificate was not given", serial)
+		}
 	}
 }

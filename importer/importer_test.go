@@ -24,7 +24,7 @@ func TestIndex(t *testing.T) {
 	if len(s.Problems) != 0 || len(s.Revoked) != 3 {
 		t.Fatalf("%+v %+v", s.Problems, s.Revoked)
 	}
-	s.Finish()
+	s.Finish(nil)
 	if len(s.Problems) != 5 {
 		t.Errorf("%+v", s.Problems) // none of the certificates was given
 	}
@@ -46,7 +46,7 @@ func FuzzIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s := set()
 		s.Index("i", strings.NewReader(text))
-		s.Finish() // every serial that a line named and that is not the authority's own is named as well
+		s.Finish(nil) // every serial that a line named and that is not the authority's own is named as well
 		want := 0
 		for _, l := range strings.Split(text, "\n") {
 			if strings.TrimSpace(l) != "" {
@@ -72,7 +72,7 @@ func FuzzFile(f *testing.F) {
 			s.TakeList(j)
 			s.Take(j)
 		})
-		s.Finish()
+		s.Finish(nil)
 		if s.Size() > 0 {
 			t.Fatal("a certificate of nobody")
 		}

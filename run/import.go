@@ -21,6 +21,7 @@ type ImportOptions struct {
 	Index     string               // openssl's index.txt
 	Paths     []string             // files and folders: certificates, CRLs, JSON of OpenBao and Vault
 	Sources   []ImportSource       // databases of other programs
+	Delegate  string               // PEM file with an OCSP delegate that the authority signed for a key of this house: status is published from now on
 	DryRun    bool
 	Now       func() time.Time // nil means time.Now
 }
@@ -45,6 +46,8 @@ type ImportReport struct {
 	NewlyRevoked int                  `json:"newly_revoked"` // known before, revoked now
 	Known        int                  `json:"known"`
 	Sources      string               `json:"sources"` // SHA-256 over the input
+	Served       bool                 `json:"served"`  // status is published here for what was imported
+	CRL          int64                `json:"crl"`     // number of the CRL in the input that is published here; 0 is none
 	Problems     []importer.Problem   `json:"problems"`
 }
 
@@ -61,7 +64,7 @@ func Import(ctx context.Context, o ImportOptions) (ImportReport, error) {
 	if err != nil {
 		return ImportReport{}, err
 	}
-	if o.Index == "" && len(o.Paths)+len(o.Sources) == 0 {
+	if o.Index == "" && o.Delegate == "" && len(o.Paths)+len(o.Sources) == 0 {
 		return ImportReport{}, bulkhead.NewFault(bulkhead.KindUsage, "nothing to import").WithHint("bulkhead import --ca CA.pem --index index.txt --name NAME newcerts/ crl.pem")
 	}
 	im, err := newIntake(o, ca)
@@ -73,6 +76,9 @@ func Import(ctx context.Context, o ImportOptions) (ImportReport, error) {
 	}
 	cfg, err := LoadConfig(o.Dir)
 	if err != nil {
+		return ImportReport{}, err
+	}
+	if err := im.readDelegate(ctx, cfg); err != nil {
 		return ImportReport{}, err
 	}
 	if im.store, err = OpenStore(ctx, o.Dir, cfg); err != nil {
@@ -111,6 +117,7 @@ func readAuthority(path string) (*x509.Certificate, [][]byte, error) {
 // authority is the foreign authority, new or as it was imported before.
 func (im *intake) authority(ctx context.Context, chain [][]byte, id string) error {
 	ca, now := im.set.Authority, im.o.Now().UTC()
+	im.state = bulkhead.AuthorityForeign
 	all, err := im.store.Authorities(ctx)
 	if err != nil {
 		return err
@@ -118,7 +125,8 @@ func (im *intake) authority(ctx context.Context, chain [][]byte, id string) erro
 	for _, a := range all {
 		same := bytes.Equal(a.SPKI, ca.RawSubjectPublicKeyInfo) && bytes.Equal(a.Subject, ca.RawSubject)
 		switch {
-		case a.ID == im.o.Authority && same && a.State == bulkhead.AuthorityForeign:
+		case a.ID == im.o.Authority && same && a.Foreign():
+			im.state = a.State
 			return nil
 		case a.ID == im.o.Authority:
 			return bulkhead.Faultf(bulkhead.KindConflict, "%s is another authority already", a.ID).WithHint("give the imported one another name: --name")
@@ -129,10 +137,15 @@ func (im *intake) authority(ctx context.Context, chain [][]byte, id string) erro
 	if im.o.DryRun {
 		return nil
 	}
-	return im.store.PutAuthority(ctx, bulkhead.Authority{ID: im.o.Authority, Kind: bulkhead.IssuingAuthority, State: bulkhead.AuthorityForeign, Subject: ca.RawSubject,
-		SPKI: ca.RawSubjectPublicKeyInfo, Certificate: ca.Raw, Chain: chain, Shards: 1, CreatedAt: now},
+	return im.store.PutAuthority(ctx, im.row(bulkhead.AuthorityForeign, chain),
 		bulkhead.Evidence{Kind: bulkhead.EvAuthority, At: now, Actor: "role:import", Authority: im.o.Authority, Ref: id, KeyHash: bulkhead.Digest(ca.RawSubjectPublicKeyInfo),
 			Digest: bulkhead.Digest(ca.Raw), Detail: "imported: its key is elsewhere"})
+}
+
+// row is the authority's, new.
+func (im *intake) row(state bulkhead.AuthorityState, chain [][]byte) bulkhead.Authority {
+	ca := im.set.Authority
+	return bulkhead.Authority{ID: im.o.Authority, Kind: bulkhead.IssuingAuthority, State: state, Subject: ca.RawSubject, SPKI: ca.RawSubjectPublicKeyInfo, Certificate: ca.Raw, Chain: chain, Shards: 1, CreatedAt: im.o.Now().UTC()}
 }
 
 // brief keeps a detail within the limits of a leaf.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"time"
 
@@ -41,6 +42,10 @@ type intake struct {
 	sum   hash.Hash
 	store Store
 	r     ImportReport
+
+	state    bulkhead.AuthorityState  // before this import
+	delegate *bulkhead.Delegate       // that was given
+	recorded map[bulkhead.Serial]bool // listed, not in the input, and in the record
 }
 
 func newIntake(o ImportOptions, ca *x509.Certificate) (*intake, error) {
@@ -147,7 +152,14 @@ func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error)
 	if err := g.Wait(); err != nil {
 		return im.r, err
 	}
-	return im.finish(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx) // that of the group has ended
+	if err := im.known(ctx); err != nil {
+		return im.r, err
+	}
+	if err := im.serve(ctx); err != nil {
+		return im.r, err
+	}
+	return im.finish(ctx)
 }
 
 // read reads and takes apart, chunk by chunk.
@@ -265,9 +277,45 @@ func (im *intake) write(ctx context.Context, batches <-chan []bulkhead.Imported)
 	return nil
 }
 
+// known takes the revocations of certificates that the record has and the input has not: a new CRL alone says enough.
+func (im *intake) known(ctx context.Context) error {
+	im.recorded = map[bulkhead.Serial]bool{}
+	for page := range slices.Chunk(im.set.Missing(), importBatch) {
+		rows, err := im.store.CertificatesBySerial(ctx, im.o.Authority, page)
+		if err != nil {
+			return err
+		}
+		var items []bulkhead.Imported
+		for _, row := range rows {
+			im.recorded[row.Serial] = true
+			if _, revoked := im.set.Revoked[row.Serial]; !revoked || row.State != bulkhead.Issued {
+				continue
+			}
+			_, der, err := im.store.Certificate(ctx, row.CertificateRef)
+			if err != nil {
+				return err
+			}
+			c, err := x509.ParseCertificate(der)
+			if err != nil {
+				return fmt.Errorf("certificate %s of the record: %w", row.CertificateRef, err)
+			}
+			items = append(items, im.item(&importer.Certificate{Certificate: c, Serial: row.Serial, Fingerprint: row.Fingerprint}))
+		}
+		if len(items) == 0 {
+			continue
+		}
+		results, err := im.commit(ctx, items)
+		if err != nil {
+			return err
+		}
+		im.r.count(items, results)
+	}
+	return nil
+}
+
 // finish says what became of it all.
 func (im *intake) finish(ctx context.Context) (ImportReport, error) {
-	im.set.Finish()
+	im.set.Finish(im.recorded)
 	r := im.r
 	r.Certificates, r.Sources = im.set.Size(), hex.EncodeToString(im.sum.Sum(nil))
 	r.Problems = append(append([]importer.Problem{}, im.set.Problems...), r.Problems...)

@@ -154,7 +154,7 @@ func (s *Signer) answering(ctx context.Context, id bulkhead.AuthorityID) (*autho
 	}
 	if a.State == bulkhead.AuthorityForeign {
 		return nil, bulkhead.Faultf(bulkhead.KindGate, "authority %s was imported: its key is elsewhere and gave no delegate, so no status is published for it here", a.ID).
-			WithHint("revoke at the authority that holds the key, then import its new CRL: bulkhead import")
+			WithHint("have it sign a delegate: bulkhead import --ocsp-request, then --ocsp-delegate")
 	}
 	if !a.Served() {
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "authority %s is %s and answers for nothing", a.ID, a.State).WithHint("see: bulkhead hierarchy show")

@@ -301,7 +301,7 @@ func (f *foresight) offline(ctx context.Context) error {
 		if f.p.ByIssuer[a.ID] == 0 || a.KeyURI != "" {
 			continue
 		}
-		if a.State == bulkhead.AuthorityForeign {
+		if a.Foreign() {
 			f.block("%s", a.WhyNotHere())
 			continue
 		}

@@ -54,6 +54,9 @@ func printTree(b *strings.Builder, all []console.AuthorityView, parent bulkhead.
 		if x.State == bulkhead.AuthorityForeign {
 			key = "key elsewhere, answers elsewhere"
 		}
+		if x.State == bulkhead.AuthorityForeignServed {
+			key = "key elsewhere, answered here too"
+		}
 		more := ""
 		if x.Successor != "" {
 			more = ", succeeded by " + string(x.Successor)

@@ -30,6 +30,7 @@ default_crl_days = 7
 policy = p
 copy_extensions = copy
 unique_subject = no
+crl_extensions = v3_crl
 [p]
 commonName = supplied
 [req]
@@ -38,6 +39,15 @@ distinguished_name = dn
 [v3_ca]
 basicConstraints = critical,CA:TRUE
 keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+[v3_crl]
+authorityKeyIdentifier = keyid
+[v3_ocsp]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = OCSPSigning
+noCheck = ignored
+authorityKeyIdentifier = keyid
 `
 
 // oldCA makes a certificate authority with openssl ca: four certificates, two of them revoked.

@@ -51,7 +51,7 @@ func taken(t testing.TB, path, scratch string) (*importer.Set, error) {
 		return s, err
 	}
 	err = source.Certificates(t.Context(), func(p importer.Piece) { s.Take(s.Judge(p)) })
-	s.Finish()
+	s.Finish(nil)
 	return s, err
 }
 

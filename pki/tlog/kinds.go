@@ -90,6 +90,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvImported:            "imported",
 		bulkhead.EvImportedCertificate: "imported-certificate",
 		bulkhead.EvImportedRevocation:  "imported-revocation",
+		bulkhead.EvForeignDelegate:     "foreign-delegate",
 		bulkhead.EvProfile:             "profile",
 		bulkhead.EvPersonKey:           "person-key",
 		bulkhead.EvCTRead:              "ct-read",

@@ -225,7 +225,7 @@ func (r *Reconciler) remembered(ctx context.Context) error {
 // until the last certificate has ended.
 func served(ctx context.Context, record Record, a bulkhead.Authority, now time.Time) bool {
 	if !a.Dead() {
-		return a.Answers()
+		return a.Served()
 	}
 	owed, err := record.Owed(ctx, a.ID, now.Add(-bulkhead.AfterTheEnd))
 	return err != nil || !owed.Last.IsZero()

@@ -11,14 +11,15 @@ import (
 )
 
 var revokeImported = statement{
-	each: `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 WHERE intent_seq = $1 AND state = 'issued'`,
-	many: `UPDATE certificates c SET state = 'revoked', revoked_at = v.at, reason = v.reason
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS v (seq, at, reason) WHERE c.intent_seq = v.seq AND c.state = 'issued'`,
+	each: `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3, outcome_seq = $4 WHERE intent_seq = $1 AND state = 'issued'`,
+	many: `UPDATE certificates c SET state = 'revoked', revoked_at = v.at, reason = v.reason, outcome_seq = v.outcome
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS v (seq, at, reason, outcome) WHERE c.intent_seq = v.seq AND c.state = 'issued'`,
 }
 
 // Import commits certificates of foreign authorities with their leaves in one transaction, and the leaf about the whole. A
 // certificate that is there already is left as it is, and is revoked when the item is and the row is not; nothing is ever
-// taken back. results has one entry for each item.
+// taken back. The leaf of a revocation is the row's newest outcome: status that is published for the authority sees it as it sees
+// a new certificate. results has one entry for each item.
 func (s *Store) Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) (results []bulkhead.ImportResult, err error) {
 	set, err := newImports(items)
 	if err != nil {
@@ -98,11 +99,11 @@ func (t *tx) imported(ctx context.Context, m *imports, results []bulkhead.Import
 			revocations = append(revocations, leaf)
 		}
 	}
-	if err := t.batch(ctx, revokeImported, seqs, times, reasons); err != nil {
+	outcomes, err := t.append(ctx, revocations)
+	if err != nil {
 		return err
 	}
-	_, err = t.append(ctx, revocations)
-	return err
+	return t.batch(ctx, revokeImported, seqs, times, reasons, column[int64](outcomes[:len(seqs)]))
 }
 
 // importFresh writes the rows of new certificates as they end: the leaf is intent and outcome in one, and a certificate that
