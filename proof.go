@@ -17,6 +17,8 @@ type SignedRow struct {
 	IntentDigest Hash
 	Fingerprint  Hash // zero until issued
 	OrderID      string
+	AccountID    string
+	Names        []Identifier // good until the next row
 	IntentSeq    int64
 	OutcomeSeq   int64  // 0 until issued
 	DER          []byte // nil until issued

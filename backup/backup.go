@@ -201,7 +201,9 @@ func Read(r io.Reader, begin func(Header) error, each func(File) error, ids ...a
 		return Header{}, Manifest{}, bulkhead.NewFault(bulkhead.KindMalformed, "the file is not a backup, or its beginning is damaged").WithCause(err).
 			WithHint("use another copy of the backup")
 	}
-	return readPlain(plain, begin, each)
+	early := readAhead(plain)
+	defer early.stop()
+	return readPlain(early, begin, each)
 }
 
 // readPlain is Read behind the seal.

@@ -11,7 +11,8 @@ import (
 
 // Reading and hashing costs as much as what is done with it, so rows and leaves are read in goroutines of their own, some batches
 // ahead.
-const aheadBatches = 4
+// They are many enough that one of them may wait a moment for a processor, and take some 20 MiB.
+const aheadBatches = 32
 
 // chained is a row, and whether its chain hash follows from the row that was read before it.
 type chained struct {

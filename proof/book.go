@@ -14,19 +14,30 @@ type Book struct {
 	index   map[bulkhead.AuthorityID]map[bulkhead.Serial]int32 // number in entries
 	entries []entry                                            // holds no pointer, so that nobody walks a million of them
 	finalOf map[bulkhead.CertificateRef]final
-	checks  map[string]int64 // order → its first CAA leaf
-	uses    map[bulkhead.Hash]*KeyReport
-	cutoff  int64 // counters stand for leaves up to here
+	checks  map[id]int64 // order → its first CAA leaf
+	basis   basis
+	uses    map[bulkhead.Hash]*keyUse
+	last    *keyUse // of the leaf before: most leaves name its key
+	cutoff  int64   // counters stand for leaves up to here
 	since   map[bulkhead.Hash]int64
-	counted map[bulkhead.Hash]*bulkhead.SignatureCounter // the same count, from the leaves
 	given   []bulkhead.SignatureCounter
-	kinds   map[bulkhead.EvidenceKind]int64
-	lastOf  map[bulkhead.EvidenceKind]int64 // newest leaf of a kind
+	kinds   []kind // by kind
+}
+
+// kind is how many leaves there are of one, and the newest.
+type kind struct{ n, last int64 }
+
+// keyUse is what the leaves say of a key.
+type keyUse struct {
+	KeyReport
+	counted bulkhead.SignatureCounter // those that the counter stands for
+	since   int64                     // the first of them, -1 when there is no counter
 }
 
 // entry is what the leaves say of one certificate.
 type entry struct {
 	intentSeq, outcomeSeq int64
+	at                    int64 // of the intent, in milliseconds since 1970
 	tbs, digest           bulkhead.Hash
 	subject, signer       bulkhead.Hash
 	abandoned, rowSeen    bool
@@ -41,9 +52,8 @@ type final struct {
 
 // NewBook starts a book for a record whose counters were read with counters at row head.
 func NewBook(head int64, counters []bulkhead.SignatureCounter) *Book {
-	b := &Book{index: map[bulkhead.AuthorityID]map[bulkhead.Serial]int32{}, finalOf: map[bulkhead.CertificateRef]final{}, checks: map[string]int64{},
-		uses: map[bulkhead.Hash]*KeyReport{}, cutoff: head, since: map[bulkhead.Hash]int64{}, counted: map[bulkhead.Hash]*bulkhead.SignatureCounter{},
-		kinds: map[bulkhead.EvidenceKind]int64{}, lastOf: map[bulkhead.EvidenceKind]int64{}}
+	b := &Book{index: map[bulkhead.AuthorityID]map[bulkhead.Serial]int32{}, finalOf: map[bulkhead.CertificateRef]final{}, checks: map[id]int64{},
+		basis: newBasis(), uses: map[bulkhead.Hash]*keyUse{}, cutoff: head, since: map[bulkhead.Hash]int64{}}
 	b.given = counters
 	for _, c := range counters {
 		b.since[c.Key] = c.Since
@@ -54,14 +64,17 @@ func NewBook(head int64, counters []bulkhead.SignatureCounter) *Book {
 // Add takes the leaf of row seq.
 func (b *Book) Add(seq int64, e bulkhead.Evidence) {
 	b.head = seq
-	b.kinds[e.Kind]++
-	b.lastOf[e.Kind] = seq
+	for int(e.Kind) >= len(b.kinds) {
+		b.kinds = append(b.kinds, kind{})
+	}
+	b.kinds[e.Kind].n++
+	b.kinds[e.Kind].last = seq
 	b.count(seq, e)
 	ref := bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}
 	switch e.Kind {
 	case bulkhead.EvCertificateIntent:
 		if b.entry(ref) == nil { // a second intent is a finding of the ledger
-			b.enter(ref, entry{intentSeq: seq, tbs: e.Digest, subject: e.KeyHash, signer: e.Signer})
+			b.enter(ref, entry{intentSeq: seq, at: e.At.UnixMilli(), tbs: e.Digest, subject: e.KeyHash, signer: e.Signer})
 		}
 	case bulkhead.EvImportedCertificate:
 		if b.entry(ref) == nil {
@@ -80,9 +93,11 @@ func (b *Book) Add(seq int64, e bulkhead.Evidence) {
 			b.finalOf[ref] = final{seq: seq, tbs: e.Link}
 		}
 	case bulkhead.EvCAA:
-		if _, ok := b.checks[e.Ref]; !ok {
-			b.checks[e.Ref] = seq
+		if k := idOf(e.Ref); b.checks[k] == 0 {
+			b.checks[k] = seq
 		}
+	case bulkhead.EvValidation, bulkhead.EvAccount:
+		b.basis.add(seq, e)
 	}
 }
 
@@ -122,23 +137,30 @@ func (b *Book) count(seq int64, e bulkhead.Evidence) {
 	if announced+made == 0 || e.Signer.IsZero() {
 		return
 	}
-	k := b.uses[e.Signer]
-	if k == nil {
-		k = &KeyReport{Key: e.Signer, Authority: e.Authority, FirstLeaf: seq - 1}
-		b.uses[e.Signer] = k
+	k := b.last
+	if k == nil || k.Key != e.Signer {
+		k = b.use(seq, e)
 	}
 	k.LastLeaf = seq - 1
 	k.Announced, k.Made = k.Announced+announced, k.Made+made
 	if e.Kind == bulkhead.EvCertificateOutcome {
 		k.Certificates++
 	}
-	if since, ok := b.since[e.Signer]; ok && (seq < since || seq > b.cutoff) || seq > b.cutoff {
-		return
+	if seq <= b.cutoff && seq >= k.since {
+		k.counted.Announced, k.counted.Made = k.counted.Announced+announced, k.counted.Made+made
 	}
-	c := b.counted[e.Signer]
-	if c == nil {
-		c = &bulkhead.SignatureCounter{Key: e.Signer}
-		b.counted[e.Signer] = c
+}
+
+// use finds what is known of the key of a leaf.
+func (b *Book) use(seq int64, e bulkhead.Evidence) *keyUse {
+	k := b.uses[e.Signer]
+	if k == nil {
+		k = &keyUse{KeyReport: KeyReport{Key: e.Signer, Authority: e.Authority, FirstLeaf: seq - 1}, since: -1}
+		if since, ok := b.since[e.Signer]; ok {
+			k.since = since
+		}
+		b.uses[e.Signer] = k
 	}
-	c.Announced, c.Made = c.Announced+announced, c.Made+made
+	b.last = k
+	return k
 }

@@ -21,6 +21,10 @@ func (empty) SignedRange(context.Context, []bulkhead.AuthorityID, int64, int64) 
 	return func(func(*bulkhead.SignedRow, error) bool) {}
 }
 
+func (empty) ValidationRange(context.Context) iter.Seq2[*bulkhead.Validation, error] {
+	return func(func(*bulkhead.Validation, error) bool) {}
+}
+
 func (empty) PrunedAfter(context.Context, bulkhead.AuthorityID, bulkhead.Serial, int) ([]bulkhead.Serial, error) {
 	return nil, nil
 }

@@ -37,10 +37,13 @@ func (p *prover) negatives() []Negative {
 // kinds are the numbers of some kinds of leaves, and where the newest of each stands.
 func (p *prover) kinds(kinds ...bulkhead.EvidenceKind) (numbers []Number, where []string) {
 	for _, k := range kinds {
-		n := p.cfg.Book.kinds[k]
+		n, last := int64(0), int64(0)
+		if of := p.cfg.Book.kinds; int(k) < len(of) {
+			n, last = of[k].n, of[k].last
+		}
 		numbers = append(numbers, Number{"leaves of kind " + tlog.KindName(k), n})
 		if n > 0 {
-			where = append(where, fmt.Sprintf("newest %s: leaf %d", tlog.KindName(k), p.cfg.Book.lastOf[k]-1))
+			where = append(where, fmt.Sprintf("newest %s: leaf %d", tlog.KindName(k), last-1))
 		}
 	}
 	return numbers, where

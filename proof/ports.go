@@ -14,6 +14,8 @@ type Store interface {
 	// SignedRange goes over the rows of some authorities with an intent above seq and not above through (0 is the end), in order of
 	// their intents. A row and its DER are good until the next one.
 	SignedRange(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
+	// ValidationRange goes over all validations, in order. One is good until the next; it has no detail.
+	ValidationRange(ctx context.Context) iter.Seq2[*bulkhead.Validation, error]
 	// PrunedAfter returns serials above after whose rows went with age, in order; the zero serial begins.
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	// EvidenceAfter returns rows with a sequence above seq, in order, without gaps.

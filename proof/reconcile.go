@@ -91,6 +91,9 @@ func Prove(ctx context.Context, cfg Config, out Outside) (Report, error) {
 		f.Negative = Infrastructure
 		p.find(f)
 	}
+	if err := p.readValidations(ctx); err != nil {
+		return p.report, err
+	}
 	if err := p.readRows(ctx); err != nil {
 		return p.report, err
 	}
@@ -266,13 +269,14 @@ func (p *prover) judge(r bulkhead.SignedRow, e *entry) {
 	p.bytes(r, e)
 	if r.OrderID != "" && (r.Kind == bulkhead.LeafCertificate || r.Kind == bulkhead.Precertificate) {
 		p.checked++
-		if at, ok := p.cfg.Book.checks[r.OrderID]; !ok || at > e.intentSeq {
+		if at, ok := p.cfg.Book.checks[idOf(r.OrderID)]; !ok || at > e.intentSeq {
 			f := Finding{Rule: RuleUnchecked, Negative: Registration, Issuer: r.Issuer, Serial: r.Serial.String(), SHA256: r.Fingerprint,
 				Message: fmt.Sprintf("certificate %s was signed for order %s, and no CAA check of that order is in the log before it", r.CertificateRef, r.OrderID)}
 			leaf := e.intentSeq - 1
 			f.Leaf = &leaf
 			p.find(f)
 		}
+		p.founded(r, e)
 	}
 }
 
@@ -397,7 +401,7 @@ func (p *prover) counters(ctx context.Context) error {
 	}
 	for _, key := range keys {
 		if k := b.uses[key]; p.cfg.All || p.selected(k.Authority) {
-			p.report.Keys = append(p.report.Keys, *k)
+			p.report.Keys = append(p.report.Keys, k.KeyReport)
 		}
 	}
 	return nil
@@ -411,8 +415,8 @@ func (p *prover) counter(c bulkhead.SignatureCounter) {
 		return
 	}
 	var leaves bulkhead.SignatureCounter
-	if x := b.counted[c.Key]; x != nil {
-		leaves = *x
+	if known {
+		leaves = k.counted
 	}
 	f := Finding{Negative: IssuingKey, Key: c.Key}
 	if known {

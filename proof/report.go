@@ -22,6 +22,7 @@ const (
 	RuleCounterMissing = "counter-missing"             // leaves of a key whose counter is gone
 	RuleHardware       = "hardware-counter-ahead"      // the device's own counter is above the intents
 	RuleUnchecked      = "issued-without-caa-record"   // an order's certificate without a CAA check before it
+	RuleUnfounded      = "issued-without-validation"   // an order's certificate without account, or a validation of each name that counted then
 )
 
 // Finding is one thing that does not reconcile.

@@ -51,7 +51,7 @@ func (p *prover) readPart(ctx context.Context, from, through int64, first bool, 
 			return err
 		}
 		row := *r
-		row.DER = nil
+		row.DER, row.Names = nil, append([]bulkhead.Identifier(nil), r.Names...)
 		if r.DER != nil && (first && n < firstParsed || r.Sum[0] == 0 || !r.Precert.IsZero()) {
 			row.DER = bytes.Clone(r.DER)
 		}

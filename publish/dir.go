@@ -126,13 +126,13 @@ func (d *Dir) SetHead(ctx context.Context, signed []byte) error {
 
 // Get implements Reader.
 func (d *Dir) Get(ctx context.Context, name string) ([]byte, error) {
-	body, _, err := d.Open(ctx, name)
+	body, size, err := d.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	b, err := io.ReadAll(body)
-	if err != nil {
+	b := make([]byte, size) // objects never change, and the largest are many megabytes
+	if _, err := io.ReadFull(body, b); err != nil {
 		return nil, unavailable("read "+name, err)
 	}
 	return b, nil

@@ -70,6 +70,9 @@ func Restore(ctx context.Context, o RestoreOptions) (RestoreReport, error) {
 	}
 	r := &restoring{o: o, staging: staging}
 	report, err := r.make(ctx)
+	if r.synced != nil {
+		err = errors.Join(err, room(<-r.synced))
+	}
 	if err == nil {
 		err = r.finish()
 	}
@@ -92,6 +95,8 @@ type restoring struct {
 	cfg     Config
 	rows    *os.File // of a PostgreSQL record, while it is read
 	disk    *os.File // the staging folder's, for the sync at the end
+	files   *placer
+	synced  chan error // of the first sync, which runs beside the proof
 }
 
 // Names in the staging folder that do not survive it.
@@ -109,13 +114,19 @@ func (r *restoring) make(ctx context.Context) (RestoreReport, error) {
 	if r.disk, err = os.Open(r.staging); err != nil {
 		return RestoreReport{}, room(err)
 	}
+	r.files = newPlacer()
 	h, m, err := readBackup(ctx, r.o.File, r.o.IdentityFile, r.o.PassphraseFile, func(h backup.Header) error { r.header = h; return nil }, r.take)
+	if placed := r.files.close(); err == nil {
+		err = placed
+	}
 	if r.rows != nil {
 		err = errors.Join(err, r.rows.Close())
 	}
 	if err != nil {
 		return RestoreReport{}, err
 	}
+	r.synced = make(chan error, 1)
+	go func() { r.synced <- unix.Syncfs(int(r.disk.Fd())) }()
 	if err := r.configure(); err != nil {
 		return RestoreReport{}, err
 	}
@@ -154,7 +165,7 @@ func (r *restoring) take(f backup.File) error {
 	default:
 		return bulkhead.Faultf(bulkhead.KindMalformed, "the backup holds %.100q, which this program does not know", f.Name).WithHint("restore with the release that made it, or a newer one")
 	}
-	return place(filepath.Join(r.staging, filepath.FromSlash(to)), mode, f.Body)
+	return r.files.place(filepath.Join(r.staging, filepath.FromSlash(to)), mode, f.Body)
 }
 
 func (r *restoring) takeRows(body io.Reader) (err error) {
@@ -170,22 +181,10 @@ func (r *restoring) takeRows(body io.Reader) (err error) {
 }
 
 func room(err error) error {
+	if err == nil {
+		return nil
+	}
 	return bulkhead.NewFault(bulkhead.KindUnavailable, "the restored files cannot be written").WithCause(err).WithHint("check space and permissions beside the target")
-}
-
-func place(path string, mode os.FileMode, body io.Reader) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return room(err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return room(err)
-	}
-	_, err = io.Copy(f, body)
-	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
-		return room(err)
-	}
-	return nil
 }
 
 // configure reads the configuration and changes what has another place on this host: nothing is written outside the target.
@@ -382,7 +381,8 @@ func (r *restoring) next() []string {
 // finish makes all durable and renames the staged folder into place.
 func (r *restoring) finish() error {
 	// One call for the whole file system: a log of a million certificates is tens of thousands of small files, and waiting for
-	// each takes longer than writing them. The descriptor is older than the first octet, so that an error in between is told.
+	// each takes longer than writing them. The descriptor is older than the first octet, so that an error in between is told. What came
+	// out of the backup went to the disk beside the proof; this is for what changed since.
 	if err := errors.Join(unix.Syncfs(int(r.disk.Fd())), r.disk.Close()); err != nil {
 		return room(err)
 	}

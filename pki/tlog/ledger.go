@@ -47,7 +47,9 @@ type Ledger struct {
 	entries      []entry                                            // of certificates; holds no pointer, so that nobody walks a million of them
 	batches      map[string]*entry
 	keys         map[bulkhead.Hash]*KeyCount
-	kinds        map[bulkhead.EvidenceKind]int64
+	kinds        []int64 // by kind
+	last         bulkhead.Hash
+	lastKey      *KeyCount // of last: most leaves name the key of the leaf before
 }
 
 // entry is what the ledger remembers of an intent.
@@ -68,12 +70,15 @@ const (
 func NewLedger() *Ledger {
 	return &Ledger{
 		certificates: make(map[bulkhead.AuthorityID]map[bulkhead.Serial]int32), batches: make(map[string]*entry),
-		keys: make(map[bulkhead.Hash]*KeyCount), kinds: make(map[bulkhead.EvidenceKind]int64),
+		keys: make(map[bulkhead.Hash]*KeyCount),
 	}
 }
 
 // Add takes the next leaf and returns what it breaks, nil when nothing.
 func (l *Ledger) Add(index int64, e bulkhead.Evidence) []Violation {
+	for int(e.Kind) >= len(l.kinds) {
+		l.kinds = append(l.kinds, 0)
+	}
 	l.kinds[e.Kind]++
 	rule, message := "", ""
 	switch e.Kind {
@@ -105,19 +110,25 @@ func (l *Ledger) Keys() map[bulkhead.Hash]KeyCount {
 
 // Kinds returns how many leaves of each kind were seen.
 func (l *Ledger) Kinds() map[bulkhead.EvidenceKind]int64 {
-	out := make(map[bulkhead.EvidenceKind]int64, len(l.kinds))
+	out := map[bulkhead.EvidenceKind]int64{}
 	for k, n := range l.kinds {
-		out[k] = n
+		if n > 0 {
+			out[bulkhead.EvidenceKind(k)] = n
+		}
 	}
 	return out
 }
 
 func (l *Ledger) key(h bulkhead.Hash) *KeyCount {
+	if l.lastKey != nil && l.last == h {
+		return l.lastKey
+	}
 	c, ok := l.keys[h]
 	if !ok {
 		c = &KeyCount{}
 		l.keys[h] = c
 	}
+	l.last, l.lastKey = h, c
 	return c
 }
 

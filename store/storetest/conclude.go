@@ -66,6 +66,16 @@ func testConclude(t *testing.T, open Open) {
 	validations, _, err := s.OrderEvidence(ctx, "o1")
 	ok(t, err)
 	equal(t, validations, []bulkhead.Validation{v})
+	var all []string
+	for got, err := range s.ValidationRange(ctx) {
+		ok(t, err)
+		if all = append(all, got.ID); got.ID == v.ID {
+			short := v
+			short.Detail = ""
+			equal(t, *got, short)
+		}
+	}
+	equal(t, all, []string{"v", "v2"})
 
 	// The way to processing keeps what was seen of CAA, or nothing.
 	o := value(s.Order(ctx, "o1"))(t)

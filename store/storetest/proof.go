@@ -56,7 +56,7 @@ func testProof(t *testing.T, open Open) {
 	equal(t, got[items[2].Intent.Signer], bulkhead.SignatureCounter{Key: items[2].Intent.Signer, Announced: 1, Since: 4})
 
 	want := bulkhead.SignedRow{CertificateRef: ref(1), Kind: items[0].Certificate.Kind, State: bulkhead.Issued, KeyHash: items[0].Certificate.KeyHash, IntentDigest: items[0].Intent.Digest,
-		Fingerprint: bulkhead.Digest(der(1)), OrderID: items[0].Certificate.OrderID, IntentSeq: 2, OutcomeSeq: 5, DER: der(1), Sum: bulkhead.Digest(der(1)), Status: value(s.Statuses(ctx, issuer, []bulkhead.Serial{ref(1).Serial}))(t)[0]}
+		Fingerprint: bulkhead.Digest(der(1)), OrderID: items[0].Certificate.OrderID, AccountID: items[0].Certificate.AccountID, Names: items[0].Certificate.Names, IntentSeq: 2, OutcomeSeq: 5, DER: der(1), Sum: bulkhead.Digest(der(1)), Status: value(s.Statuses(ctx, issuer, []bulkhead.Serial{ref(1).Serial}))(t)[0]}
 	for _, c := range []struct {
 		from, through int64
 		want          []int64

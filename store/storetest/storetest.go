@@ -41,6 +41,7 @@ type Store interface {
 
 	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
 	SignedRange(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64) iter.Seq2[*bulkhead.SignedRow, error]
+	ValidationRange(ctx context.Context) iter.Seq2[*bulkhead.Validation, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
 	CTMonitors(ctx context.Context) ([]bulkhead.CTMonitor, error)

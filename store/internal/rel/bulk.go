@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"bulkhead"
@@ -159,9 +160,11 @@ const (
 	colNotAfter
 	colShard
 	colIssuer
+	colAccount
+	colNames
 )
 
-var signedColumns = []string{"serial", "kind", "state", "key_hash", "intent_digest", "fingerprint", "order_id", "outcome_seq", "revoked_at", "reason", "not_after", "shard", "issuer"}
+var signedColumns = []string{"serial", "kind", "state", "key_hash", "intent_digest", "fingerprint", "order_id", "outcome_seq", "revoked_at", "reason", "not_after", "shard", "issuer", "account_id", "names"}
 
 // signedPages is SignedRange page by page: the three tables lie in the order of the intent, and are read side by side.
 func (s *Store) signedPages(ctx context.Context, issuers []bulkhead.AuthorityID, seq, through int64, yield func(*bulkhead.SignedRow) bool) (err error) {
@@ -242,8 +245,8 @@ func (p *picked) signed(c *bulkhead.SignedRow) error {
 			return err
 		}
 	}
-	var texts [5][]byte
-	for i, at := range [...]int{colIssuer, colKind, colState, colOrder, colSerial} {
+	var texts [7][]byte
+	for i, at := range [...]int{colIssuer, colKind, colState, colOrder, colSerial, colAccount, colNames} {
 		v, err := p.bytes(at)
 		if err != nil {
 			return err
@@ -254,8 +257,9 @@ func (p *picked) signed(c *bulkhead.SignedRow) error {
 	word(&c.Kind, texts[1])
 	word(&c.State, texts[2])
 	word(&c.OrderID, texts[3])
+	word(&c.AccountID, texts[5])
 	st := &c.Status
-	if err := errors.Join(serialCol{&c.Serial}.Scan(texts[4]), timeCol{&st.RevokedAt}.Scan(numbers[1]), intCol[bulkhead.Reason]{&st.Reason}.Scan(numbers[2]), timeCol{&st.NotAfter}.Scan(numbers[3])); err != nil {
+	if err := errors.Join(serialCol{&c.Serial}.Scan(texts[4]), namesCol{&c.Names}.Scan(texts[6]), timeCol{&st.RevokedAt}.Scan(numbers[1]), intCol[bulkhead.Reason]{&st.Reason}.Scan(numbers[2]), timeCol{&st.NotAfter}.Scan(numbers[3])); err != nil {
 		return err
 	}
 	c.IntentSeq, c.OutcomeSeq, st.Shard = p.walk.Key(), numbers[0], int(numbers[4])
@@ -267,5 +271,47 @@ func (p *picked) signed(c *bulkhead.SignedRow) error {
 func word[T ~string](to *T, v []byte) {
 	if string(*to) != string(v) {
 		*to = T(v)
+	}
+}
+
+// validationPages is ValidationRange page by page.
+func (s *Store) validationPages(ctx context.Context, yield func(*bulkhead.Validation) bool) (err error) {
+	m, err := s.bulk(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	p, err := pick(ctx, m, "validations", math.MinInt64, math.MaxInt64, "id", "authorization_id", "account_id", "name_type", "name", "method", "wildcard", "at", "reuse_until")
+	if err != nil {
+		return err
+	}
+	var v bulkhead.Validation
+	for {
+		if ok, err := p.next(ctx); err != nil || !ok {
+			return err
+		}
+		if err := p.row(); err != nil {
+			return err
+		}
+		for i, to := range [...]*string{&v.ID, &v.AuthorizationID, &v.AccountID, (*string)(&v.Identifier.Type), &v.Identifier.Value, (*string)(&v.Method)} {
+			text, err := p.bytes(i)
+			if err != nil {
+				return err
+			}
+			word(to, text)
+		}
+		var numbers [3]int64
+		for i := range numbers {
+			if numbers[i], err = p.int(6 + i); err != nil {
+				return err
+			}
+		}
+		v.Wildcard = numbers[0] != 0
+		if err := errors.Join(timeCol{&v.At}.Scan(numbers[1]), timeCol{&v.ReuseUntil}.Scan(numbers[2])); err != nil {
+			return err
+		}
+		if !yield(&v) {
+			return nil
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package rel
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"maps"
@@ -73,7 +74,7 @@ func (s *Store) SignatureCounters(ctx context.Context) (head int64, counters []b
 	return head, counters, s.fault("SignatureCounters", err)
 }
 
-const selectSigned = `SELECT c.intent_seq, c.serial, c.kind, c.state, c.key_hash, c.intent_digest, c.fingerprint, c.order_id, c.outcome_seq, c.revoked_at, c.reason, c.not_after, c.shard,
+const selectSigned = `SELECT c.intent_seq, c.serial, c.kind, c.state, c.key_hash, c.intent_digest, c.fingerprint, c.order_id, c.account_id, c.names, c.outcome_seq, c.revoked_at, c.reason, c.not_after, c.shard,
 	c.issuer, d.der, p.der FROM certificates c LEFT JOIN certificate_ders d ON d.intent_seq = c.intent_seq LEFT JOIN precertificates p ON p.intent_seq = c.intent_seq `
 
 // scanSigned reads a row; its DER is good until the next row is read.
@@ -81,7 +82,7 @@ func scanSigned(r scanner, c *bulkhead.SignedRow) error {
 	var der, pre heldCol
 	st := &c.Status
 	err := r.Scan(&c.IntentSeq, serialCol{&c.Serial}, wordCol[bulkhead.CertificateKind]{&c.Kind}, wordCol[bulkhead.CertificateState]{&c.State}, hashCol{&c.KeyHash}, hashCol{&c.IntentDigest}, hashCol{&c.Fingerprint},
-		&c.OrderID, &c.OutcomeSeq, timeCol{&st.RevokedAt}, intCol[bulkhead.Reason]{&st.Reason}, timeCol{&st.NotAfter}, &st.Shard, wordCol[bulkhead.AuthorityID]{&c.Issuer}, &der, &pre)
+		&c.OrderID, wordCol[string]{&c.AccountID}, namesCol{&c.Names}, &c.OutcomeSeq, timeCol{&st.RevokedAt}, intCol[bulkhead.Reason]{&st.Reason}, timeCol{&st.NotAfter}, &st.Shard, wordCol[bulkhead.AuthorityID]{&c.Issuer}, &der, &pre)
 	c.DER, c.Sum, c.Precert = der, bulkhead.Hash{}, bulkhead.Hash{}
 	if len(der) > 0 {
 		c.Sum = bulkhead.Digest(der)
@@ -134,6 +135,57 @@ func (s *Store) signedRows(ctx context.Context, issuers []bulkhead.AuthorityID, 
 		}
 	}
 	return rows.Err()
+}
+
+// ValidationRange goes over all validations, in order, without their details. One is good until the next.
+func (s *Store) ValidationRange(ctx context.Context) iter.Seq2[*bulkhead.Validation, error] {
+	walk := s.validationRows
+	if s.bulk != nil {
+		walk = s.validationPages
+	}
+	return func(yield func(*bulkhead.Validation, error) bool) {
+		if err := walk(ctx, func(v *bulkhead.Validation) bool { return yield(v, nil) }); err != nil {
+			yield(nil, s.fault("ValidationRange", err))
+		}
+	}
+}
+
+// validationRows is ValidationRange by one statement.
+func (s *Store) validationRows(ctx context.Context, yield func(*bulkhead.Validation) bool) error {
+	rows, err := s.reader.QueryContext(ctx, `SELECT id, authorization_id, account_id, name_type, name, wildcard, method, at, reuse_until FROM validations ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var v bulkhead.Validation
+	for rows.Next() {
+		if err := rows.Scan(&v.ID, &v.AuthorizationID, &v.AccountID, &v.Identifier.Type, &v.Identifier.Value, &v.Wildcard, &v.Method, timeCol{&v.At}, timeCol{&v.ReuseUntil}); err != nil {
+			return err
+		}
+		if !yield(&v) {
+			return nil
+		}
+	}
+	return rows.Err()
+}
+
+// namesCol scans the names of a certificate. Nearly all have one, a domain name: that is read without a parser.
+type namesCol struct{ to *[]bulkhead.Identifier }
+
+// Scan implements sql.Scanner.
+func (c namesCol) Scan(src any) error {
+	v, err := bytesOf(src)
+	if err != nil {
+		return err
+	}
+	*c.to = (*c.to)[:0]
+	if rest, ok := bytes.CutPrefix(v, []byte(`[{"type":"dns","value":"`)); ok {
+		if name, ok := bytes.CutSuffix(rest, []byte(`"}]`)); ok && !bytes.ContainsAny(name, "\"\\") {
+			*c.to = append(*c.to, bulkhead.Identifier{Type: bulkhead.DNS, Value: string(name)})
+			return nil
+		}
+	}
+	return jsonCol{c.to}.Scan(v)
 }
 
 // PrunedAfter returns serials of an authority above after whose rows went with age, in order; the zero serial begins. A
