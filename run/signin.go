@@ -3,6 +3,7 @@ package run
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -23,8 +24,17 @@ type SignIn struct {
 	RPID string `yaml:"rp_id,omitempty"`
 	// Origins are further places, as https://HOST[:PORT], at which security keys may approve, beside the one of their registration.
 	Origins []string `yaml:"origins,omitempty"`
+	// Attestation, when set, lets in only security keys for which a maker vouches whom the house trusts. Keys that are bound
+	// already stay.
+	Attestation *SignInAttestation `yaml:"attestation,omitempty"`
 	// OIDC is an identity provider; none is built in. What it says lets people in and approves nothing.
 	OIDC *SignInOIDC `yaml:"oidc,omitempty"`
+}
+
+// SignInAttestation says whose security keys are taken.
+type SignInAttestation struct {
+	// Trust are PEM files with the makers' attestation roots, or attestation certificates, relative to the data directory.
+	Trust []string `yaml:"trust"`
 }
 
 // SignInOIDC is an OpenID Connect provider.
@@ -60,6 +70,9 @@ func (s SignIn) check() error {
 		if u, err := url.Parse(o); err != nil || u.Scheme != "https" || u.Host == "" || u.Path != "" {
 			return wrong("sign_in.origins", "%q is not like https://HOST[:PORT]", o)
 		}
+	}
+	if s.Attestation != nil && len(s.Attestation.Trust) == 0 {
+		return wrong("sign_in.attestation.trust", "no maker is trusted, so no security key could be registered; name PEM files with attestation roots")
 	}
 	c := s.OIDC
 	if c == nil {
@@ -97,9 +110,42 @@ func (h *House) openSignIn() error {
 	if err != nil {
 		return err
 	}
+	makers, err := h.makers(c.Attestation)
+	if err != nil {
+		return err
+	}
 	h.signin, err = signin.New(signin.Config{Store: h.store, Quorum: h.quorum, Base: func() string { return h.address }, RPID: c.RPID, House: h.cfg.Organization, Session: time.Duration(c.Session),
-		OIDC: provider, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
+		OIDC: provider, Attestation: makers, Now: h.now, Log: h.log.With(slog.String("role", "console"))})
 	return err
+}
+
+// makers reads whose security keys are taken; nil without a policy.
+func (h *House) makers(c *SignInAttestation) (*signin.Attestation, error) {
+	if c == nil {
+		return nil, nil
+	}
+	out := &signin.Attestation{}
+	for _, name := range c.Trust {
+		rest, err := os.ReadFile(inDir(h.dir, name))
+		if err != nil {
+			return nil, wrong("sign_in.attestation.trust", "%s cannot be read", name)
+		}
+		before := len(out.Trust)
+		for block := (*pem.Block)(nil); ; {
+			if block, rest = pem.Decode(rest); block == nil {
+				break
+			}
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, wrong("sign_in.attestation.trust", "%s: %s", name, err)
+			}
+			out.Trust = append(out.Trust, cert)
+		}
+		if len(out.Trust) == before {
+			return nil, wrong("sign_in.attestation.trust", "%s holds no PEM certificate", name)
+		}
+	}
+	return out, nil
 }
 
 // provider reads what the configuration says of an identity provider.

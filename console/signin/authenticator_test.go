@@ -5,10 +5,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"math/big"
 	"testing"
+	"time"
 
 	"bulkhead/pki/approval"
 )
@@ -22,6 +26,56 @@ type securityKey struct {
 	rpID   string
 	count  uint32
 	handle string
+	maker  *maker // who vouches for it; nil for nobody
+}
+
+// maker vouches for security keys under a root of its own.
+type maker struct {
+	root, cert []byte
+	key        *ecdsa.PrivateKey
+}
+
+func newMaker(t testing.TB, name string, change ...func(leaf *x509.Certificate)) *maker {
+	t.Helper()
+	var keys [2]*ecdsa.PrivateKey
+	for i := range keys {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		ok(t, err)
+		keys[i] = k
+	}
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name + " Root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, keys[0].Public(), keys[0])
+	ok(t, err)
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: root.NotBefore, NotAfter: root.NotAfter, BasicConstraintsValid: true, // WebAuthn section 8.2.1
+		Subject: pkix.Name{Country: []string{"JP"}, Organization: []string{name}, OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: name + " Blue"}}
+	for _, f := range change {
+		f(leaf)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, root, keys[1].Public(), keys[0])
+	ok(t, err)
+	return &maker{root: rootDER, cert: der, key: keys[1]}
+}
+
+// attest is the statement of a key: "none", by itself, or by its maker.
+func (k *securityKey) attest(auth, client []byte, self bool) (format string, statement []byte) {
+	signer := k.key
+	if k.maker != nil {
+		signer = k.maker.key
+	} else if !self {
+		return "none", []byte{0xa0}
+	}
+	sum := sha256.Sum256(client)
+	digest := sha256.Sum256(append(append([]byte(nil), auth...), sum[:]...))
+	sig, err := ecdsa.SignASN1(rand.Reader, signer, digest[:])
+	ok(k.t, err)
+	s := append([]byte{0xa2}, cborText("alg")...)
+	s = append(append(append(s, 0x26), cborText("sig")...), cborBytes(sig)...)
+	if k.maker != nil {
+		s[0] = 0xa3
+		s = append(append(append(s, cborText("x5c")...), 0x81), cborBytes(k.maker.cert)...)
+	}
+	return "packed", s
 }
 
 func newSecurityKey(t testing.TB, origin string) *securityKey {
@@ -36,6 +90,7 @@ type touch struct {
 	kind, challenge, origin, rpID string
 	flags                         byte
 	count                         uint32
+	self                          bool // vouches for itself
 }
 
 func (k *securityKey) client(x touch) []byte {
@@ -59,10 +114,11 @@ func cborBytes(p []byte) []byte {
 
 func cborText(s string) []byte { return append([]byte{0x60 + byte(len(s))}, s...) }
 
-// create is the answer to a registration: attestation "none", as browsers give it when none was asked for.
+// create is the answer to a registration, with the statement of the key's maker, or none, as browsers give it when none was
+// asked for.
 func (k *securityKey) create(challenge string, spoil ...func(*touch)) json.RawMessage {
 	k.t.Helper()
-	x := touch{"webauthn.create", challenge, k.origin, k.rpID, 0x45, k.count}
+	x := touch{kind: "webauthn.create", challenge: challenge, origin: k.origin, rpID: k.rpID, flags: 0x45, count: k.count}
 	for _, f := range spoil {
 		f(&x)
 	}
@@ -73,12 +129,14 @@ func (k *securityKey) create(challenge string, spoil ...func(*touch)) json.RawMe
 	auth := append(data(x), make([]byte, 16)...) // AAGUID
 	auth = append(binary.BigEndian.AppendUint16(auth, uint16(len(k.id))), k.id...)
 	auth = append(auth, cose...)
+	client := k.client(x)
+	format, statement := k.attest(auth, client, x.self)
 	object := append([]byte{0xa3}, cborText("fmt")...)
-	object = append(object, cborText("none")...)
-	object = append(append(object, cborText("attStmt")...), 0xa0)
+	object = append(object, cborText(format)...)
+	object = append(append(object, cborText("attStmt")...), statement...)
 	object = append(append(object, cborText("authData")...), cborBytes(auth)...)
 	body, err := json.Marshal(map[string]any{"id": b64(k.id), "rawId": b64(k.id), "type": "public-key", "clientExtensionResults": map[string]any{},
-		"response": map[string]string{"clientDataJSON": b64(k.client(x)), "attestationObject": b64(object)}})
+		"response": map[string]string{"clientDataJSON": b64(client), "attestationObject": b64(object)}})
 	ok(k.t, err)
 	return body
 }
@@ -87,7 +145,7 @@ func (k *securityKey) create(challenge string, spoil ...func(*touch)) json.RawMe
 func (k *securityKey) assert(challenge string, spoil ...func(*touch)) approval.Assertion {
 	k.t.Helper()
 	k.count++
-	x := touch{"webauthn.get", challenge, k.origin, k.rpID, 0x05, k.count}
+	x := touch{kind: "webauthn.get", challenge: challenge, origin: k.origin, rpID: k.rpID, flags: 0x05, count: k.count}
 	for _, f := range spoil {
 		f(&x)
 	}

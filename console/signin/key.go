@@ -35,8 +35,11 @@ func (s *Service) rp() (*webauthn.WebAuthn, error) {
 	if err != nil {
 		return nil, err
 	}
-	needs := true
-	return webauthn.New(&webauthn.Config{RPID: rpID, RPDisplayName: s.cfg.House, RPOrigins: []string{origin}, AttestationPreference: protocol.PreferNoAttestation,
+	needs, attested := true, protocol.PreferNoAttestation
+	if s.cfg.Attestation != nil {
+		attested = protocol.PreferDirectAttestation
+	}
+	return webauthn.New(&webauthn.Config{RPID: rpID, RPDisplayName: s.cfg.House, RPOrigins: []string{origin}, AttestationPreference: attested,
 		AuthenticatorSelection: protocol.AuthenticatorSelection{RequireResidentKey: &needs, ResidentKey: protocol.ResidentKeyRequirementRequired, UserVerification: protocol.VerificationRequired}})
 }
 
@@ -289,6 +292,10 @@ func (s *Service) FinishRegister(ctx context.Context, token, id, label string, r
 	if got.Flags.BackupEligible {
 		return no("it can be copied, and an operator's key must stay in its hardware", nil)
 	}
+	maker, err := s.cfg.Attestation.judge(answer.Response.AttestationObject, s.now())
+	if err != nil {
+		return no(firstLine(err), err)
+	}
 	spki, err := publicKey(got.PublicKey)
 	if err != nil {
 		return no("its public key is of a kind that cannot be verified", err)
@@ -297,7 +304,7 @@ func (s *Service) FinishRegister(ctx context.Context, token, id, label string, r
 	if err != nil {
 		return none, err
 	}
-	key := approval.SecurityKey{ID: got.ID, PublicKey: spki, COSE: got.PublicKey, RPID: rpID, Origin: origin, Label: clip(label), AAGUID: got.Authenticator.AAGUID}
+	key := approval.SecurityKey{ID: got.ID, PublicKey: spki, COSE: got.PublicKey, RPID: rpID, Origin: origin, Label: clip(label), AAGUID: got.Authenticator.AAGUID, Attested: clip(maker)}
 	if err := s.cfg.Store.UseInvitation(ctx, x.TokenHash, s.now()); err != nil {
 		return none, err
 	}
@@ -306,6 +313,12 @@ func (s *Service) FinishRegister(ctx context.Context, token, id, label string, r
 		action, p.Roles = approval.AddOperator, x.Roles
 	}
 	return s.cfg.Quorum.Propose(ctx, action, p, "operator:"+x.Inviter, "security key "+key.Label+" of "+x.Operator+", invited by "+x.Inviter)
+}
+
+// firstLine leaves out what is for the log.
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
 }
 
 // publicKey is a COSE key as everybody else writes one.

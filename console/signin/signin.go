@@ -73,9 +73,11 @@ type Config struct {
 	House   string        // as browsers show it
 	Session time.Duration // how long a session lasts; default an hour
 	OIDC    *OIDC         // nil: no identity provider
-	Now     func() time.Time
-	Rand    io.Reader
-	Log     *slog.Logger
+	// Attestation says which makers' security keys are taken; nil takes every maker's, and knows nothing of it.
+	Attestation *Attestation
+	Now         func() time.Time
+	Rand        io.Reader
+	Log         *slog.Logger
 }
 
 // Limits of a sign-in.

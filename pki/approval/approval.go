@@ -44,6 +44,8 @@ type SecurityKey struct {
 	Origin    string `json:"origin"`     // where it was registered: https://HOST[:PORT]
 	Label     string `json:"label"`      // what its owner calls it
 	AAGUID    []byte `json:"aaguid"`     // model, as the authenticator says
+	// Attested is who vouches for the key, by the house's policy: the subject of the maker's certificate; empty where the house asks for none.
+	Attested string `json:"attested,omitempty"`
 }
 
 // Digest is what an approval is over.

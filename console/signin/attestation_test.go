@@ -1,0 +1,104 @@
+package signin_test
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bulkhead"
+	"bulkhead/pki/approval"
+	"bulkhead/run"
+)
+
+// TestAttestation: where the house asks for it, a security key is registered when a trusted maker's certificate signed for
+// exactly this registration, and otherwise refused: vouched for by nobody, by itself, by a maker of its own, by a stolen
+// certificate, or by a maker whose certificate has ended. The approvers see who vouches.
+func TestAttestation(t *testing.T) {
+	t.Parallel()
+	good, stranger := newMaker(t, "Blue KK"), newMaker(t, "Blue KK")
+	file := filepath.Join(t.TempDir(), "makers.pem")
+	ok(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: good.root}), 0o644))
+	h := newHouse(t, func(c *run.Config) { c.SignIn.Attestation = &run.SignInAttestation{Trust: []string{file}} })
+	ended := newMaker(t, "Blue KK", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	stolen := &maker{root: good.root, cert: good.cert, key: stranger.key}
+	token := h.invite("carol", "revoker")
+	register := func(m *maker, spoil ...func(*touch)) (int, []byte, string) {
+		t.Helper()
+		k := newSecurityKey(t, h.site)
+		k.maker = m
+		b := must[struct {
+			begun
+			PublicKey struct {
+				Challenge   string `json:"challenge"`
+				Attestation string `json:"attestation"`
+			} `json:"public_key"`
+		}](h, h.browser(), http.MethodPost, "/signin/register/begin", map[string]string{"token": token})
+		code, body := h.call(h.browser(), http.MethodPost, "/signin/register/finish", map[string]any{"token": token, "id": b.ID, "label": "blue", "response": k.create(b.PublicKey.Challenge, spoil...)})
+		return code, body, b.PublicKey.Attestation
+	}
+	for says, x := range map[string]struct {
+		maker *maker
+		spoil func(*touch)
+	}{
+		"does not vouch for it":          {nil, func(*touch) {}},
+		"vouches for itself alone":       {nil, func(x *touch) { x.self = true }},
+		"none whom the house trusts":     {stranger, func(*touch) {}},
+		"the security key cannot be reg": {stolen, func(*touch) {}},
+		"cannot be registered":           {ended, func(*touch) {}},
+	} {
+		code, body, asked := register(x.maker, x.spoil)
+		h.refused(code, body, bulkhead.KindUnauthorized, says)
+		if asked != "direct" {
+			t.Errorf("the browser is asked for attestation %q", asked)
+		}
+	}
+	code, body, _ := register(good)
+	var got struct{ Request string }
+	if code != http.StatusOK || json.Unmarshal(body, &got) != nil {
+		t.Fatalf("a trusted maker's key: %d %s", code, body)
+	}
+	r, err := h.Quorum.Request(t.Context(), got.Request)
+	ok(t, err)
+	var p approval.OperatorPayload
+	ok(t, json.Unmarshal(r.Payload, &p))
+	if p.SecurityKey == nil || !strings.Contains(p.SecurityKey.Attested, "CN=Blue KK Blue") || !strings.Contains(p.SecurityKey.Attested, "under CN=Blue KK Root") {
+		t.Errorf("the approvers see %+v", p.SecurityKey)
+	}
+	if r := h.sign(got.Request, h.keys[:]...); r.State != bulkhead.RequestExecuted {
+		t.Errorf("the request is %s", r.State)
+	}
+}
+
+// TestAttestationConfig: a policy that trusts nobody, or files that hold no certificate, is refused at the start.
+func TestAttestationConfig(t *testing.T) {
+	t.Parallel()
+	cfg := run.DefaultConfig()
+	cfg.SignIn.Attestation = &run.SignInAttestation{}
+	if err := cfg.Check(); bulkhead.KindOf(err) != bulkhead.KindUsage || !strings.Contains(err.Error(), "sign_in.attestation.trust") {
+		t.Errorf("%v", err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	_, err := run.FirstStart(t.Context(), dir, run.DefaultConfig(), nil)
+	ok(t, err)
+	for name, text := range map[string]string{"empty.pem": "nothing", "bad.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "": ""} {
+		if name != "" {
+			ok(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		} else {
+			name = "missing.pem"
+		}
+		cfg, err := run.LoadConfig(dir)
+		ok(t, err)
+		cfg.SignIn.Attestation = &run.SignInAttestation{Trust: []string{name}}
+		open, err := run.OpenWith(t.Context(), run.Options{Dir: dir, Config: cfg})
+		if bulkhead.KindOf(err) != bulkhead.KindUsage || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = open
+	}
+}
