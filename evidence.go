@@ -94,6 +94,7 @@ const (
 	EvProfile             EvidenceKind = 166 // a version of a profile came into force. Ref: profile; Count: version; Digest: of its text; Link: of the text before; Detail: request and what it grants
 	EvPersonKey           EvidenceKind = 167 // a key was bound to a person at a partner. Ref: partner/name; KeyHash; Digest: of the request; Detail: request
 	EvCTRead              EvidenceKind = 158 // a transparency log was read. Ref: log; Digest: root; Count: entries read; Detail: how many are ours
+	EvRevocations         EvidenceKind = 160 // many certificates of one change. Authority; Ref: change; Count; Detail: reason, time and their serials
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said
 	EvForeignDelegate     EvidenceKind = 163 // a foreign authority's delegate answers here. Authority; KeyHash; Digest: the certificate; Ref: import id; Detail: until when
 )

@@ -52,17 +52,17 @@ func (s *Signer) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (b
 	if out.ThisUpdate, out.NextUpdate, err = s.window(req.ThisUpdate, req.NextUpdate, d.cert.NotAfter, a.cert.NotAfter); err != nil {
 		return none, err
 	}
-	rows, err := s.statuses(ctx, a.ID, req.Serials, over)
+	rows, err := s.said(ctx, a.ID, req.Serials, over)
 	if err != nil {
 		return none, err
 	}
-	for _, serial := range req.Serials {
-		st, ok := rows[serial]
-		if !ok || !answered(st) {
+	out.Answers = make([]bulkhead.SignedAnswer, 0, len(rows))
+	for i, serial := range req.Serials {
+		if !answered(rows[i]) {
 			out.Missing = append(out.Missing, serial)
 			continue
 		}
-		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: over.lay(st)})
+		out.Answers = append(out.Answers, bulkhead.SignedAnswer{Status: rows[i]})
 	}
 	if len(out.Answers) == 0 {
 		return out, nil
@@ -115,7 +115,7 @@ func (s *Signer) signAnswers(ctx context.Context, req bulkhead.AnswerRequest, a 
 	out.ID = b.id
 	signatures := make([]bulkhead.Hash, len(digests))
 	err = parallel(ctx, len(digests), func(i int) error {
-		sig, err := d.key.Sign(s.cfg.Rand, digests[i][:], crypto.SHA256)
+		sig, err := d.key.Sign(nil, digests[i][:], crypto.SHA256) // deterministic: decision 0042
 		if err != nil {
 			return unavailable("the OCSP delegate's key did not sign", err)
 		}
@@ -167,8 +167,10 @@ func checkSerials(serials []bulkhead.Serial) error {
 	if len(serials) == 0 || len(serials) > maxAnswers {
 		return bulkhead.Faultf(bulkhead.KindMalformed, "a batch has 1 to %d serials, not %d", maxAnswers, len(serials)).WithHint("split the batch")
 	}
-	sorted := slices.Clone(serials)
-	slices.SortFunc(sorted, bulkhead.Serial.Compare)
+	sorted := serials
+	if !slices.IsSortedFunc(sorted, bulkhead.Serial.Compare) {
+		sorted = slices.SortedFunc(slices.Values(serials), bulkhead.Serial.Compare)
+	}
 	for i, x := range sorted {
 		if x.IsZero() || i > 0 && x == sorted[i-1] {
 			return bulkhead.Faultf(bulkhead.KindMalformed, "serial %q is empty or stands twice in the batch", x).WithHint("name each certificate once")

@@ -164,7 +164,7 @@ func (s *Signer) takeNumber(req bulkhead.CRLRequest) error {
 // revokes are the certificates of the shard that the change revokes and the record does not yet, in serial order.
 func (o *laidOver) revokes(shard int, keepFrom time.Time) []bulkhead.Status {
 	var extra []bulkhead.Status
-	for _, a := range o.rows {
+	for a := range o.rows.All() {
 		if a.State == bulkhead.Issued && a.Shard == shard && !a.NotAfter.Before(keepFrom) {
 			if st := a.After(o.change); st.State == bulkhead.Revoked {
 				extra = append(extra, st)
@@ -178,7 +178,7 @@ func (o *laidOver) revokes(shard int, keepFrom time.Time) []bulkhead.Status {
 // back. A row that became revoked between the two reads is in both and stands once.
 func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, over *laidOver) iter.Seq2[crl.Entry, error] {
 	return func(yield func(crl.Entry, error) bool) {
-		i := 0
+		i, laid := 0, over.laying()
 		for st, err := range rows {
 			if err != nil {
 				yield(crl.Entry{}, err)
@@ -193,7 +193,7 @@ func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, ove
 			if i < len(extra) && extra[i].Serial == st.Serial {
 				i++
 			}
-			if st = over.lay(st); st.State != bulkhead.Revoked {
+			if st = laid.lay(st); st.State != bulkhead.Revoked {
 				continue // taken back
 			}
 			if !yield(entry(st), nil) {

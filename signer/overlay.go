@@ -2,7 +2,6 @@ package signer
 
 import (
 	"context"
-	"sort"
 	"time"
 
 	"bulkhead"
@@ -16,7 +15,7 @@ const page = 2000
 type laidOver struct {
 	change bulkhead.Change
 	issuer bulkhead.AuthorityID
-	rows   []bulkhead.AffectedStatus
+	rows   bulkhead.AffectedList
 	until  time.Time // it is read anew after this
 }
 
@@ -50,12 +49,12 @@ func (s *Signer) laidOn(ctx context.Context, c bulkhead.Change, issuer bulkhead.
 		return o, nil
 	}
 	began := time.Now()
-	o := &laidOver{change: c, issuer: issuer}
+	o := &laidOver{change: c, issuer: issuer, rows: bulkhead.AffectedList{Issuer: issuer}}
 	for a, err := range s.cfg.Store.Affected(ctx, c.ID, issuer) {
 		if err != nil {
 			return nil, err
 		}
-		o.rows = append(o.rows, a)
+		o.rows.Append(a)
 	}
 	took := time.Since(began)
 	o.until = time.Now().Add(max(keepLaid, 20*took)) // reading a large change is dear, and so is all that is signed of it
@@ -73,36 +72,53 @@ func (s *Signer) forgetLaid(o *laidOver) {
 	}
 }
 
-// find returns the certificate of a serial, when the change names it.
-func (o *laidOver) find(serial bulkhead.Serial) (bulkhead.AffectedStatus, bool) {
-	i := sort.Search(len(o.rows), func(i int) bool { return o.rows[i].Serial.Compare(serial) >= 0 })
-	if i == len(o.rows) || o.rows[i].Serial != serial {
-		return bulkhead.AffectedStatus{}, false
-	}
-	return o.rows[i], true
+// laying lays a change over statuses, fastest over those that come in serial order. It is for one goroutine.
+type laying struct {
+	change bulkhead.Change
+	at     *bulkhead.AffectedCursor
 }
 
+func (o *laidOver) laying() laying { return laying{o.change, o.rows.Cursor()} }
+
 // lay puts the change over a status as it is now, exactly as activation will.
-func (o *laidOver) lay(st bulkhead.Status) bulkhead.Status {
-	a, ok := o.find(st.Serial)
+func (l laying) lay(st bulkhead.Status) bulkhead.Status {
+	a, ok := l.at.Find(st.Serial)
 	if !ok {
 		return st
 	}
 	a.Status = st
-	return a.After(o.change)
+	return a.After(l.change)
 }
 
-// statuses reads the rows that exist among serials; those of the change are known already.
-func (s *Signer) statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, o *laidOver) (map[bulkhead.Serial]bulkhead.Status, error) {
-	found := make(map[bulkhead.Serial]bulkhead.Status, len(serials))
+// said are the statuses of serials, in their order, as they are with the change laid over them; the zero Status for what
+// the record does not have. Rows of the change are known already, the others are read.
+func (s *Signer) said(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, o *laidOver) ([]bulkhead.Status, error) {
+	out := make([]bulkhead.Status, len(serials))
 	var rest []bulkhead.Serial
-	for _, serial := range serials {
-		if a, ok := o.find(serial); ok {
-			found[serial] = a.Status
+	var places []int
+	at := o.rows.Cursor()
+	for i, serial := range serials {
+		if a, ok := at.Find(serial); ok {
+			if answered(a.Status) {
+				out[i] = a.After(o.change)
+			}
 		} else {
-			rest = append(rest, serial)
+			rest, places = append(rest, serial), append(places, i)
 		}
 	}
+	if len(rest) == 0 {
+		return out, nil
+	}
+	rows, err := s.statuses(ctx, issuer, rest)
+	for i, serial := range rest {
+		out[places[i]] = rows[serial]
+	}
+	return out, err
+}
+
+// statuses reads the rows that exist among serials.
+func (s *Signer) statuses(ctx context.Context, issuer bulkhead.AuthorityID, rest []bulkhead.Serial) (map[bulkhead.Serial]bulkhead.Status, error) {
+	found := make(map[bulkhead.Serial]bulkhead.Status, len(rest))
 	for len(rest) > 0 {
 		n := min(len(rest), page)
 		rows, err := s.cfg.Store.Statuses(ctx, issuer, rest[:n])

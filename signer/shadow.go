@@ -38,13 +38,14 @@ func (s *Signer) shadowSome(ctx context.Context, change string, issuer bulkhead.
 	if err != nil {
 		return err
 	}
-	rows, err := s.statuses(ctx, issuer, serials, &laidOver{}) // as they are at this moment
+	rows, err := s.statuses(ctx, issuer, serials) // as they are at this moment
 	if err != nil {
 		return err
 	}
+	after := over.laying()
 	for _, serial := range serials {
 		st, ok := rows[serial]
-		if ok && answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: over.lay(st)}, nil) {
+		if ok && answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: after.lay(st)}, nil) {
 			return nil
 		}
 	}
@@ -56,13 +57,14 @@ func (s *Signer) shadowAll(ctx context.Context, change string, issuer bulkhead.A
 	if err != nil {
 		return err
 	}
+	laid := over.laying()
 	for after := int64(0); ; {
 		rows, err := s.cfg.Store.StatusSince(ctx, issuer, after, page)
 		if err != nil {
 			return err
 		}
 		for _, st := range rows {
-			if answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: over.lay(st)}, nil) {
+			if answered(st) && !yield(bulkhead.ShadowAnswer{Before: st, After: laid.lay(st)}, nil) {
 				return nil
 			}
 		}

@@ -80,7 +80,7 @@ func (s *Service) holds(ctx context.Context, c bulkhead.Change) (*staging, error
 // stillStand fails with KindGate for an item that is no longer as it was when shown.
 func (st *staging) stillStand() error {
 	for _, u := range st.issuers {
-		for _, row := range u.rows {
+		for row := range u.rows.All() {
 			if row.State == bulkhead.Issued || row.State == bulkhead.Revoked && row.Item.Reason == bulkhead.KeyCompromise && row.Reason != bulkhead.KeyCompromise {
 				continue
 			}
@@ -130,32 +130,6 @@ func (s *Service) refuse(ctx context.Context, c bulkhead.Change, why error) erro
 	return why
 }
 
-// activationLeaves are the leaves of the commit: the switch itself and one for each certificate.
-func (s *Service) activationLeaves(st *staging, rec bulkhead.HeadRecord) []bulkhead.Evidence {
-	c, now := st.change, s.cfg.Now().UTC()
-	evs := make([]bulkhead.Evidence, 0, c.Count+2)
-	evs = append(evs, bulkhead.Evidence{Kind: bulkhead.EvChangeActivated, At: now, Actor: c.Actor, Ref: c.ID, Digest: c.PreviewHash, Count: int64(rec.Sequence), Detail: c.Why})
-	if c.TakesBack() {
-		evs = append(evs, bulkhead.Evidence{Kind: bulkhead.EvTakenBack, At: now, Actor: c.Actor, Ref: c.Undoes, Count: int64(c.Count), Detail: "taken back by change " + c.ID + ": " + c.Why})
-	}
-	for _, u := range st.issuers {
-		for _, row := range u.rows {
-			ev := bulkhead.Evidence{Kind: bulkhead.EvRevocation, At: now, Actor: c.Actor, Authority: row.Issuer, Serial: row.Serial, Ref: c.ID, Detail: said(row.Item.Reason, row.Item.RevokedAt)}
-			if c.TakesBack() {
-				ev.Kind, ev.Detail = bulkhead.EvRestoration, "the record says good as before; a revoked answer or CRL entry was public"
-				if row.State == bulkhead.Revoked {
-					ev.Detail = "said revoked, " + said(row.Reason, row.RevokedAt) + "; says good again"
-				}
-				if !row.Item.WasRevokedAt.IsZero() {
-					ev.Detail = "said revoked, " + said(row.Reason, row.RevokedAt) + "; says " + said(row.Item.WasReason, row.Item.WasRevokedAt) + " again"
-				}
-			}
-			evs = append(evs, ev)
-		}
-	}
-	return evs
-}
-
 func said(r bulkhead.Reason, t time.Time) string {
 	return r.String() + " " + t.UTC().Format(time.RFC3339)
 }
@@ -171,7 +145,7 @@ type staging struct {
 // affected is the certificates of a change under one authority, in serial order.
 type affected struct {
 	authority bulkhead.Authority
-	rows      []bulkhead.AffectedStatus
+	rows      *bulkhead.AffectedList
 	shards    []int
 }
 
@@ -182,7 +156,7 @@ func (st *staging) id() string {
 	return st.change.ID
 }
 
-func (st *staging) under(id bulkhead.AuthorityID) []bulkhead.AffectedStatus {
+func (st *staging) under(id bulkhead.AuthorityID) *bulkhead.AffectedList {
 	if st != nil {
 		for _, u := range st.issuers {
 			if u.authority.ID == id {
@@ -190,14 +164,7 @@ func (st *staging) under(id bulkhead.AuthorityID) []bulkhead.AffectedStatus {
 			}
 		}
 	}
-	return nil
-}
-
-// names reports whether the change is about a certificate.
-func (st *staging) names(id bulkhead.AuthorityID, serial bulkhead.Serial) bool {
-	rows := st.under(id)
-	i := sort.Search(len(rows), func(i int) bool { return rows[i].Serial.Compare(serial) >= 0 })
-	return i < len(rows) && rows[i].Serial == serial
+	return &bulkhead.AffectedList{}
 }
 
 func (st *staging) after(row bulkhead.AffectedStatus) bulkhead.Status { return row.After(st.change) }
@@ -211,20 +178,20 @@ func (s *Service) read(ctx context.Context, c bulkhead.Change) (*staging, error)
 	defer s.forewarn(ctx, c)()
 	st, n := &staging{change: c}, 0
 	for _, a := range authorities {
-		u := affected{authority: a}
+		u := affected{authority: a, rows: &bulkhead.AffectedList{Issuer: a.ID}}
 		shards := map[int]bool{}
 		for row, err := range s.cfg.Store.Affected(ctx, c.ID, a.ID) {
 			if err != nil {
 				return nil, err
 			}
-			u.rows = append(u.rows, row)
+			u.rows.Append(row)
 			shards[row.Shard] = true
 		}
 		for shard := range shards {
 			u.shards = append(u.shards, shard)
 		}
 		sort.Ints(u.shards)
-		if n += len(u.rows); len(u.rows) > 0 {
+		if n += u.rows.Len(); u.rows.Len() > 0 {
 			st.issuers = append(st.issuers, u)
 		}
 	}
@@ -271,7 +238,7 @@ func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error
 			return nil
 		}
 		answers := func(ctx context.Context) error { return s.stageAnswers(ctx, st, u, ih) }
-		if err := inOrder(ctx, len(u.rows) > largeBatch, answers, crls); err != nil {
+		if err := inOrder(ctx, u.rows.Len() > largeBatch, answers, crls); err != nil {
 			return err
 		}
 		ih.Epoch++

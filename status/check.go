@@ -171,8 +171,8 @@ func (c *Comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pa
 			c.add("object", bulkhead.CertificateRef{Issuer: a.ID}, "CRL %s: %s", ref.Name, err)
 			continue
 		}
-		for serial, e := range crl.serials {
-			listed[serial] = e.Reason
+		for _, e := range crl.serials {
+			listed[e.serial] = bulkhead.Reason(e.reason)
 		}
 	}
 	c.parts = append(c.parts, part{authority: a, head: ih, said: said, listed: listed})

@@ -86,7 +86,7 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 
 type readBack struct {
 	*crl.Parsed
-	serials map[bulkhead.Serial]crl.Entry
+	serials listed
 }
 
 // readCRL reads a published CRL back and verifies its signature as a stranger would.
@@ -95,8 +95,8 @@ func (s *Service) readCRL(ctx context.Context, a bulkhead.Authority, name string
 	if err != nil {
 		return nil, err
 	}
-	out := &readBack{serials: map[bulkhead.Serial]crl.Entry{}}
-	if out.Parsed, err = crl.Parse(der, func(e crl.Entry) error { out.serials[e.Serial] = e; return nil }); err != nil {
+	out := &readBack{}
+	if out.Parsed, out.serials, err = listedOf(der); err != nil {
 		return nil, fmt.Errorf("CRL %s read back: %w", name, err)
 	}
 	issuer, err := parseAuthority(a)
@@ -117,7 +117,7 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 	if len(got.serials) != rec.Entries {
 		return bulkhead.Faultf(bulkhead.KindGate, "CRL %s has %d entries, the signer wrote %d", rec.Object, len(got.serials), rec.Entries)
 	}
-	before := map[bulkhead.Serial]crl.Entry{}
+	var before listed
 	if old != nil {
 		prev, err := s.readCRL(ctx, a, old.Name)
 		if err != nil {
@@ -126,8 +126,9 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 		before = prev.serials
 	}
 	// What the change names is held against the change; the rest that moved, against the record.
-	for _, row := range st.under(a.ID) {
-		e, listed := got.serials[row.Serial]
+	find := got.serials.finder()
+	for row := range st.under(a.ID).All() {
+		e, listed := find(row.Serial)
 		if !listed && row.Shard != rec.Shard {
 			continue
 		}
@@ -135,23 +136,17 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 			return err
 		}
 	}
-	var moved []bulkhead.Serial
-	for serial, e := range got.serials {
-		if was, is := before[serial]; (!is || was.Reason != e.Reason || !was.RevokedAt.Equal(e.RevokedAt)) && !st.names(a.ID, serial) {
-			moved = append(moved, serial)
-		}
-	}
-	for serial := range before {
-		if _, is := got.serials[serial]; !is && !st.names(a.ID, serial) {
-			moved = append(moved, serial)
-		}
-	}
-	rows, err := s.rows(ctx, a.ID, moved)
+	named := st.under(a.ID).Cursor()
+	others := slices.DeleteFunc(moved(before, got.serials), func(serial bulkhead.Serial) bool {
+		_, is := named.Find(serial)
+		return is
+	})
+	rows, err := s.rows(ctx, a.ID, others)
 	if err != nil {
 		return err
 	}
-	for _, serial := range moved {
-		e, listed := got.serials[serial]
+	for _, serial := range others {
+		e, listed := got.serials.find(serial)
 		if err := checkEntry(rec, serial, e, listed, false, rows[serial]); err != nil {
 			return err
 		}

@@ -217,7 +217,7 @@ func (s *Service) stillSo(st *staging) error {
 		return bulkhead.Faultf(bulkhead.KindGate, "the stored preview of change %s does not have the hash that was approved", c.ID).WithHint("take the first change back again: bulkhead change rollback " + c.Undoes)
 	}
 	for _, u := range st.issuers {
-		for _, row := range u.rows {
+		for row := range u.rows.All() {
 			after, it := st.after(row), row.Item
 			right := after.State == bulkhead.Issued && it.WasRevokedAt.IsZero() ||
 				after.State == bulkhead.Revoked && after.Reason == it.WasReason && after.RevokedAt.Equal(it.WasRevokedAt)

@@ -63,11 +63,9 @@ func (s *Service) signParts(ctx context.Context, st *staging, u affected, take f
 	parts := make(chan chan signedPart)
 	g.Go(func() {
 		defer close(parts)
-		for rest := u.rows; len(rest) > 0; {
-			rows := rest[:min(len(rest), largeBatch)]
-			rest = rest[len(rows):]
+		for from := 0; from < u.rows.Len(); from += largeBatch {
 			done := make(chan signedPart, 1)
-			g.Go(func() { done <- s.signPart(ctx, st, u.authority, rows) })
+			g.Go(func() { done <- s.signPart(ctx, st, u, from, min(from+largeBatch, u.rows.Len())) })
 			select {
 			case parts <- done:
 			case <-ctx.Done():
@@ -87,12 +85,14 @@ func (s *Service) signParts(ctx context.Context, st *staging, u affected, take f
 	return ctx.Err()
 }
 
-func (s *Service) signPart(ctx context.Context, st *staging, a bulkhead.Authority, rows []bulkhead.AffectedStatus) (b signedPart) {
-	serials, expect := make([]bulkhead.Serial, len(rows)), make([]bulkhead.Status, len(rows))
-	for i, row := range rows {
+// signPart has the answers of the certificates first to last-1 signed.
+func (s *Service) signPart(ctx context.Context, st *staging, u affected, first, last int) (b signedPart) {
+	serials, expect := make([]bulkhead.Serial, last-first), make([]bulkhead.Status, last-first)
+	for i := range serials {
+		row := u.rows.At(first + i)
 		serials[i], expect[i] = row.Serial, st.after(row)
 	}
-	b.entries, b.err = s.signAnswers(ctx, a, serials, &st.change, expect, &b.responders)
+	b.entries, b.err = s.signAnswers(ctx, u.authority, serials, &st.change, expect, &b.responders)
 	return b
 }
 

@@ -59,8 +59,8 @@ func (s *Service) takesTwo(ctx context.Context, st *staging) (bool, error) {
 	}
 	n, compromised := 0, true
 	for _, u := range st.issuers {
-		n += len(u.rows)
-		for _, row := range u.rows {
+		n += u.rows.Len()
+		for row := range u.rows.All() {
 			compromised = compromised && row.Item.Reason == bulkhead.KeyCompromise
 		}
 	}
@@ -86,7 +86,7 @@ func (s *Service) touchesAuthority(ctx context.Context, st *staging) (bool, erro
 		of[x.Certificate.CertificateRef] = true
 	}
 	for _, u := range st.issuers {
-		for _, row := range u.rows {
+		for row := range u.rows.All() {
 			if of[row.Item.CertificateRef] {
 				return true, nil
 			}
@@ -107,7 +107,7 @@ func (s *Service) asShown(st *staging) error {
 	}
 	var items []bulkhead.ChangeItem
 	for _, u := range st.issuers {
-		for _, row := range u.rows {
+		for row := range u.rows.All() {
 			items = append(items, row.Item)
 		}
 	}
@@ -141,7 +141,7 @@ func itemsDigest(items []bulkhead.ChangeItem) bulkhead.Hash {
 // rollback automatic that people have to sign.
 func (s *Service) nothingRevokes(ctx context.Context, st *staging) error {
 	for _, u := range st.issuers {
-		for _, row := range u.rows {
+		for row := range u.rows.All() {
 			by, err := s.revokedBy(ctx, row.Item.CertificateRef)
 			if err != nil {
 				return err

@@ -31,6 +31,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvChangeSettled:       "change-settled",
 		bulkhead.EvChangeRefused:       "change-refused",
 		bulkhead.EvRevocation:          "revocation",
+		bulkhead.EvRevocations:         "revocations",
 		bulkhead.EvAuthority:           "authority",
 		bulkhead.EvOperator:            "operator",
 		bulkhead.EvApproval:            "approval",

@@ -288,7 +288,7 @@ func (r *Reconciler) readEvidence(ctx context.Context) error {
 		if err := r.leaves(ctx, rows); err != nil {
 			return err
 		}
-		if len(rows) < leavesPage {
+		if len(rows) < leavesPage && (len(rows) == 0 || r.tail == rows[len(rows)-1].Seq) {
 			r.ledger.mu.Lock()
 			r.ledger.ready = true
 			r.ledger.mu.Unlock()
@@ -304,6 +304,9 @@ func (r *Reconciler) leaves(ctx context.Context, rows []bulkhead.EvidenceRow) er
 	outcomes := map[bulkhead.AuthorityID][]outcome{}
 	through := r.tail
 	for _, row := range rows {
+		if len(r.pending) >= maxPending {
+			break // one leaf may name many
+		}
 		e, err := tlog.Parse(row.Leaf)
 		if err != nil {
 			return err
@@ -314,9 +317,16 @@ func (r *Reconciler) leaves(ctx context.Context, rows []bulkhead.EvidenceRow) er
 		switch e.Kind {
 		case bulkhead.EvCertificateOutcome:
 			outcomes[e.Authority] = append(outcomes[e.Authority], outcome{row.Seq, e})
-		case bulkhead.EvRevocation:
-			if r.pending[ref] == nil {
-				r.pending[ref] = &revocation{at: e.At, change: e.Ref}
+		case bulkhead.EvRevocation, bulkhead.EvRevocations:
+			serials, err := tlog.RevokedIn(e)
+			if err != nil {
+				return err
+			}
+			for _, serial := range serials {
+				ref.Serial = serial
+				if r.pending[ref] == nil {
+					r.pending[ref] = &revocation{at: e.At, change: e.Ref}
+				}
 			}
 		case bulkhead.EvRestoration:
 			delete(r.pending, ref) // taken back by a change that says why
