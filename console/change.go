@@ -32,7 +32,7 @@ type ChangeItem struct {
 // items resolves every item against the inventory.
 func (a *API) items(ctx context.Context, w who, in PlanChangeRequest) ([]bulkhead.ChangeItem, error) {
 	if n := len(in.Items) + len(in.Authorities); n == 0 || n > maxItems {
-		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "a change has 1 to %d items, this one has %d", maxItems, n).WithHint("split the list")
+		return nil, bulkhead.Faultf(bulkhead.KindMalformed, "a change has 1 to %d items, this one has %d", maxItems, n).WithHint("POST /api/v1/open-changes takes a change of any size in parts")
 	}
 	if in.Why == "" {
 		return nil, bulkhead.NewFault(bulkhead.KindMalformed, "a change needs a reason for the record").WithHint("--why \"why this is needed\"")

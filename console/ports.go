@@ -100,6 +100,14 @@ type Changes interface {
 	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
 	// PlanSoon is PlanRevocation that returns after wait at the latest: with the change planned, and its preview going on.
 	PlanSoon(ctx context.Context, actor, why string, items []bulkhead.ChangeItem, wait time.Duration) (bulkhead.Change, error)
+	// Open begins a change whose certificates come in parts, Add takes one in, and PreviewSoon closes it and is PlanSoon from
+	// there on.
+	Open(ctx context.Context, actor, why string) (bulkhead.Change, error)
+	Add(ctx context.Context, actor, id string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
+	PreviewSoon(ctx context.Context, actor, id string, wait time.Duration) (bulkhead.Change, error)
+	// PlanScope is PlanSoon for every certificate in use that a query selects, and ScopeSize counts them.
+	PlanScope(ctx context.Context, actor, why string, scope bulkhead.Scope, reason bulkhead.Reason, wait time.Duration) (bulkhead.Change, error)
+	ScopeSize(ctx context.Context, scope bulkhead.Scope) (int64, error)
 	// ActivateByOne carries a previewed change through where one person may; KindGate otherwise.
 	ActivateByOne(ctx context.Context, actor, id string, preview bulkhead.Hash) error
 	// Rollback takes a change back. Before anything of it is public it is ended, and returned refused; after that a new

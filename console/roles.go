@@ -22,7 +22,8 @@ const (
 var permitted = map[string][]string{
 	"stopIssuance": {roleIssuerAdmin, roleRevoker}, "resumeIssuance": {roleIssuerAdmin, roleRevoker},
 	"compromiseKey": {roleIssuerAdmin, roleRevoker}, "blockKey": {roleIssuerAdmin, roleRevoker},
-	"revoke": {roleRevoker}, "planChange": {roleRevoker}, "activateChange": {roleRevoker}, "withdrawChange": {roleRevoker}, "askActivation": {roleRevoker},
+	"revoke": {roleRevoker}, "planChange": {roleRevoker}, "openChange": {roleRevoker}, "addChangeItems": {roleRevoker}, "previewChange": {roleRevoker}, "planScopeChange": {roleRevoker},
+	"activateChange": {roleRevoker}, "withdrawChange": {roleRevoker}, "askActivation": {roleRevoker},
 	"issue": {roleIssuerAdmin}, "addAuthority": {roleIssuerAdmin}, "acceptAuthority": {roleIssuerAdmin},
 	"addAccount": {roleIssuerAdmin}, "resetCredentials": {roleIssuerAdmin}, "rollAccounts": {roleIssuerAdmin}, "rollAccount": {roleIssuerAdmin},
 	"suspendAccount": {roleIssuerAdmin, roleRevoker}, "resumeAccount": {roleIssuerAdmin}, "newToken": {roleIssuerAdmin}, "setContacts": {roleIssuerAdmin},

@@ -78,6 +78,7 @@ func (a *API) changeRoutes() {
 	route(a, "GET /api/v1/changes", operation[none, ChangeList]{id: "listChanges", summary: "changes of status, newest first", do: a.changes})
 	route(a, "GET /api/v1/changes/{id}", operation[none, ChangeView]{id: "showChange", summary: "one change with its preview", do: a.change})
 	route(a, "POST /api/v1/changes", operation[PlanChangeRequest, ChangeView]{id: "planChange", summary: "plan and preview the revocation of many certificates; nothing goes public", do: a.planChange, plan: a.rehearsePlanChange})
+	a.largeChangeRoutes()
 	route(a, "POST /api/v1/changes/{id}/activation", operation[ActivateRequest, ChangeView]{id: "activateChange", summary: "make a previewed change public, where one person may; quotes the preview", do: a.activateChange, plan: a.rehearseActivate})
 	route(a, "POST /api/v1/changes/{id}/withdrawal", operation[WithdrawRequest, ChangeView]{id: "withdrawChange", summary: "end a change that nobody approved yet", do: a.withdrawChange, plan: a.rehearseWithdraw})
 	route(a, "POST /api/v1/changes/{id}/rollback", operation[RollbackRequest, RollbackResponse]{id: "rollbackChange", do: a.rollbackChange, plan: a.rehearseRollback,

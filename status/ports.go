@@ -49,6 +49,14 @@ type Store interface {
 	CountProducts(ctx context.Context, issuer bulkhead.AuthorityID, t time.Time) (map[string]int64, error)
 
 	CreateChange(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem, ev ...bulkhead.Evidence) error
+	// AddItems inserts items into a change that is planned, and returns how many it has then; those that are in it already
+	// with the same reason are left as they are. KindConflict when it is not planned any more, has an item for another
+	// reason, or would have more than most.
+	AddItems(ctx context.Context, id string, items []bulkhead.ChangeItem, most int) (int, error)
+	// ScopePage returns certificates that a scope selects and that are in use at t, those of authorities and delegates left
+	// out, in the order of issue after a cursor, with the next cursor. ScopeSize counts all of them.
+	ScopePage(ctx context.Context, scope bulkhead.Scope, t time.Time, after int64, limit int) ([]bulkhead.Certificate, int64, error)
+	ScopeSize(ctx context.Context, scope bulkhead.Scope, t time.Time) (int64, error)
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
 	// Changes returns changes in any of the states (all when none is given), newest first.
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)

@@ -90,6 +90,9 @@ func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, erro
 			return p, err
 		}
 	}
+	if len(f.direct) != c.Count {
+		return p, bulkhead.Faultf(bulkhead.KindConflict, "change %s has %d certificates, and %d were counted: some are still being added", c.ID, len(f.direct), c.Count).WithHint("bulkhead change show " + c.ID)
+	}
 	items := make([]bulkhead.ChangeItem, len(f.direct))
 	for i, d := range f.direct {
 		items[i] = d.item

@@ -20,15 +20,26 @@ func (s *Service) PlanSoon(ctx context.Context, actor, why string, items []bulkh
 	if err != nil {
 		return c, err
 	}
+	return s.soon(ctx, c, wait, func(ctx context.Context) error {
+		_, _, err := s.Preview(ctx, c.ID)
+		return err
+	})
+}
+
+// soon does what ends in the preview of a change, which goes on when wait is over.
+func (s *Service) soon(ctx context.Context, c bulkhead.Change, wait time.Duration, do func(context.Context) error) (bulkhead.Change, error) {
 	alone, stop := context.WithTimeout(context.WithoutCancel(ctx), previewAtMost)
-	s.previews.Store(c.ID, stop)
+	if _, busy := s.previews.LoadOrStore(c.ID, stop); busy {
+		stop()
+		return c, bulkhead.Faultf(bulkhead.KindConflict, "change %s is being previewed", c.ID).WithHint("bulkhead change show " + c.ID)
+	}
 	done := make(chan error, 1)
 	go func() {
 		defer stop()
 		defer s.previews.Delete(c.ID)
-		_, _, err := s.Preview(alone, c.ID)
-		done <- err
+		done <- do(alone)
 	}()
+	var err error
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {

@@ -33,15 +33,21 @@ type incidentScope struct {
 }
 
 func (s *incidentScope) add(c *cobra.Command) {
+	s.selections(c)
+	f := c.Flags()
+	f.StringArrayVar(&s.scope.Partners, "partner", nil, "of accounts that this registration partner brought")
+	f.StringArrayVar(&s.serials, "serials", nil, "file with ISSUER,SERIAL a line")
+}
+
+// selections are the flags of a query that is resolved at once, without a list.
+func (s *incidentScope) selections(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&s.scope.All, "all", false, "every certificate, when nothing else selects")
 	f.StringArrayVar(&s.issuers, "issuer", nil, "of this authority; may be repeated, as all of these")
 	f.StringArrayVar(&s.scope.Profiles, "profile", nil, "of this profile")
 	f.StringArrayVar(&s.keys, "key", nil, "with this key (SHA-256 of the SubjectPublicKeyInfo)")
 	f.StringArrayVar(&s.scope.Accounts, "account", nil, "of this account")
-	f.StringArrayVar(&s.scope.Partners, "partner", nil, "of accounts that this registration partner brought")
 	f.StringArrayVar(&s.scope.Names, "name", nil, "with this name, or .SUFFIX for everything below")
-	f.StringArrayVar(&s.serials, "serials", nil, "file with ISSUER,SERIAL a line")
 	f.StringVar(&s.method, "method", "", "whose names were validated by this method")
 	f.StringVar(&s.vname, "validated-name", "", "on a validation of this name, or .SUFFIX")
 	f.StringVar(&s.since, "validated-since", "", "on a validation at this time or later: 2026-01-02T15:04:05Z, or 36h, 7d ago")

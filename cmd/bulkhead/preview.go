@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,14 +29,26 @@ type revocations struct {
 
 func (a *app) changePreview() *cobra.Command {
 	var s revocations
+	var q incidentScope
 	var dry bool
 	c := &cobra.Command{Use: "preview", Short: "plan a change and show what it would do; nothing goes public", Args: exactly(0, "no arguments"),
-		Example: "  bulkhead change preview --revoke-cert www.pem --reason keyCompromise\n  bulkhead change preview --revoke-ca issuing-p256 --reason cACompromise --why \"key seen in public\"", RunE: func(c *cobra.Command, _ []string) error {
+		Example: "  bulkhead change preview --revoke-cert www.pem --reason keyCompromise\n  bulkhead change preview --revoke-ca issuing-p256 --reason cACompromise --why \"key seen in public\"\n" +
+			"  bulkhead change preview --revoke-serials list.csv --reason superseded --why \"wrong validation, inc-7\"\n  bulkhead change preview --issuer issuing-p256 --issued-before 2026-11-20T00:00:00Z --reason superseded --why \"inc-7\"", RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := client.New(a.opts)
 			if err != nil {
 				return err
 			}
+			scope, err := q.read()
+			if err != nil {
+				return err
+			}
+			if !scope.IsEmpty() {
+				return a.previewScope(c.Context(), cl, s, scope, dry)
+			}
 			in, err := a.selected(c.Context(), cl, s)
+			if errors.Is(err, errLong) {
+				return a.previewLong(c.Context(), cl, s, dry)
+			}
 			if err != nil {
 				return err
 			}
@@ -52,7 +66,8 @@ func (a *app) changePreview() *cobra.Command {
 		}}
 	c.Flags().StringArrayVar(&s.certs, "revoke-cert", nil, "certificate file to revoke; may be repeated")
 	c.Flags().StringArrayVar(&s.cas, "revoke-ca", nil, "certificate file of an authority to revoke, or the name of one of ours for all its certificates; may be repeated")
-	c.Flags().StringArrayVar(&s.serials, "revoke-serials", nil, "file with ISSUER,SERIAL a line; may be repeated")
+	c.Flags().StringArrayVar(&s.serials, "revoke-serials", nil, "file with ISSUER,SERIAL a line, of any length, or - for standard input; may be repeated")
+	q.selections(c)
 	c.Flags().StringVar(&s.reason, "reason", "unspecified", "RFC 5280 reason")
 	c.Flags().StringVar(&s.why, "why", "", "free text for the record (default: previewed at the command line)")
 	dryRunFlag(c, &dry)
@@ -88,9 +103,7 @@ func (a *app) previewed(ctx context.Context, cl *client.Client, v console.Change
 // selected reads the files.
 func (a *app) selected(ctx context.Context, cl *client.Client, s revocations) (console.PlanChangeRequest, error) {
 	in := console.PlanChangeRequest{Items: []console.ChangeItem{}, Reason: s.reason, Why: s.why}
-	if in.Why == "" {
-		in.Why = "previewed at the command line"
-	}
+	in.Why = s.text()
 	files := slices.Clone(s.certs)
 	for _, x := range s.cas {
 		if _, err := os.Stat(x); err != nil && bulkhead.AuthorityID(x).Check() == nil {
@@ -107,11 +120,18 @@ func (a *app) selected(ctx context.Context, cl *client.Client, s revocations) (c
 		in.Items = append(in.Items, console.ChangeItem{Issuer: v.Issuer, Serial: v.Serial})
 	}
 	for _, path := range s.serials {
-		more, err := readSerials(path)
+		if path == "-" {
+			return in, errLong // it is read once
+		}
+		err := eachSerial(path, func(it console.ChangeItem) error {
+			if in.Items = append(in.Items, it); len(in.Items) > inOnePart {
+				return errLong
+			}
+			return nil
+		})
 		if err != nil {
 			return in, err
 		}
-		in.Items = append(in.Items, more...)
 	}
 	if len(in.Items)+len(in.Authorities) == 0 {
 		return in, bulkhead.NewFault(bulkhead.KindUsage, "nothing to revoke was named").WithHint("--revoke-cert FILE, --revoke-ca FILE|NAME or --revoke-serials FILE")
@@ -119,14 +139,30 @@ func (a *app) selected(ctx context.Context, cl *client.Client, s revocations) (c
 	return in, nil
 }
 
-// readSerials reads ISSUER,SERIAL lines; blank lines and # comments are passed over.
-func readSerials(path string) ([]console.ChangeItem, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be read", path).WithHint("a file with ISSUER,SERIAL a line").WithCause(err)
+// text is why, for the record.
+func (s revocations) text() string {
+	return cmp.Or(s.why, "previewed at the command line")
+}
+
+// readSerials reads ISSUER,SERIAL lines.
+func readSerials(path string) (items []console.ChangeItem, err error) {
+	err = eachSerial(path, func(it console.ChangeItem) error {
+		items = append(items, it)
+		return nil
+	})
+	return items, err
+}
+
+// eachSerial goes through ISSUER,SERIAL lines, of standard input for "-"; blank lines and # comments are passed over.
+func eachSerial(path string, take func(console.ChangeItem) error) error {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be read", path).WithHint("a file with ISSUER,SERIAL a line").WithCause(err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
-	var items []console.ChangeItem
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -137,11 +173,13 @@ func readSerials(path string) ([]console.ChangeItem, error) {
 		id := bulkhead.AuthorityID(strings.TrimSpace(issuer))
 		s, err := bulkhead.ParseSerial(serial)
 		if !ok || err != nil || id.Check() != nil {
-			return nil, bulkhead.Faultf(bulkhead.KindMalformed, "%s:%d: %q is not ISSUER,SERIAL", path, n, line).WithHint("for example: issuing-p256,03ab9c")
+			return bulkhead.Faultf(bulkhead.KindMalformed, "%s:%d: %q is not ISSUER,SERIAL", path, n, line).WithHint("for example: issuing-p256,03ab9c")
 		}
-		items = append(items, console.ChangeItem{Issuer: id, Serial: s})
+		if err := take(console.ChangeItem{Issuer: id, Serial: s}); err != nil {
+			return err
+		}
 	}
-	return items, lines.Err()
+	return lines.Err()
 }
 
 // preview is a change's preview with the hash that approvals quote.

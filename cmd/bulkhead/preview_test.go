@@ -96,3 +96,26 @@ func TestEffectOnFiles(t *testing.T) {
 	c.run(t, exitUsage, "hierarchy", "effect", dir, "--revoke", filepath.Join(dir, "c.crt"), "--at", "yesterday")
 	c.run(t, exitUsage, "hierarchy", "effect", dir, "--revoke", c.file(t, "x", "no certificate", 0o600))
 }
+
+// TestPreviewLong: a list of any length goes in parts, each certificate once; one with a mistake leaves nothing to approve;
+// and a query needs no list.
+func TestPreviewLong(t *testing.T) {
+	c := houseUp(t)
+	c.run(t, exitDone, "issue", "www.long.test", "--out", c.work)
+	x := asJSON[console.CertificateList](t, c, "cert", "list", "--name", "www.long.test").Certificates[0]
+	line := string(x.Issuer) + "," + x.Serial.String() + "\n"
+	long := c.file(t, "long", strings.Repeat(line, inOnePart+1), 0o600)
+	if p := asJSON[preview](t, c, "change", "preview", "--revoke-serials", long, "--reason", "superseded"); p.Count != 1 || p.Hash.IsZero() {
+		t.Errorf("%+v", p)
+	}
+	broken := c.file(t, "broken", strings.Repeat(line, inOnePart+1)+"issuing-p256,03\n", 0o600)
+	c.run(t, exitFailed, "change", "preview", "--revoke-serials", broken, "--reason", "superseded")
+	list := asJSON[map[string][]console.ChangeView](t, c, "change", "list")["changes"]
+	if list[0].State != bulkhead.ChangeRefused {
+		t.Errorf("the newest change is %s", list[0].State)
+	}
+	if p := asJSON[preview](t, c, "change", "preview", "--name", "www.long.test", "--issuer", string(x.Issuer), "--reason", "superseded"); p.Count != 1 {
+		t.Errorf("%+v", p)
+	}
+	c.run(t, exitUsage, "change", "preview", "--issuer", "issuing-p256", "--revoke-serials", long)
+}

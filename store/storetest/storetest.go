@@ -105,6 +105,9 @@ type Store interface {
 	Changes(ctx context.Context, limit int, states ...bulkhead.ChangeState) ([]bulkhead.Change, error)
 	ChangeItems(ctx context.Context, id string, after bulkhead.CertificateRef, limit int) ([]bulkhead.ChangeItem, error)
 	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
+	AddItems(ctx context.Context, id string, items []bulkhead.ChangeItem, most int) (int, error)
+	ScopePage(ctx context.Context, scope bulkhead.Scope, t time.Time, after int64, limit int) ([]bulkhead.Certificate, int64, error)
+	ScopeSize(ctx context.Context, scope bulkhead.Scope, t time.Time) (int64, error)
 	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
 	BlockedItems(ctx context.Context, change string) (int, error)
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
@@ -253,6 +256,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"RevokedAuthorizations", testRevokedAuthorizations},
 		{"Rates", testRates},
 		{"Changes", testChanges},
+		{"Draft", testDraft},
 		{"Activate", testActivate},
 		{"ActivateRefusals", testActivateRefusals},
 		{"TakeBack", testTakeBack},
