@@ -85,10 +85,48 @@ func (v *Validator) LookCAA(ctx context.Context, name string) (bulkhead.CAASeen,
 	return c, nil
 }
 
-// climb finds the relevant record set: the first non-empty one from the name towards the root.
+// climb finds the relevant record set: the first non-empty one from the name towards the root. It asks for some names at the
+// same time and looks at the answers in their order: what one above the relevant set says, or fails to say, counts for
+// nothing.
 func (v *Validator) climb(ctx context.Context, name string) (at string, records []*dns.CAA, err error) {
+	var names []string
 	for at = name; at != ""; _, at, _ = strings.Cut(at, ".") {
-		rrs, _, err := v.dns.lookup(ctx, at, dns.TypeCAA)
+		names = append(names, at)
+	}
+	for len(names) > 0 {
+		some := names[:min(climbAtOnce, len(names))]
+		names = names[len(some):]
+		if at, records, err = v.climbSome(ctx, some); err != nil || len(records) > 0 {
+			return at, records, err
+		}
+	}
+	return "", nil, nil
+}
+
+// climbAtOnce is how many names are asked for at the same time.
+const climbAtOnce = 4
+
+func (v *Validator) climbSome(ctx context.Context, names []string) (at string, records []*dns.CAA, err error) {
+	type answer struct {
+		rrs []dns.RR
+		err error
+	}
+	answers := make([]chan answer, len(names))
+	for i, at := range names[1:] {
+		answers[i+1] = make(chan answer, 1)
+		go func() {
+			rrs, _, err := v.dns.lookup(ctx, at, dns.TypeCAA)
+			answers[i+1] <- answer{rrs, err}
+		}()
+	}
+	for i, at := range names {
+		var x answer
+		if i == 0 {
+			x.rrs, _, x.err = v.dns.lookup(ctx, at, dns.TypeCAA)
+		} else {
+			x = <-answers[i]
+		}
+		rrs, err := x.rrs, x.err
 		if err != nil {
 			return at, nil, err
 		}

@@ -127,8 +127,7 @@ func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]d
 
 func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
 	for _, network := range []string{"udp", "tcp"} {
-		c := dns.Client{Net: network, Timeout: r.timeout, UDPSize: udpSize}
-		in, _, err := c.ExchangeContext(ctx, m, server)
+		in, err := r.send(ctx, m, network, server)
 		if err != nil {
 			return nil, err
 		}
@@ -143,12 +142,40 @@ func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg
 	return nil, errors.New("the answer is cut even over TCP")
 }
 
-// addresses returns IPv6 before IPv4. One family may fail when the other answers.
+// send asks over a socket of its own: each question leaves from another port, which a forger would have to guess. A server
+// that is named by its address, as most are, needs none of the dialler's search for one.
+func (r *resolver) send(ctx context.Context, m *dns.Msg, network, server string) (*dns.Msg, error) {
+	c := dns.Client{Net: network, Timeout: r.timeout, UDPSize: udpSize}
+	to, err := netip.ParseAddrPort(server)
+	if network != "udp" || err != nil {
+		in, _, err := c.ExchangeContext(ctx, m, server)
+		return in, err
+	}
+	socket, err := net.DialUDP(network, nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = socket.Close() }()
+	in, _, err := c.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: socket})
+	return in, err
+}
+
+// addresses returns IPv6 before IPv4, asking for both at the same time. One family may fail when the other answers.
 func (r *resolver) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	var failure error
-	for _, qtype := range []uint16{dns.TypeAAAA, dns.TypeA} {
-		records, _, err := r.lookup(ctx, host, qtype)
+	type answer struct {
+		records []dns.RR
+		err     error
+	}
+	six := make(chan answer, 1)
+	go func() {
+		records, _, err := r.lookup(ctx, host, dns.TypeAAAA)
+		six <- answer{records, err}
+	}()
+	records, _, err := r.lookup(ctx, host, dns.TypeA)
+	for _, x := range []answer{<-six, {records, err}} {
+		records, err := x.records, x.err
 		if err != nil {
 			failure = err
 			continue
