@@ -48,3 +48,57 @@ func TestSlowCAA(t *testing.T) {
 		h.issued(acct, newKey(t), "slow-"+string(kind)+".site.test")
 	}
 }
+
+// TestStatements holds what the requests of an order ask of the record, the signer's questions among them: each is a round
+// trip on PostgreSQL. Statements of the signer are its own affair, so that finalize is held from above.
+func TestStatements(t *testing.T) {
+	w := newWorld(t)
+	r := newRaw(t, w.base, newKey(t)).register()
+	var asked, written int64
+	begin := func() { asked, written = w.store.Statements() }
+	for round, name := range []string{"localhost", "a.localhost", "b.localhost"} { // the first prepares the statements
+		measured := func(what string, reads, writes int64) {
+			t.Helper()
+			a, _ := w.store.Statements()
+			w.atAnEnd(t) // the row of an order may follow the answer
+			_, b := w.store.Statements()
+			if round > 0 && (a-asked > reads || b-written > writes) {
+				t.Errorf("%s: %d statements outside transactions and %d in them, at most %d and %d", what, a-asked, b-written, reads, writes)
+			}
+			begin()
+		}
+		begin()
+		resp, order := r.send("/acme/new-order", dnsOrder(name), nil)
+		if resp.StatusCode != 201 {
+			t.Fatalf("%v", order)
+		}
+		measured("order", 2, 3) // the account with what is stopped, authorisations to reuse
+		authz := r.path(order["authorizations"].([]any)[0])
+		_, doc := r.send(authz, nil, nil)
+		measured("authorization", 2, 0)
+		var challenge string
+		for _, c := range doc["challenges"].([]any) {
+			if c := c.(map[string]any); c["type"] == "http-01" {
+				token := c["token"].(string)
+				challenge = r.path(c["url"])
+				acct, err := w.svc.Account(t.Context(), r.id())
+				ok(t, err)
+				w.put("/.well-known/acme-challenge/"+token, enroll.KeyAuthorization(acct, token))
+			}
+		}
+		begin()
+		if _, doc = r.send(challenge, map[string]any{}, nil); doc["status"] != "valid" {
+			t.Fatalf("%v", doc)
+		}
+		measured("challenge", 2, 6) // the account, the authorisation; head, authorisation, validation, orders, leaf, head
+		_, doc = r.send(r.path(order["finalize"]), map[string]any{"csr": b64(csr(t, newKey(t), name))}, nil)
+		if doc["status"] != "valid" {
+			t.Fatalf("%v", doc)
+		}
+		measured("finalize", 4+7, 21) // the account, the order, its authorisations, blocked keys; seven of the signer
+		if resp, _ := r.send(r.path(doc["certificate"]), nil, nil); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+		measured("certificate", 4, 0)
+	}
+}

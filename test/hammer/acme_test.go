@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,7 +24,9 @@ const (
 )
 
 // BenchmarkACME measures orders of one name over http-01, ours and Pebble's in turns, and then ours alone by the number
-// of clients.
+// of clients. What an order costs the client (with the DNS and web servers that both are shown) is spent on the same
+// processors: with it "bound" says what a server would reach that never waits, and as a ratio to Pebble, what one would
+// reach that costs nothing.
 func BenchmarkACME(b *testing.B) {
 	web := newInternet(b)
 	ours, theirs := newField(b, web, startBulkhead(b, web)), newField(b, web, startPebble(b, web))
@@ -47,6 +51,11 @@ func BenchmarkACME(b *testing.B) {
 		b.ReportMetric(them.quantile(0.99), "pebble-p99-ms")
 		b.ReportMetric(us.cpuEach(), "cpu-us/cert")
 		b.ReportMetric(them.cpuEach(), "pebble-cpu-us/cert")
+		b.ReportMetric(us.clientEach(), "client-cpu-us/cert")
+		b.ReportMetric(us.bound(), "bound-certs/s")
+		b.ReportMetric(us.bound()/them.rate, "bound-x-pebble")
+		b.Logf("on %d processors: %.0f/s if bulkhead never waited, %.0f/s if it cost nothing, %.0f/s if Pebble never waited", runtime.NumCPU(),
+			us.bound(), perSecond(us.clientEach()), them.bound())
 		for _, n := range []int{1, 4, 16, 32} {
 			r := ours.round(b, n, length*2/3)
 			b.Logf("bulkhead, %d clients: %s", n, r)
@@ -85,9 +94,10 @@ func newField(b *testing.B, web *internet, s *server) *field {
 
 // result is what one or several rounds gave.
 type result struct {
-	rate  float64 // certificates a second
-	cpu   time.Duration
-	taken []taken
+	rate   float64       // certificates a second
+	cpu    time.Duration // of the server
+	client time.Duration // CPU of this process: clients, DNS server and web server
+	taken  []taken
 }
 
 // round lets n clients obtain certificates one after the other, each ending the order it is at when time is up.
@@ -97,7 +107,7 @@ func (f *field) round(b *testing.B, n int, d time.Duration) result {
 	var r result
 	var failed error
 	var wg sync.WaitGroup
-	fetched, cpu, start := f.web.fetched.Load(), f.cpu(b), time.Now()
+	fetched, cpu, client, start := f.web.fetched.Load(), f.cpu(b), ownCPU(b), time.Now()
 	f.names++
 	for i, a := range f.accts[:n] {
 		wg.Go(func() {
@@ -118,7 +128,7 @@ func (f *field) round(b *testing.B, n int, d time.Duration) result {
 	if failed != nil {
 		b.Fatalf("%s: %v\n%s", f.name, failed, f.tail())
 	}
-	r.rate, r.cpu = float64(len(r.taken))/time.Since(start).Seconds(), f.cpu(b)-cpu
+	r.rate, r.cpu, r.client = float64(len(r.taken))/time.Since(start).Seconds(), f.cpu(b)-cpu, ownCPU(b)-client
 	if got := int(f.web.fetched.Load() - fetched); got < len(r.taken) {
 		b.Fatalf("%s: %d certificates for %d answers fetched", f.name, len(r.taken), got)
 	}
@@ -132,6 +142,7 @@ func sum(rounds []result) result {
 	for _, r := range rounds {
 		rates = append(rates, r.rate)
 		out.cpu += r.cpu
+		out.client += r.client
 		out.taken = append(out.taken, r.taken...)
 	}
 	slices.Sort(rates)
@@ -152,6 +163,22 @@ func (r result) quantile(q float64) float64 {
 // cpuEach is the server's microseconds for a certificate.
 func (r result) cpuEach() float64 { return float64(r.cpu.Microseconds()) / float64(len(r.taken)) }
 
+// clientEach is the client's.
+func (r result) clientEach() float64 { return float64(r.client.Microseconds()) / float64(len(r.taken)) }
+
+// bound is how many certificates a second all processors would give if nobody ever waited.
+func (r result) bound() float64 { return perSecond(r.cpuEach() + r.clientEach()) }
+
+func perSecond(micros float64) float64 { return float64(runtime.NumCPU()) * 1e6 / micros }
+
+// ownCPU is what this process has used, user and system.
+func ownCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	ok(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func milli(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (r result) String() string {
@@ -165,8 +192,12 @@ func (r result) String() string {
 	}
 	n := len(r.taken)
 	var w strings.Builder
-	fmt.Fprintf(&w, "%.1f certificates/s, p50 %.1f ms, p99 %.1f ms, server CPU %.0f us each, %.2f polls each; mean ms:",
-		r.rate, r.quantile(0.5), r.quantile(0.99), r.cpuEach(), float64(polls)/float64(n))
+	var whole time.Duration
+	for _, t := range r.taken {
+		whole += t.total
+	}
+	fmt.Fprintf(&w, "%.1f certificates/s, p50 %.1f ms, p99 %.1f ms, %.2f polls each; mean %.2f ms, for it CPU of the server %.2f and of the client %.2f; steps:",
+		r.rate, r.quantile(0.5), r.quantile(0.99), float64(polls)/float64(n), milli(whole/time.Duration(n)), r.cpuEach()/1000, r.clientEach()/1000)
 	for i, d := range step {
 		fmt.Fprintf(&w, " %s %.2f", stepNames[i], milli(d/time.Duration(n)))
 	}
