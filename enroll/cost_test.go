@@ -13,6 +13,7 @@ func TestCost(t *testing.T) {
 	h := newHouse(t)
 	acct, _ := h.account()
 	h.issued(acct, newKey(t), "warm.site.test")
+	h.atAnEnd(t)
 	name := "www.site.test"
 	request := csr(t, newKey(t), name)
 	_, before := h.store.Commits()

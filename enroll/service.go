@@ -37,14 +37,14 @@ type Policy struct {
 type Limits struct {
 	Names             int           // names in one order, whatever the profile says; 100
 	Contacts          int           // contacts of one account; 10
-	Workers           int           // validations and issuances at work at once; 16
+	Workers           int           // validations and issuances at work at once, most of which wait for others; 64
 	Backlog           int           // of them waiting for a worker before callers are turned away; 1,000
 	OrderLife         time.Duration // from order to finalize; 7 days
 	AuthorizationLife time.Duration // from order to validation; 7 days
 	ValidationReuse   time.Duration // how long a validation may serve; 10 days. The policy row of the day caps it
 	ApprovalReuse     time.Duration // how long an operator's word for an own name carries renewals by the certificate's holder; 398 days. Capped likewise
 	ValidationTimeout time.Duration // one challenge; 30 s
-	RespondWait       time.Duration // how long Respond waits for the outcome before it answers "processing"; 100 ms
+	RespondWait       time.Duration // how long Respond waits for the outcome before it answers "processing"; 250 ms
 	IssueTimeout      time.Duration // CAA and signing of one order; 60 s
 	IssueTries        time.Duration // how long troubles of ours are tried again before the order fails; 1 hour
 	FinalizeWait      time.Duration // how long Finalize waits for the result before it answers "processing"; 2 s
@@ -63,14 +63,14 @@ func (l Limits) withDefaults() Limits {
 	}
 	setInt(&l.Names, 100)
 	setInt(&l.Contacts, 10)
-	setInt(&l.Workers, 16)
+	setInt(&l.Workers, 64)
 	setInt(&l.Backlog, 1000)
 	setTime(&l.OrderLife, 7*24*time.Hour)
 	setTime(&l.AuthorizationLife, 7*24*time.Hour)
 	setTime(&l.ValidationReuse, 10*24*time.Hour)
 	setTime(&l.ApprovalReuse, 398*24*time.Hour)
 	setTime(&l.ValidationTimeout, 30*time.Second)
-	setTime(&l.RespondWait, 100*time.Millisecond)
+	setTime(&l.RespondWait, 250*time.Millisecond)
 	setTime(&l.IssueTimeout, 60*time.Second)
 	setTime(&l.IssueTries, time.Hour)
 	setTime(&l.FinalizeWait, 2*time.Second)

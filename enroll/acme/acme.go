@@ -44,6 +44,7 @@ type Server struct {
 	cfg    Config
 	svc    *enroll.Service
 	nonces nonceSource
+	keys   keyMemo
 	routes []route
 	log    *slog.Logger
 }

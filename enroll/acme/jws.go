@@ -164,12 +164,12 @@ func (s *Server) keyOf(c *call, t token, by signer) (crypto.PublicKey, error) {
 	}
 	a := st.Account
 	c.r = c.r.WithContext(enroll.WithStanding(c.ctx(), st))
-	var k jose.JSONWebKey
-	if err := json.Unmarshal(a.JWK, &k); err != nil {
+	key, err := s.keys.read(a.JWK)
+	if err != nil {
 		return nil, bulkhead.NewFault(bulkhead.KindUnauthorized, "this account has no key to sign with").WithCause(err)
 	}
 	c.account = a
-	return k.Key, nil
+	return key, nil
 }
 
 // decode reads a JSON payload; an empty one is refused.
