@@ -28,6 +28,13 @@ func TestKeyedPlans(t *testing.T) {
 		{"bigint[]", `UPDATE certificates c SET state = 'issued' FROM unnest($1) AS v (seq) WHERE c.intent_seq = v.seq`, `'{}'`, "certificates_pkey"},
 		{"text[]", `SELECT v.id FROM order_authorizations o JOIN authorizations a ON a.id = o.authorization_id AND a.state = 'valid'
 			JOIN validations v ON v.authorization_id = a.id WHERE o.order_id IN (SELECT unnest($1::text[]))`, `'{}'`, "validations_authorization"},
+		{"text[]", `SELECT state FROM authorizations WHERE id IN (SELECT unnest($1::text[]))`, `'{}'`, "authorizations_id"},
+		{"text", `SELECT a.state, p.scope, EXISTS (SELECT 1 FROM stops WHERE ended_at = 0) FROM accounts a
+			LEFT JOIN partners p ON p.id = a.partner AND a.partner <> '' WHERE a.id = $1`, `'x'`, "accounts_id"},
+		{"text, bigint", `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at + 0 >= $2
+			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
+				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2))`, `'x', 1`, "order_authorizations_back"},
 		{"bytea[]", `SELECT key_hash FROM blocked_keys WHERE key_hash IN (SELECT unnest($1::bytea[]))`, `'{}'`, "blocked_keys_pkey"},
 	} {
 		name := "p" + string(rune('a'+i))

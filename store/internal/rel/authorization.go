@@ -65,7 +65,7 @@ func (s *Store) Authorizations(ctx context.Context, ids ...string) ([]bulkhead.A
 		return []bulkhead.Authorization{a}, err
 	}
 	found := make(map[string]bulkhead.Authorization, len(ids))
-	err := inChunks(ids, 1, func(id string) any { return id }, func(_ []string, in string, args []any) error {
+	err := among(&s.dialect, ids, 1, "text", func(id string) string { return id }, func(_ []string, in string, args []any) error {
 		rows, err := list(s.brief(ctx), s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id IN `+in, args...)
 		for _, a := range rows {
 			found[a.ID] = a
@@ -113,7 +113,7 @@ func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorizat
 		if err := t.insertValidation(ctx, v); err != nil {
 			return err
 		}
-		_, err = exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at >= $2
+		_, err = exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at + 0 >= $2
 			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
 			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
 				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2))`, a.ID, unix(v.At))
