@@ -77,6 +77,7 @@ var rules = []rule{
 		"run/*",
 		"pki/*",
 		"keys",
+		"keys/custody",
 		"publish/*",
 		"headroom",
 		"store/*",

@@ -62,6 +62,8 @@ type KeyView struct {
 	Online    bool          `json:"online"`
 	Algorithm string        `json:"algorithm"`
 	Custodian string        `json:"custodian"`
+	Needed    int           `json:"needed,omitempty"`  // how many of the holders open it; 0 for a key that is not in shares
+	Holders   []string      `json:"holders,omitempty"` // who holds a share
 	Since     *time.Time    `json:"since,omitempty"`
 	KeySHA256 bulkhead.Hash `json:"key_sha256"`
 }

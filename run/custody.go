@@ -8,6 +8,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/keys"
+	"bulkhead/keys/custody"
 	"bulkhead/pki/transcript"
 )
 
@@ -151,7 +155,36 @@ func (h *House) offlineKey(ctx context.Context, a bulkhead.Authority) (console.K
 			v.Custodian = strings.Join(t.Who, ", ") + ", on " + t.StartedAt.UTC().Format(time.DateOnly)
 		}
 	}
-	return v, nil
+	return v, h.inShares(&v)
+}
+
+// inShares says who holds shares of an offline key, from the public records of its split that were carried into the house:
+// ceremony/custody*.json.
+func (h *House) inShares(v *console.KeyView) error {
+	files, err := filepath.Glob(filepath.Join(h.dir, ceremonyDir, "custody*.json"))
+	if err != nil || v.URI == "" {
+		return err
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return fmt.Errorf("custody record: %w", err)
+		}
+		r, err := custody.ParseRecord(text)
+		if err != nil {
+			return bulkhead.Faultf(bulkhead.KindMalformed, "%s: %s", filepath.Base(f), bulkhead.AsFault(err).Detail).WithHint("put back custody.json as bulkhead-root custody split wrote it")
+		}
+		if !slices.Contains(r.Keys, v.URI) {
+			continue
+		}
+		v.Needed, v.Holders = r.Needed, []string{}
+		for _, c := range r.Custodians {
+			v.Holders = append(v.Holders, c.Name)
+		}
+		v.Where = "offline, sealed; in shares"
+		v.Custodian = fmt.Sprintf("any %d of %s; last used by %s", r.Needed, strings.Join(v.Holders, ", "), v.Custodian)
+	}
+	return nil
 }
 
 // algorithmName is the kind of a public key with its size.

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/x509"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/ceremony"
 	"bulkhead/console"
 	"bulkhead/pki/tlog"
 	"bulkhead/quorum"
@@ -117,7 +119,7 @@ func doomed(t *testing.T) (*world, console.Destruction) {
 	if _, err := (endings{w.h}).Destruction(t.Context(), p256ID, true); bulkhead.KindOf(err) != bulkhead.KindConflict {
 		t.Errorf("an active authority: %v", err)
 	}
-	w.turn(p256ID, bulkhead.AuthorityRevoked)
+	w.revokeAuthority(p256ID)
 	_, err := (endings{w.h}).Destruction(t.Context(), p256ID, false)
 	if bulkhead.KindOf(err) != bulkhead.KindGate || !strings.Contains(bulkhead.AsFault(err).Hint, "--accept-good") {
 		t.Errorf("certificates in force: %v", err)
@@ -125,6 +127,40 @@ func doomed(t *testing.T) (*world, console.Destruction) {
 	p, err := (endings{w.h}).Destruction(t.Context(), p256ID, true)
 	w.ok(err)
 	return w, p
+}
+
+// revokeAuthority takes the way of a real day: a change, the ceremony of its root for exactly that change, the bundle back into
+// the house, and two people's signatures.
+func (w *world) revokeAuthority(id bulkhead.AuthorityID) {
+	w.Helper()
+	ctx := w.Context()
+	a, err := w.h.store.Authority(ctx, id)
+	w.ok(err)
+	cert, err := x509.ParseCertificate(a.Certificate)
+	w.ok(err)
+	serial, err := bulkhead.SerialFromBig(cert.SerialNumber)
+	w.ok(err)
+	c, err := w.h.status.PlanRevocation(ctx, "operator:test", "its key is to be destroyed", []bulkhead.ChangeItem{{CertificateRef: bulkhead.CertificateRef{Issuer: rootID, Serial: serial}, Reason: bulkhead.CessationOfOperation}})
+	w.ok(err)
+	f, err := offline{w.h}.CeremonyFile(ctx, c.ID, "", "")
+	w.ok(err)
+	plan, err := ceremony.ParsePlan([]byte(f.YAML))
+	w.ok(err)
+	v := w.vault()
+	v.last = []byte(f.Previous)
+	_, err = w.bring(v.hold(plan, false), bulkhead.Hash{}, false)
+	w.ok(err)
+	_, hash, err := w.h.status.Preview(ctx, c.ID)
+	w.ok(err)
+	if _, err = w.approve(actionActivate, activation{c.ID, hash}); err != nil {
+		w.Fatal(err)
+	}
+	w.publish()
+	w.h.status.Wait()
+	w.publish()
+	if a, err = w.h.store.Authority(ctx, id); err != nil || a.State != bulkhead.AuthorityRevoked {
+		w.Fatalf("authority %s is %s, %v", id, a.State, err)
+	}
 }
 
 // gone asserts that the authority is dead, on record and in the ring, and that each step has its leaf once.

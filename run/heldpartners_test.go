@@ -1,11 +1,8 @@
 package run
 
 import (
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
 	"slices"
 	"strings"
 	"testing"
@@ -16,26 +13,16 @@ import (
 	"bulkhead/quorum"
 )
 
-// customer is an order of a partner's customer with everything that the signer looks at, planted past validation: what is
-// tried here is what a role with the rights to write such rows could do.
+// customer is an order of a partner's customer, planted past validation: what is tried here is what a role with the rights to
+// write such rows could do.
 func (w *world) customer(partner, creator, name string) (bulkhead.CertificateRequest, bulkhead.Order) {
 	w.Helper()
-	ctx, now := w.Context(), w.now()
 	id := strings.ReplaceAll(name, ".", "-")
-	acct := bulkhead.Account{ID: id, State: bulkhead.AccountValid, Thumbprint: id, Partner: partner, Creator: creator, CreatedAt: now}
-	w.ok(w.h.store.CreateAccount(ctx, acct))
-	n := bulkhead.Identifier{Type: bulkhead.DNS, Value: name}
-	a := bulkhead.Authorization{ID: "z-" + id, AccountID: id, Identifier: n, State: bulkhead.AuthorizationPending, CreatedAt: now, ExpiresAt: now.AddDate(0, 0, 1)}
-	o := bulkhead.Order{ID: "o-" + id, AccountID: id, State: bulkhead.OrderReady, Identifiers: []bulkhead.Identifier{n}, Profile: "tls-server", Authority: p256ID, Authorizations: []string{a.ID}, CreatedAt: now, ExpiresAt: now.AddDate(0, 0, 1)}
-	w.ok(w.h.store.CreateOrder(ctx, o, []bulkhead.Authorization{a}))
-	a.State = bulkhead.AuthorizationValid
-	w.ok(w.h.store.UpdateAuthorization(ctx, a, bulkhead.AuthorizationPending, &bulkhead.Validation{ID: "v-" + id, AuthorizationID: a.ID, AccountID: id, Identifier: n, Method: bulkhead.DNS01, At: now, ReuseUntil: now.AddDate(0, 0, 1)}))
-	w.ok(w.h.store.PutCAAChecks(ctx, []bulkhead.CAACheck{{OrderID: o.ID, Identifier: n, At: now, ValidUntil: now.AddDate(0, 0, 1), Result: bulkhead.CAAPermitted}}))
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.ok(w.h.store.CreateAccount(w.Context(), bulkhead.Account{ID: id, State: bulkhead.AccountValid, Thumbprint: id, Partner: partner, Creator: creator, CreatedAt: w.now()}))
+	r := w.orderOf(id, name)
+	o, err := w.h.store.Order(w.Context(), r.OrderID)
 	w.ok(err)
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
-	w.ok(err)
-	return bulkhead.CertificateRequest{Profile: "tls-server", Authority: p256ID, CSR: csr, Names: o.Identifiers, AccountID: id, OrderID: o.ID}, o
+	return r, o
 }
 
 func (w *world) kind(what string, err error, kind bulkhead.Kind) {

@@ -131,6 +131,15 @@ func (r reports) document(ctx context.Context, i bulkhead.Incident, q bulkhead.R
 	for _, f := range fields {
 		d.Fields[f.Field] = report.Text{Text: f.Text, Actor: f.Actor, At: f.At, LogIndex: f.LogIndex}
 	}
+	keys, err := offline{r.h}.Keys(ctx)
+	if err != nil {
+		return d, err
+	}
+	for _, k := range keys {
+		if strings.HasPrefix(k.Use, "authority ") {
+			d.Keys = append(d.Keys, report.Key{Use: k.Use, Where: k.Where, Custodian: k.Custodian, Online: k.Online})
+		}
+	}
 	if err := r.story(ctx, &d); err != nil {
 		return d, err
 	}

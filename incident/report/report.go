@@ -84,6 +84,12 @@ type Proof struct {
 	Digest bulkhead.Hash // SHA-256 of the document
 }
 
+// Key is the private key of an authority, with where it lives and who has it, as of the report.
+type Key struct {
+	Use, Where, Custodian string
+	Online                bool
+}
+
 // House is who reports.
 type House struct {
 	Name   string
@@ -111,6 +117,7 @@ type Document struct {
 	Fields    map[string]Text
 	Rows      int64 // of the appendix
 	Proof     *Proof
+	Keys      []Key // of the authorities
 }
 
 // Campaign is a mass replacement of the incident.

@@ -323,7 +323,19 @@ func (d Document) scope() []block {
 		text = fmt.Sprintf([2]string{"The authorities' own keys have no part in this incident as far as the attached proof shows: %s (SHA-256 %s).",
 			"添付の証明書類が示す範囲で、認証局自身の鍵は本インシデントに関係しません: %s (SHA-256 %s)。"}[d.lang()], d.Proof.Path, d.Proof.Digest)
 	}
-	return []block{heading{2, d.say("Scope")}, paragraph(text)}
+	out := []block{heading{2, d.say("Scope")}, paragraph(text)}
+	if len(d.Keys) == 0 {
+		return out
+	}
+	t := table{head: d.columns("Key|Online|Where|Who has it", "鍵|オンライン|所在|保管者")}
+	for _, k := range d.Keys {
+		online := [2]string{"no", "いいえ"}
+		if k.Online {
+			online = [2]string{"yes", "はい"}
+		}
+		t.rows = append(t.rows, []string{k.Use, online[d.lang()], k.Where, k.Custodian})
+	}
+	return append(out, t)
 }
 
 // evidence says how a stranger checks the leaves that the report names.
