@@ -123,3 +123,6 @@ func (c *AffectedCursor) Find(serial Serial) (AffectedStatus, bool) {
 	c.next++
 	return l.At(c.next - 1), true
 }
+
+// Index is where what Find found last stands.
+func (c *AffectedCursor) Index() int { return c.next - 1 }

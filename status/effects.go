@@ -58,8 +58,8 @@ func (f *foresight) productsOf(ctx context.Context, ids []bulkhead.AuthorityID) 
 
 // paths says for each anchor set who loses the last path and who one of several. A leaf is on nobody's path.
 func (f *foresight) paths(ctx context.Context) error {
-	for _, d := range f.direct {
-		if d.row.Kind != bulkhead.CACertificate || d.row.State != bulkhead.Issued {
+	for _, d := range f.cas {
+		if d.row.State != bulkhead.Issued {
 			continue
 		}
 		if x := f.graph.ByHash(d.row.Fingerprint); x != nil {
@@ -77,7 +77,7 @@ func (f *foresight) paths(ctx context.Context) error {
 	all := f.graph.Effects(f.revoked, f.sets, f.w.now)
 	f.effects = all.Sets
 	for _, x := range all.Answers {
-		if ref, ours := f.ref[x]; ours && !f.inside[ref] {
+		if ref, ours := f.ref[x]; ours && !f.targets.has(ref) {
 			f.block("certificate %s shares issuer and serial number with one of the change, and with them its answer", ref)
 		}
 	}

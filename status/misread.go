@@ -95,8 +95,8 @@ func (l *leafTwins) add(h graph.Habit, ref bulkhead.CertificateRef, name string)
 }
 
 func (f *foresight) leafTwins(ctx context.Context) (*leafTwins, error) {
-	l := &leafTwins{by: map[graph.Habit][]hit{}, refs: map[bulkhead.AuthorityID][]bulkhead.Serial{}, cut: len(f.direct) > maxEmulated}
-	part := f.direct[:min(len(f.direct), maxEmulated)]
+	l := &leafTwins{by: map[graph.Habit][]hit{}, refs: map[bulkhead.AuthorityID][]bulkhead.Serial{}, cut: f.targets.n > maxEmulated}
+	part := f.first
 	if err := f.twinsByKey(ctx, part, l); err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (f *foresight) twinsByKey(ctx context.Context, part []direct, l *leafTwins)
 	}
 	l.cut = l.cut || len(found) == maxTwins+len(part)
 	for _, t := range found {
-		if f.inside[t.CertificateRef] || t.Kind == bulkhead.CACertificate {
+		if f.targets.has(t.CertificateRef) || t.Kind == bulkhead.CACertificate {
 			continue
 		}
 		l.add(graph.ByKey, t.CertificateRef, firstName(t))
@@ -157,7 +157,7 @@ func (f *foresight) twinsBySerial(ctx context.Context, part []direct, l *leafTwi
 				return err
 			}
 			for _, t := range rows {
-				if t.State == bulkhead.Issued && t.Kind != bulkhead.CACertificate && !t.NotAfter.Before(f.w.now) && !f.inside[t.CertificateRef] {
+				if t.State == bulkhead.Issued && t.Kind != bulkhead.CACertificate && !t.NotAfter.Before(f.w.now) && !f.targets.has(t.CertificateRef) {
 					l.add(graph.BySerial, t.CertificateRef, firstName(t))
 				}
 			}

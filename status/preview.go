@@ -57,8 +57,9 @@ type foresight struct {
 	*chart
 	p       *Preview
 	change  string
-	direct  []direct
-	inside  map[bulkhead.CertificateRef]bool
+	targets targets              // all of it
+	first   []direct             // the first maxEmulated, with their rows
+	cas     []direct             // certificates of authorities
 	revoked []*graph.Certificate // certificates of authorities in the change that are in the graph
 	effects []graph.Effect
 	census  map[bulkhead.AuthorityID]*census
@@ -68,8 +69,7 @@ type foresight struct {
 // direct is what is kept of a certificate of the change.
 type direct struct {
 	bulkhead.CertificateRef
-	row  bulkhead.Certificate // without names
-	item bulkhead.ChangeItem
+	row bulkhead.Certificate // without names
 }
 
 func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, error) {
@@ -80,7 +80,7 @@ func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, erro
 	if err != nil {
 		return p, err
 	}
-	f := &foresight{s: s, w: w, chart: s.draw(w), p: &p, change: c.ID, inside: map[bulkhead.CertificateRef]bool{}, census: map[bulkhead.AuthorityID]*census{}}
+	f := &foresight{s: s, w: w, chart: s.draw(w), p: &p, change: c.ID, census: map[bulkhead.AuthorityID]*census{}}
 	p.World, p.Warnings = w.digest, append(p.Warnings, w.unread...)
 	for _, set := range f.sets {
 		p.AnchorSets = append(p.AnchorSets, set.Name)
@@ -90,14 +90,10 @@ func (s *Service) foresee(ctx context.Context, c bulkhead.Change) (Preview, erro
 			return p, err
 		}
 	}
-	if len(f.direct) != c.Count {
-		return p, bulkhead.Faultf(bulkhead.KindConflict, "change %s has %d certificates, and %d were counted: some are still being added", c.ID, len(f.direct), c.Count).WithHint("bulkhead change show " + c.ID)
+	if f.targets.n != c.Count {
+		return p, bulkhead.Faultf(bulkhead.KindConflict, "change %s has %d certificates, and %d were counted: some are still being added", c.ID, f.targets.n, c.Count).WithHint("bulkhead change show " + c.ID)
 	}
-	items := make([]bulkhead.ChangeItem, len(f.direct))
-	for i, d := range f.direct {
-		items[i] = d.item
-	}
-	p.Items = itemsDigest(items)
+	p.Items = itemsDigest(itemsOf(f.targets.sorted()))
 	return p, nil
 }
 
@@ -145,8 +141,13 @@ func (f *foresight) readItem(it bulkhead.ChangeItem, rows map[bulkhead.Serial]bu
 			Before: row.State, After: bulkhead.Revoked, Reason: it.Reason.String()})
 	}
 	row.Names = nil
-	f.inside[it.CertificateRef] = true
-	f.direct = append(f.direct, direct{it.CertificateRef, row, it})
+	f.targets.add(row, it)
+	if len(f.first) < maxEmulated {
+		f.first = append(f.first, direct{it.CertificateRef, row})
+	}
+	if row.Kind == bulkhead.CACertificate {
+		f.cas = append(f.cas, direct{it.CertificateRef, row})
+	}
 	return nil
 }
 

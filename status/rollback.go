@@ -177,7 +177,7 @@ func (s *Service) rollbackDetail(c bulkhead.Change) string {
 func (s *Service) previewBack(ctx context.Context, c bulkhead.Change, items []bulkhead.ChangeItem) (Preview, error) {
 	p := Preview{Change: c.ID, Why: s.rollbackDetail(c), Count: c.Count, AnswersChanged: c.Count, ByIssuer: map[bulkhead.AuthorityID]int{}, ByProfile: map[string]int{}, Direct: []PreviewItem{},
 		AnchorSets: []string{}, PathsLost: []bulkhead.PathReport{}, PathsReduced: []bulkhead.PathReport{}, Unaffected: map[bulkhead.AuthorityID]bulkhead.Spared{},
-		Misread: []bulkhead.Misread{}, Shadow: bulkhead.Shadow{Samples: []bulkhead.NamedCertificate{}}, Warnings: []string{}, Blocked: []string{}, Items: itemsDigest(items)}
+		Misread: []bulkhead.Misread{}, Shadow: bulkhead.Shadow{Samples: []bulkhead.NamedCertificate{}}, Warnings: []string{}, Blocked: []string{}, Items: itemsDigest(inOrderOfItems(items))}
 	for _, it := range items {
 		p.ByIssuer[it.Issuer]++
 		if len(p.Direct) == shown {

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -25,7 +24,7 @@ func (f *foresight) recompute(ctx context.Context) error {
 	}
 	others := map[bulkhead.AuthorityID]map[bulkhead.Serial]bool{}
 	add := func(ref bulkhead.CertificateRef) {
-		if f.inside[ref] || whole[ref.Issuer] {
+		if f.targets.has(ref) || whole[ref.Issuer] {
 			return
 		}
 		if others[ref.Issuer] == nil {
@@ -67,33 +66,45 @@ func sortedSerials(set map[bulkhead.Serial]bool) []bulkhead.Serial {
 
 // recomputeDirect wants each answer of the change to become what the change says.
 func (f *foresight) recomputeDirect(ctx context.Context) error {
-	want := map[bulkhead.CertificateRef]bulkhead.Status{}
-	bySerial := map[bulkhead.AuthorityID][]bulkhead.Serial{}
-	for _, d := range f.direct {
-		st := bulkhead.Status{CertificateRef: d.CertificateRef, State: d.row.State, RevokedAt: d.row.RevokedAt, Reason: d.row.Reason}
-		if st.State != bulkhead.Issued && st.State != bulkhead.Revoked {
-			continue
+	wrong := 0
+	for _, l := range f.targets.sorted() {
+		right := make([]bool, l.Len())
+		for from := 0; from < l.Len(); from += batchSize {
+			var serials []bulkhead.Serial
+			for i := from; i < min(from+batchSize, l.Len()); i++ {
+				if answered(l.At(i).State) {
+					serials = append(serials, l.Serial(i))
+				}
+			}
+			if len(serials) == 0 {
+				continue
+			}
+			at := l.Cursor()
+			err := f.compare(ctx, l.Issuer, serials, func(after bulkhead.Status) {
+				if want, is := at.Find(after.Serial); is && same(after, want.After(bulkhead.Change{})) { // of a change that revokes
+					right[at.Index()] = true
+				}
+			})
+			if err != nil {
+				return err
+			}
 		}
-		want[d.CertificateRef] = bulkhead.AffectedStatus{Status: st, Item: d.item}.After(bulkhead.Change{}) // of a change that revokes
-		bySerial[d.Issuer] = append(bySerial[d.Issuer], d.Serial)
+		for i, said := range right {
+			if !said && answered(l.At(i).State) {
+				if wrong++; wrong <= shownHits {
+					f.block("the answer for %s would not become what the change says", l.At(i).CertificateRef)
+				}
+			}
+		}
 	}
-	for issuer, serials := range bySerial {
-		if err := f.compare(ctx, issuer, serials, want); err != nil {
-			return err
-		}
-	}
-	// What was not said as it should be is still wanted.
-	left := slices.SortedFunc(maps.Keys(want), func(a, b bulkhead.CertificateRef) int {
-		return cmp.Or(cmp.Compare(a.Issuer, b.Issuer), a.Serial.Compare(b.Serial))
-	})
-	for i, ref := range left {
-		if i == shownHits {
-			f.block("and %d more", len(left)-i)
-			break
-		}
-		f.block("the answer for %s would not become what the change says", ref)
+	if wrong > shownHits {
+		f.block("and %d more", wrong-shownHits)
 	}
 	return nil
+}
+
+func answered(s bulkhead.CertificateState) bool {
+	return s == bulkhead.Issued || s == bulkhead.Revoked
 }
 
 // recomputeWhole goes through everything issued by an authority of the change, or one with its name or its key.
@@ -118,9 +129,9 @@ func (f *foresight) recomputeWhole(ctx context.Context) (map[bulkhead.AuthorityI
 	return whole, nil
 }
 
-// compare asks for answers of one issuer, all when serials is nil. Those of the change that come out as wanted are taken
-// from want.
-func (f *foresight) compare(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, want map[bulkhead.CertificateRef]bulkhead.Status) error {
+// compare asks for answers of one issuer, all when serials is nil. Those of the change are given to said, or passed over
+// when that is nil.
+func (f *foresight) compare(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial, said func(after bulkhead.Status)) error {
 	parts := [][]bulkhead.Serial{nil}
 	if serials != nil {
 		parts = slices.Collect(slices.Chunk(serials, batchSize))
@@ -131,21 +142,20 @@ func (f *foresight) compare(ctx context.Context, issuer bulkhead.AuthorityID, se
 				return err
 			}
 			ref := a.After.CertificateRef
-			if f.inside[ref] && want == nil || expiredLong(a.After, f.w.now, f.s.cfg.Policy.KeepExpired) && !f.inside[ref] {
+			inside := f.targets.has(ref)
+			if inside && said == nil || expiredLong(a.After, f.w.now, f.s.cfg.Policy.KeepExpired) && !inside {
 				continue
 			}
 			f.p.Shadow.Recomputed++
 			moved := !same(a.Before, a.After)
 			switch {
-			case !f.inside[ref] && moved:
+			case !inside && moved:
 				f.outside(ctx, ref)
-			case f.inside[ref]:
+			case inside:
 				if moved {
 					f.p.AnswersChanged++
 				}
-				if same(a.After, want[ref]) {
-					delete(want, ref)
-				}
+				said(a.After)
 			}
 		}
 	}

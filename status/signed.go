@@ -2,10 +2,8 @@ package status
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"bulkhead"
@@ -105,36 +103,14 @@ func (s *Service) asShown(st *staging) error {
 	if p.Items.IsZero() {
 		return nil
 	}
-	var items []bulkhead.ChangeItem
+	var lists []*bulkhead.AffectedList
 	for _, u := range st.issuers {
-		for row := range u.rows.All() {
-			items = append(items, row.Item)
-		}
+		lists = append(lists, u.rows)
 	}
-	if itemsDigest(items) != p.Items {
+	if itemsDigest(itemsOf(lists)) != p.Items {
 		return bulkhead.Faultf(bulkhead.KindGate, "the certificates, reasons or dates of change %s are not those of its preview", st.change.ID).WithHint("plan the change again: bulkhead cert revoke")
 	}
 	return nil
-}
-
-// itemsDigest is over what a change does to each certificate, in the order of issuers and serials.
-func itemsDigest(items []bulkhead.ChangeItem) bulkhead.Hash {
-	items = slices.Clone(items)
-	slices.SortFunc(items, func(a, b bulkhead.ChangeItem) int {
-		if a.Issuer != b.Issuer {
-			return strings.Compare(string(a.Issuer), string(b.Issuer))
-		}
-		return a.Serial.Compare(b.Serial)
-	})
-	h := sha256.New()
-	for _, it := range items {
-		at := int64(0)
-		if !it.RevokedAt.IsZero() {
-			at = it.RevokedAt.Unix()
-		}
-		fmt.Fprintf(h, "%s %s %s %d\n", it.Issuer, it.Serial, it.Reason, at)
-	}
-	return bulkhead.Hash(h.Sum(nil))
 }
 
 // nothingRevokes holds an automatic rollback to its one reason: nothing revokes what it says is good. A row cannot make a

@@ -68,7 +68,7 @@ func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string) error 
 	if _, err := exec(ctx, t, `SAVEPOINT items`); err != nil {
 		return err
 	}
-	n, err := exec(ctx, t, fresh, seq)
+	n, err := t.revokeFresh(ctx, seq, fresh)
 	if err != nil || n == want {
 		return err
 	}
@@ -94,6 +94,29 @@ func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string) error 
 		return conflict("%d of %d certificates of change %s are neither issued nor revoked", want-n-already, want, id)
 	}
 	return nil
+}
+
+// revokeAlike moves the issued rows of a change whose items all say the same. It finds them by an index alone and goes
+// through the table in its own order: a million rows are not fetched one by one from all over it to be looked at first.
+const revokeAlike = `UPDATE certificates SET state = 'revoked', reason = $2, revoked_at = $3 WHERE state = 'issued' AND intent_seq IN
+	(SELECT c.intent_seq FROM change_items i JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial WHERE i.change_seq = $1)`
+
+// revokeFresh moves the rows of a change that are issued, and says how many those were; fresh is how, where a join costs
+// nothing more or items differ.
+func (t *tx) revokeFresh(ctx context.Context, seq int64, fresh string) (int64, error) {
+	if t.dialect.Arrays {
+		return exec(ctx, t, fresh, seq)
+	}
+	var reason, other, first, last int64
+	err := t.QueryRowContext(ctx, `SELECT COALESCE(MIN(reason), 0), COALESCE(MAX(reason), 0), COALESCE(MIN(revoked_at), 0), COALESCE(MAX(revoked_at), 0) FROM change_items WHERE change_seq = $1`, seq).
+		Scan(&reason, &other, &first, &last)
+	if err != nil {
+		return 0, err
+	}
+	if reason != other || first != last {
+		return exec(ctx, t, fresh, seq)
+	}
+	return exec(ctx, t, revokeAlike, seq, reason, first)
 }
 
 // restoreItems applies the items of a change that takes back. It is the only statement of the house by which a revoked
@@ -194,15 +217,16 @@ func (s *Store) Affected(ctx context.Context, change string, issuer bulkhead.Aut
 			return
 		}
 		defer rows.Close()
+		// One of each for a million rows: nothing is allocated for a row but what the driver does.
+		var a bulkhead.AffectedStatus
+		a.Issuer = issuer
+		into := []any{serialCol{&a.Serial}, intCol[bulkhead.Reason]{&a.Item.Reason}, timeCol{&a.Item.RevokedAt}, intCol[bulkhead.Reason]{&a.Item.WasReason}, timeCol{&a.Item.WasRevokedAt},
+			wordCol[bulkhead.CertificateState]{&a.State}, timeCol{&a.RevokedAt}, intCol[bulkhead.Reason]{&a.Reason}, timeCol{&a.NotAfter}, intCol[int]{&a.Shard}, intCol[int64]{&a.Seq}}
 		for rows.Next() {
-			var a bulkhead.AffectedStatus
-			err := rows.Scan(serialCol{&a.Serial}, intCol[bulkhead.Reason]{&a.Item.Reason}, timeCol{&a.Item.RevokedAt}, intCol[bulkhead.Reason]{&a.Item.WasReason}, timeCol{&a.Item.WasRevokedAt},
-				&a.State, timeCol{&a.RevokedAt}, intCol[bulkhead.Reason]{&a.Reason}, timeCol{&a.NotAfter}, intCol[int]{&a.Shard}, &a.Seq)
-			if err != nil {
+			if err := rows.Scan(into...); err != nil {
 				yield(a, s.fault("Affected", err))
 				return
 			}
-			a.Issuer = issuer
 			a.Item.CertificateRef = a.CertificateRef
 			if !yield(a, nil) {
 				return

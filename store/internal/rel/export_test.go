@@ -10,6 +10,7 @@ var PreviewQueries = map[string]string{
 	firstProfile: "USING COVERING INDEX certificates_product (issuer=?)", nextProfile: "USING COVERING INDEX certificates_product (issuer=? AND profile>?)",
 	samplesOf: "USING INDEX certificates_product (issuer=? AND profile=? AND not_after>?)", countProducts: "USING COVERING INDEX certificates_product (issuer=?)",
 	authorityCertificates: "USING INDEX certificates_ca",
+	revokeAlike:           "SEARCH certificates USING INTEGER PRIMARY KEY (rowid=?)",
 }
 
 // CampaignQueries are the statements of a campaign's work that read what they name and no more, whatever the campaign has.
