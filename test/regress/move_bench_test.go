@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,4 +92,16 @@ func BenchmarkImport(b *testing.B) {
 	b.ReportMetric(float64(imported)/float64(parsed), "x-parse")
 	b.ReportMetric(float64(imported)/float64(verified), "x-verify")
 	b.ReportMetric(imported.Seconds()/float64(b.N), "import-s")
+	b.ReportMetric(float64(peak(b))/(1<<20), "peak-MiB")
+}
+
+// peak is the most memory that this process had, in octets.
+func peak(t testing.TB) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	ok(t, err)
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	ok(t, err)
+	return kib << 10
 }
