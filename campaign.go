@@ -230,6 +230,8 @@ type JobKind string
 const (
 	JobNotify JobKind = "notify"
 	JobRevoke JobKind = "revoke"
+	// JobAfterHold tells the holder of one certificate whose legal hold ended, by a letter of its own.
+	JobAfterHold JobKind = "after-hold"
 )
 
 // CampaignJob is a chunk of consecutive items of one plan. Whoever holds its lease works on it; what it does may be done

@@ -73,6 +73,9 @@ func (s *Service) Reissue(ctx context.Context, accountID string, old bulkhead.Ce
 	}
 	if method != "" && !acct.Operator {
 		if o, open, err := s.revalidate(ctx, acct, up, r, method); err != nil || open {
+			if bulkhead.KindOf(err) == bulkhead.KindAlreadyReplaced && bulkhead.AsFault(err).Hint == "" {
+				err = s.replacedAlready(ctx, old, method)
+			}
 			if err != nil {
 				return none, err
 			}
@@ -80,6 +83,32 @@ func (s *Service) Reissue(ctx context.Context, accountID string, old bulkhead.Ce
 		}
 	}
 	return replacing(up, old, func(up Upload) (bulkhead.IssuedCertificate, error) { return s.direct(ctx, acct, up) })
+}
+
+// replacedAlready says what to do where a certificate that was replaced is to be replaced again by another validation: an order
+// claims a certificate once, so it is the newest one that is replaced.
+func (s *Service) replacedAlready(ctx context.Context, old bulkhead.Certificate, method bulkhead.Method) error {
+	newest := old
+	for range 100 { // replacements of replacements
+		c, _, err := s.cfg.Store.Certificate(ctx, newest.CertificateRef)
+		if err != nil {
+			return err
+		}
+		if newest = c; c.ReplacedBy == (bulkhead.CertificateRef{}) {
+			break
+		}
+		newest.CertificateRef = c.ReplacedBy
+	}
+	switch {
+	case newest.CertificateRef == old.CertificateRef:
+		return bulkhead.Faultf(bulkhead.KindAlreadyReplaced, "certificate %s is being replaced by another order", old.Serial).
+			WithHint("let that order end; without --method this reissue goes on by the validation there is")
+	case newest.State != bulkhead.Issued:
+		return bulkhead.Faultf(bulkhead.KindAlreadyReplaced, "certificate %s was replaced by %s, which is %s", old.Serial, newest.Serial, newest.State).
+			WithHint("order a new certificate over ACME and answer by " + string(method) + "; without --method this reissue goes on by the validation there is")
+	}
+	return bulkhead.Faultf(bulkhead.KindAlreadyReplaced, "certificate %s was replaced by %s already, which is the one to replace now", old.Serial, newest.Serial).
+		WithHint("bulkhead ticket issue " + newest.OrderID + " NAME, and redeem that code with --method " + string(method) + "; without --method this reissue goes on by the validation there is")
 }
 
 // revalidate sees to it that the names are shown by the method asked for. It returns the order that carries the new
@@ -102,13 +131,24 @@ func (s *Service) revalidate(ctx context.Context, acct bulkhead.Account, up Uplo
 	for _, a := range held {
 		if methodOf(a) != method {
 			other++
-			if _, err := s.DeactivateAuthorization(ctx, acct, a.ID); err != nil {
-				return o, false, err
-			}
 		}
 	}
 	if other == 0 && len(held) == len(r.Names) {
 		return o, false, nil
+	}
+	// Before anything is given up: an order claims a certificate once.
+	if now, _, err := s.cfg.Store.Certificate(ctx, up.Replaces); err != nil || now.ReplacedBy != (bulkhead.CertificateRef{}) {
+		if err == nil {
+			err = s.replacedAlready(ctx, now, method)
+		}
+		return o, false, err
+	}
+	for _, a := range held {
+		if methodOf(a) != method {
+			if _, err := s.DeactivateAuthorization(ctx, acct, a.ID); err != nil {
+				return o, false, err
+			}
+		}
 	}
 	if acct.Thumbprint == "" {
 		return o, false, bulkhead.NewFault(bulkhead.KindUserActionRequired, "a new validation takes an ACME account, and this account has only a token").

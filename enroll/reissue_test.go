@@ -2,6 +2,7 @@ package enroll_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,42 @@ func TestReissueByAnotherMethod(t *testing.T) {
 	if again.Certificate.CertificateRef != got.Certificate.CertificateRef {
 		t.Error("the same request got another certificate")
 	}
+}
+
+// TestReissueAgainByAnotherMethod: a certificate that was replaced is not replaced by another validation once more. The refusal
+// names what is to be replaced now, gives up no validation, and the reissue by the validation there is goes on.
+func TestReissueAgainByAnotherMethod(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	old := h.issued(acct, newKey(t), "www.site.test").Certificate
+	seen, _, err := h.store.OrderEvidence(t.Context(), old.OrderID)
+	ok(t, err)
+	other := bulkhead.DNS01
+	if seen[0].Method == other {
+		other = bulkhead.HTTP01
+	}
+	got, err := h.svc.Reissue(t.Context(), acct.ID, old, csr(t, newKey(t), "www.site.test"), "")
+	ok(t, err)
+	request := csr(t, newKey(t), "www.site.test")
+	refused := func(words ...string) {
+		t.Helper()
+		_, err := h.svc.Reissue(t.Context(), acct.ID, old, request, other)
+		wantKind(t, err, bulkhead.KindAlreadyReplaced)
+		f := bulkhead.AsFault(err)
+		for _, w := range words {
+			if !strings.Contains(f.Detail+" "+f.Hint, w) {
+				t.Errorf("%q is not in %q, %q", w, f.Detail, f.Hint)
+			}
+		}
+		held, err := h.store.ReusableAuthorizations(t.Context(), acct.ID, ids(t, "www.site.test"), h.now())
+		ok(t, err)
+		if len(held) != 1 {
+			t.Errorf("a refusal gave up a validation: %+v", held)
+		}
+	}
+	refused(got.Certificate.Serial.String(), "bulkhead ticket issue "+got.Certificate.OrderID)
+	_, err = h.svc.Reissue(t.Context(), acct.ID, old, request, "")
+	ok(t, err)
 }
 
 // TestReissueByTheSameMethod: where the method stays, the validation is used as long as policy lets it be, and no longer.

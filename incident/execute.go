@@ -103,7 +103,7 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 	if err != nil {
 		return err
 	}
-	if j.Kind == bulkhead.JobNotify {
+	if j.Kind != bulkhead.JobRevoke {
 		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
 		if err != nil {
 			return err

@@ -29,7 +29,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		for way, persisted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/persisted=%v", e.name, persisted), func(t *testing.T) {
 				fault := 1 + (2*(2*n+way))%step
-				for killed(t, e, fault, persisted) {
+				for killedAt(t, e, fault, persisted) {
 					fault += step
 				}
 				if fault < 20 {
@@ -40,8 +40,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 }
 
-// killed runs a campaign in which the process dies at the fault-th commit; false when there are not so many.
-func killed(t *testing.T, e engine, fault int, persisted bool) bool {
+// killedAt runs a campaign in which the process dies at the fault-th commit; false when there are not so many.
+func killedAt(t *testing.T, e engine, fault int, persisted bool) bool {
 	t.Helper()
 	h, l, p := mailHouse(t, e, func(c *incident.Config) { c.Chunk, c.Lease = 2, time.Minute })
 	h.account("a0", "", "mailto:a0@a.test")

@@ -72,6 +72,14 @@ type house struct {
 	hook   atomic.Pointer[func(op string, commit func() error) error]
 	alarms []bulkhead.Alarm
 	serial int
+	on     onDisk
+}
+
+// onDisk is what another process needs to open the same house.
+type onDisk struct {
+	Engine, Where, Dir string // the store, where it is, and the folder of keys and objects
+	Head, HeadKey      string // of the signed head: its key's URI, and the key as a verifier reads it
+	Start              time.Time
 }
 
 func (h *house) now() time.Time       { return h.start.Add(time.Duration(h.clock.Load())) }
@@ -86,20 +94,21 @@ func (h *house) commit(op string, commit func() error) error {
 
 type engine struct {
 	name string
-	open func(t testing.TB, hook storetest.Hook) record
+	make func(t testing.TB) (where string)
+	open func(t testing.TB, where string, hook storetest.Hook) record
 }
 
 // engines are both stores.
 func engines() []engine {
 	return []engine{
-		{"sqlite", func(t testing.TB, hook storetest.Hook) record {
-			s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "i.db"), CommitHook: hook})
+		{"sqlite", func(t testing.TB) string { return filepath.Join(t.TempDir(), "i.db") }, func(t testing.TB, where string, hook storetest.Hook) record {
+			s, err := sqlite.Open(t.Context(), sqlite.Config{Path: where, CommitHook: hook})
 			ok(t, err)
 			t.Cleanup(func() { _ = s.Close() })
 			return s
 		}},
-		{"postgres", func(t testing.TB, hook storetest.Hook) record {
-			s, err := postgres.Open(t.Context(), postgres.Config{DSN: pgtest.New(t), CommitHook: hook})
+		{"postgres", func(t testing.TB) string { return pgtest.New(t) }, func(t testing.TB, where string, hook storetest.Hook) record {
+			s, err := postgres.Open(t.Context(), postgres.Config{DSN: where, CommitHook: hook})
 			ok(t, err)
 			t.Cleanup(func() { _ = s.Close() })
 			return s
@@ -114,14 +123,32 @@ func newHouse(t testing.TB, change ...func(*incident.Config)) *house {
 func newHouseOn(t testing.TB, e engine, change ...func(*incident.Config)) *house {
 	t.Helper()
 	h := &house{t: t, start: time.Now().UTC().Truncate(time.Second)}
-	dir := t.TempDir()
-	h.store = e.open(t, h.commit)
-	_, err := keys.NewIdentity(filepath.Join(dir, "identity"))
+	h.on = onDisk{Engine: e.name, Where: e.make(t), Dir: t.TempDir(), Start: h.start}
+	h.store = e.open(t, h.on.Where, h.commit)
+	_, err := keys.NewIdentity(filepath.Join(h.on.Dir, "identity"))
 	ok(t, err)
-	ring, err := keys.OpenFileRing(keys.Config{Dir: filepath.Join(dir, "keys"), IdentityFile: filepath.Join(dir, "identity")})
-	ok(t, err)
+	ring := h.ring()
 	h.hierarchy(ring)
-	h.open(ring, dir)
+	head, headKey, err := ring.Generate(t.Context(), "head", keys.Ed25519)
+	ok(t, err)
+	h.on.Head = head
+	h.on.HeadKey, err = note.NewEd25519VerifierKey(headName, headKey.Public().(ed25519.PublicKey))
+	ok(t, err)
+	h.open(ring)
+	h.staff(change...)
+	return h
+}
+
+func (h *house) ring() keys.Ring {
+	h.t.Helper()
+	ring, err := keys.OpenFileRing(keys.Config{Dir: filepath.Join(h.on.Dir, "keys"), IdentityFile: filepath.Join(h.on.Dir, "identity")})
+	ok(h.t, err)
+	return ring
+}
+
+// staff opens the desk.
+func (h *house) staff(change ...func(*incident.Config)) {
+	h.t.Helper()
 	h.cfg = incident.Config{Store: h.store, Revoker: revoker{h.status, h.store}, Capacity: plan.Capacity{Signatures: 100_000, Validations: 100_000, Notices: 100_000}, Chunk: 50, OnePerson: 10,
 		TicketSecret: make([]byte, 32), Explanation: "https://ca.test/day", Now: h.now,
 		Own:   func(c bulkhead.Certificate) bool { return c.AccountID == "house" },
@@ -133,7 +160,6 @@ func newHouseOn(t testing.TB, e engine, change ...func(*incident.Config)) *house
 		f(&h.cfg)
 	}
 	h.desk = h.process()
-	return h
 }
 
 // process opens another process, so to say, over the same record.
@@ -197,19 +223,15 @@ func (h *house) hierarchy(ring keys.Ring) {
 	}
 }
 
-func (h *house) open(ring keys.Ring, dir string) {
-	head, headKey, err := ring.Generate(h.t.Context(), "head", keys.Ed25519)
-	ok(h.t, err)
+func (h *house) open(ring keys.Ring) {
 	linter, err := lint.New(lint.Config{PrivateNames: true})
 	ok(h.t, err)
-	sg, err := signer.New(signer.Config{Store: h.store, Keys: ring, Profiles: profile.Builtin(), URLs: profile.URLs{Base: "http://status.test"}, Linter: linter, HeadKeyURI: head, HeadName: headName, Now: h.now})
+	sg, err := signer.New(signer.Config{Store: h.store, Keys: ring, Profiles: profile.Builtin(), URLs: profile.URLs{Base: "http://status.test"}, Linter: linter, HeadKeyURI: h.on.Head, HeadName: headName, Now: h.now})
 	ok(h.t, err)
 	h.t.Cleanup(func() { _ = sg.Close() })
-	text, err := note.NewEd25519VerifierKey(headName, headKey.Public().(ed25519.PublicKey))
+	verifier, err := note.NewVerifier(h.on.HeadKey)
 	ok(h.t, err)
-	verifier, err := note.NewVerifier(text)
-	ok(h.t, err)
-	objects, err := publish.NewDir(filepath.Join(dir, "public"))
+	objects, err := publish.NewDir(filepath.Join(h.on.Dir, "public"))
 	ok(h.t, err)
 	h.status, err = status.New(status.Config{Store: h.store, Signer: sg, Objects: objects, HeadVerifier: verifier, Now: h.now})
 	ok(h.t, err)

@@ -57,6 +57,11 @@ type Store interface {
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
 	// CampaignWork returns a chunk of items by ordinals, both included, with what the record says of their certificates now.
 	CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error)
+	// HeldNoMore returns items on hold whose hold ended; AfterHold lets one go on, with its dates and its work; ToldAlone names,
+	// by ordinal, those that are told of by themselves.
+	HeldNoMore(ctx context.Context, id string) ([]bulkhead.CampaignItem, error)
+	AfterHold(ctx context.Context, c bulkhead.Campaign, m bulkhead.ItemMove, it bulkhead.CampaignItem, jobs []bulkhead.CampaignJob, ev bulkhead.Evidence) error
+	ToldAlone(ctx context.Context, id string) (map[int64]bool, error)
 	MembershipOf(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Campaign, bulkhead.CampaignItem, error)
 	// WindowOf is MembershipOf with as much as renewal information asks for.
 	WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error)
@@ -124,8 +129,9 @@ type Reached struct {
 // Notifier tells people.
 type Notifier interface {
 	// Notify has each account told of its certificates in the campaign, once for each plan however often it is asked, and
-	// says how far each has come. accounts is how many certificates each has. An error means that it is to be asked again.
-	Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64) (map[string]Reached, error)
+	// says how far each has come. accounts is how many certificates each has. With the row of a certificate, alone, the account is
+	// told of that one by itself, once. An error means that it is to be asked again.
+	Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64, alone int64) (map[string]Reached, error)
 }
 
 // EndpointLook is what one node of an endpoint showed.

@@ -21,6 +21,11 @@ func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	if err != nil {
 		return err
 	}
+	apart, err := s.cfg.Store.ToldAlone(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	alone := j.Kind == bulkhead.JobAfterHold
 	j.Done, j.LeaseUntil, j.Problem = true, now, ""
 	later := func(at time.Time, why string) {
 		if j.Done || at.Before(j.DueAt) {
@@ -31,7 +36,7 @@ func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	var due []bulkhead.CampaignItem
 	for _, it := range items {
 		switch {
-		case it.State != bulkhead.ItemPlanned:
+		case it.State != bulkhead.ItemPlanned || apart[it.Ordinal] != alone:
 		case it.NotifyAt.After(now):
 			later(it.NotifyAt, j.Problem)
 		case wait != "" && !it.Own && it.Wave != int(plan.Replaced):
@@ -43,7 +48,7 @@ func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	if _, err := s.ticketsFor(ctx, c, due); err != nil {
 		return err
 	}
-	reached, err := s.tell(ctx, c, due)
+	reached, err := s.tell(ctx, c, due, alone)
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,8 @@ func (s *Service) moveTold(ctx context.Context, c bulkhead.Campaign, ways []stri
 }
 
 // tell has the notifier tell the accounts of some items: each of all that it has in the campaign, not of this chunk alone.
-func (s *Service) tell(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem) (map[string]Reached, error) {
+// After a hold it is of the one certificate alone, unless its holder knew of it before.
+func (s *Service) tell(ctx context.Context, c bulkhead.Campaign, items []bulkhead.CampaignItem, alone bool) (map[string]Reached, error) {
 	var accounts []string
 	for _, it := range items {
 		if it.Wave != int(plan.Replaced) && it.AccountID != "" {
@@ -103,14 +109,26 @@ func (s *Service) tell(ctx context.Context, c bulkhead.Campaign, items []bulkhea
 	if err != nil {
 		return nil, err
 	}
-	return s.cfg.Notifier.Notify(ctx, i, c, counts)
+	if !alone {
+		return s.cfg.Notifier.Notify(ctx, i, c, counts, 0)
+	}
+	told, err := s.toldBefore(ctx, c, items[0])
+	if err != nil || told {
+		return map[string]Reached{items[0].AccountID: {true, "told before its hold"}}, err
+	}
+	return s.cfg.Notifier.Notify(ctx, i, c, map[string]int64{items[0].AccountID: 1}, items[0].IntentSeq)
 }
 
 // LetterItems are up to limit certificates of an account in a campaign of which it was not told yet, in the order of the
-// plan, and how many there are. With codes they have their tickets; one that does not exist yet is made.
-func (s *Service) LetterItems(ctx context.Context, campaign, account string, codes bool, limit int) ([]bulkhead.LetterItem, int64, error) {
+// plan, and how many there are. With codes they have their tickets; one that does not exist yet is made. What is told of by
+// itself, after a hold, is in no letter but that of its row, alone, and alone there.
+func (s *Service) LetterItems(ctx context.Context, campaign, account string, alone int64, codes bool, limit int) ([]bulkhead.LetterItem, int64, error) {
 	c, err := s.cfg.Store.Campaign(ctx, campaign)
 	if err != nil || account == "" {
+		return nil, 0, err
+	}
+	apart, err := s.cfg.Store.ToldAlone(ctx, campaign)
+	if err != nil {
 		return nil, 0, err
 	}
 	var items []bulkhead.CampaignItem
@@ -122,7 +140,7 @@ func (s *Service) LetterItems(ctx context.Context, campaign, account string, cod
 		}
 		for _, it := range rows {
 			first = it.Ordinal + 1
-			if it.Wave == int(plan.Replaced) {
+			if it.Wave == int(plan.Replaced) || alone != 0 && it.IntentSeq != alone || apart[it.Ordinal] != (alone != 0) {
 				continue
 			}
 			if all++; len(items) < limit {

@@ -138,3 +138,78 @@ func TestPausedCampaignSendsNothing(t *testing.T) {
 		t.Fatalf("%d mails; the second: %q", len(got), got[len(got)-1].body)
 	}
 }
+
+// TestLetterAfterHold: a certificate whose legal hold ends after the letter of its account left is told of by a letter of its
+// own, once, whether it was on hold when the plan was made or later, and then revoked in its turn. One that its holder knew of
+// before gets no second letter.
+func TestLetterAfterHold(t *testing.T) {
+	h, l, p := mailHouse(t, engines()[0])
+	h.account("a", "", "mailto:a@a.test")
+	refs := h.issue(h.cert("a", "early.test"), h.cert("a", "late.test"), h.cert("a", "told.test"), h.cert("a", "plain.test"))
+	i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})
+	hold := func(n int) { ok(t, h.desk.Hold(t.Context(), "operator:a", i.ID, refs[n], "a court")) }
+	release := func(n int) { ok(t, h.desk.Release(t.Context(), "operator:a", i.ID, refs[n], "the court is done")) }
+	rounds := func() {
+		t.Helper()
+		for range 3 {
+			h.tick()
+			_, err := l.tell.SendCampaigns(t.Context(), 100)
+			ok(t, err)
+			h.pass(time.Minute)
+		}
+	}
+	hold(0) // when the plan is made
+	c := h.campaign(i, incident.PlanRequest{})
+	hold(1)
+	h.pass(6 * time.Hour)
+	rounds()
+	hold(2)
+	rounds()
+	told := func(name string) (n int) {
+		for _, m := range p.to("a@a.test") {
+			if strings.Contains(m.body, name) {
+				n++
+			}
+		}
+		return n
+	}
+	if len(p.to("a@a.test")) != 1 || told("early.test") != 0 || told("late.test") != 0 || told("told.test") == 0 {
+		t.Fatalf("%+v", p.to("a@a.test"))
+	}
+	// The process is killed between the end of the hold and its work: the next round finds it.
+	ok(t, h.store.ReleaseItem(t.Context(), i.ID, refs[0], bulkhead.Evidence{Kind: bulkhead.EvIncidentRelease, At: h.now(), Actor: "operator:a", Ref: i.ID}))
+	release(1)
+	release(2)
+	rounds()
+	rounds()
+	mails := p.to("a@a.test")
+	if len(mails) != 3 {
+		t.Fatalf("%d letters", len(mails))
+	}
+	for _, name := range []string{"early.test", "late.test"} {
+		n := 0
+		for _, m := range mails[1:] {
+			if strings.Contains(m.body, name) {
+				n++
+			}
+			if strings.Contains(m.body, "plain.test") || strings.Contains(m.body, "told.test") {
+				t.Errorf("told twice: %s", m.body)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d letters tell of %s", n, name)
+		}
+	}
+	for _, ref := range refs {
+		if it := h.item(ref); it.State != bulkhead.ItemNotified || it.RevokeAt.IsZero() {
+			t.Errorf("%s is %s, revoked at %s", ref, it.State, it.RevokeAt)
+		}
+	}
+	h.pass(c.ForceAt.Sub(h.now()) + time.Second)
+	rounds()
+	for _, ref := range refs {
+		if it := h.item(ref); it.State != bulkhead.ItemRevoked {
+			t.Errorf("%s is %s: %s", ref, it.State, it.Detail)
+		}
+	}
+}

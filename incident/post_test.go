@@ -118,8 +118,8 @@ type letters struct {
 }
 
 // Notify implements incident.Notifier.
-func (l *letters) Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64) (map[string]incident.Reached, error) {
-	got, err := l.tell.Call(ctx, notice.CampaignCall{Incident: i.ID, Campaign: c.ID, Generation: c.Generation, NewKey: c.Needs.NewKey, Until: c.ForceAt, Accounts: accounts})
+func (l *letters) Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64, alone int64) (map[string]incident.Reached, error) {
+	got, err := l.tell.Call(ctx, notice.CampaignCall{Incident: i.ID, Campaign: c.ID, Generation: c.Generation, NewKey: c.Needs.NewKey, Until: c.ForceAt, Accounts: accounts, Alone: alone})
 	out := map[string]incident.Reached{}
 	for id, r := range got {
 		out[id] = incident.Reached(r)

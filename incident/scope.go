@@ -132,7 +132,7 @@ func (s *Service) Hold(ctx context.Context, actor, id string, ref bulkhead.Certi
 	if err := s.cfg.Store.HoldItem(ctx, id, ref, why, actor, s.now(), ev); err != nil {
 		return err
 	}
-	return s.freeze(ctx, actor, id, ref, "on legal hold: "+why, true)
+	return s.freeze(ctx, actor, id, ref, "on legal hold: "+why)
 }
 
 // Release ends a hold. The item starts again where the campaign's steps find it.
@@ -145,12 +145,19 @@ func (s *Service) Release(ctx context.Context, actor, id string, ref bulkhead.Ce
 	if err := s.cfg.Store.ReleaseItem(ctx, id, ref, ev); err != nil {
 		return err
 	}
-	return s.freeze(ctx, actor, id, ref, "hold ended: "+why, false)
+	c, _, err := s.cfg.Store.MembershipOf(ctx, ref)
+	if bulkhead.KindOf(err) == bulkhead.KindNotFound || err == nil && c.Incident != id {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.afterHolds(ctx, c, actor, "hold ended: "+why)
 }
 
-// freeze carries a hold, or its end, into a campaign that has the certificate. Should that fail, the executor does it at
-// its next round: holds are looked up there, too.
-func (s *Service) freeze(ctx context.Context, actor, id string, ref bulkhead.CertificateRef, why string, hold bool) error {
+// freeze carries a hold into a campaign that has the certificate. Should that fail, the executor does it at its next round:
+// holds are looked up there, too.
+func (s *Service) freeze(ctx context.Context, actor, id string, ref bulkhead.CertificateRef, why string) error {
 	c, it, err := s.cfg.Store.MembershipOf(ctx, ref)
 	if bulkhead.KindOf(err) == bulkhead.KindNotFound || err == nil && c.Incident != id {
 		return nil
@@ -158,12 +165,8 @@ func (s *Service) freeze(ctx context.Context, actor, id string, ref bulkhead.Cer
 	if err != nil {
 		return err
 	}
-	to := bulkhead.ItemHeld
-	if !hold {
-		to = bulkhead.ItemPlanned
-	}
-	if it.State == to || !c.Needs.CanMove(it.State, to, false) {
+	if it.State == bulkhead.ItemHeld || !c.Needs.CanMove(it.State, bulkhead.ItemHeld, false) {
 		return nil
 	}
-	return s.move(ctx, c, actor, []bulkhead.CampaignItem{it}, to, why, nil)
+	return s.move(ctx, c, actor, []bulkhead.CampaignItem{it}, bulkhead.ItemHeld, why, nil)
 }

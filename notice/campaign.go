@@ -22,22 +22,33 @@ func CampaignStep(campaign string, generation int64) string {
 	return campaignPrefix + campaign + "." + strconv.FormatInt(generation, 10)
 }
 
-// ParseCampaignStep is the inverse of CampaignStep; false for a step that people planned.
-func ParseCampaignStep(step string) (campaign string, generation int64, ok bool) {
+// AloneStep names the step in which an account is told of one certificate by itself, by the row of the certificate.
+func AloneStep(campaign string, generation, alone int64) string {
+	return CampaignStep(campaign, generation) + "." + strconv.FormatInt(alone, 10)
+}
+
+// ParseCampaignStep is the inverse of CampaignStep, for which alone is 0, and AloneStep; false for a step that people planned.
+func ParseCampaignStep(step string) (campaign string, generation, alone int64, ok bool) {
 	rest, ok := strings.CutPrefix(step, campaignPrefix)
 	if !ok {
-		return "", 0, false
+		return "", 0, 0, false
 	}
 	campaign, number, ok := strings.Cut(rest, ".")
+	number, row, single := strings.Cut(number, ".")
 	generation, err := strconv.ParseInt(number, 10, 64)
-	return campaign, generation, ok && err == nil
+	if ok = ok && err == nil; single && ok {
+		alone, err = strconv.ParseInt(row, 10, 64)
+		ok = err == nil && alone > 0
+	}
+	return campaign, generation, alone, ok
 }
 
 // CampaignBook is what letters of a campaign ask of it.
 type CampaignBook interface {
 	// LetterItems returns up to limit certificates of an account of which nobody was told yet, in the order of the plan, and
-	// how many there are. With codes they have their ticket codes, the same ones each time.
-	LetterItems(ctx context.Context, campaign, account string, codes bool, limit int) ([]bulkhead.LetterItem, int64, error)
+	// how many there are; with the row of a certificate, alone, that one. With codes they have their ticket codes, the same ones
+	// each time.
+	LetterItems(ctx context.Context, campaign, account string, alone int64, codes bool, limit int) ([]bulkhead.LetterItem, int64, error)
 	// Goes reports whether the campaign runs with this plan.
 	Goes(ctx context.Context, campaign string, generation int64) (bool, error)
 	// CameBack keeps that a message to an account was refused for good after it had been accepted.
@@ -51,6 +62,7 @@ type CampaignCall struct {
 	NewKey             bool             // their keys are refused: the letter says why
 	Until              time.Time        // when the clock revokes
 	Accounts           map[string]int64 // id → certificates
+	Alone              int64            // row of the one certificate that this is about; 0 for all
 }
 
 // Reached is how far telling one account has come.
@@ -157,6 +169,9 @@ var standard = map[string][2]Words{
 // standard ones.
 func (t *Tell) campaignStep(ctx context.Context, c CampaignCall) (bulkhead.NoticeStep, error) {
 	s := bulkhead.NoticeStep{Incident: c.Incident, Step: CampaignStep(c.Campaign, c.Generation), Day: "ca-incident", Until: c.Until.UTC().Truncate(time.Second), Actor: "role:incident", At: t.now()}
+	if c.Alone != 0 {
+		s.Step = AloneStep(c.Campaign, c.Generation, c.Alone)
+	}
 	if c.NewKey {
 		s.Day = "key-compromise"
 	}
@@ -170,7 +185,7 @@ func (t *Tell) campaignStep(ctx context.Context, c CampaignCall) (bulkhead.Notic
 		}
 	}
 	for _, x := range slices.Backward(all) {
-		if _, _, own := ParseCampaignStep(x.Step); !own && x.Day == s.Day {
+		if _, _, _, own := ParseCampaignStep(x.Step); !own && x.Day == s.Day {
 			s.What, s.Do = x.What, x.Do
 			return s, nil
 		}
@@ -185,12 +200,12 @@ func (t *Tell) campaignStep(ctx context.Context, c CampaignCall) (bulkhead.Notic
 }
 
 // campaignLetter composes a message of a campaign: what an account, or the customers of a partner, were not told yet.
-func (t *Tell) campaignLetter(ctx context.Context, campaign string, l *Letter, accounts []string, codes bool) error {
+func (t *Tell) campaignLetter(ctx context.Context, campaign string, alone int64, l *Letter, accounts []string, codes bool) error {
 	for _, a := range accounts {
 		if a == "" {
 			continue
 		}
-		rows, all, err := t.cfg.Book.LetterItems(ctx, campaign, a, codes, most)
+		rows, all, err := t.cfg.Book.LetterItems(ctx, campaign, a, alone, codes, most)
 		if err != nil {
 			return err
 		}
@@ -213,7 +228,7 @@ func (t *Tell) SendCampaigns(ctx context.Context, limit int) (done int, err erro
 		return 0, err
 	}
 	for _, s := range steps {
-		campaign, generation, ok := ParseCampaignStep(s.Step)
+		campaign, generation, _, ok := ParseCampaignStep(s.Step)
 		if !ok {
 			continue
 		}

@@ -20,7 +20,7 @@ func (t *Tell) Send(ctx context.Context, incident, step string, limit int) (done
 	if err != nil {
 		return 0, err
 	}
-	if _, _, own := ParseCampaignStep(step); own {
+	if _, _, _, own := ParseCampaignStep(step); own {
 		return 0, bulkhead.Faultf(bulkhead.KindUsage, "%s is sent by its campaign as that goes on", step).WithHint("bulkhead notice status " + incident)
 	}
 	if err := t.cfg.Gate.MayTell(ctx, incident); err != nil {
@@ -142,7 +142,7 @@ func (t *Tell) batch(ctx context.Context, s bulkhead.NoticeStep, rows []bulkhead
 
 // compose writes the letters of messages. Those of a campaign that have nothing left to tell are not sent.
 func (t *Tell) compose(ctx context.Context, s bulkhead.NoticeStep, rows []bulkhead.IncidentNotice) (to []bulkhead.IncidentNotice, letters []Letter, err error) {
-	_, _, campaign := ParseCampaignStep(s.Step)
+	_, _, _, campaign := ParseCampaignStep(s.Step)
 	var idle []bulkhead.IncidentNotice
 	for _, m := range rows {
 		l, err := t.letter(ctx, s, m)
@@ -246,7 +246,7 @@ func (t *Tell) Bounced(ctx context.Context, actor string, mail []byte) (bulkhead
 	if err := t.cfg.Store.MoveNotices(ctx, []bulkhead.IncidentNotice{m}, from, bulkhead.Evidence{Kind: bulkhead.EvNoticesBounced, At: t.cfg.Now().UTC(), Actor: actor, Ref: m.Incident, Count: 1, Detail: m.Step + ": " + b.Status}); err != nil {
 		return m, err
 	}
-	if campaign, _, ok := ParseCampaignStep(m.Step); ok && m.Account != "" && t.cfg.Book != nil {
+	if campaign, _, _, ok := ParseCampaignStep(m.Step); ok && m.Account != "" && t.cfg.Book != nil {
 		return m, t.cfg.Book.CameBack(ctx, campaign, m.Account, b.Status)
 	}
 	return m, nil

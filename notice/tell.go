@@ -250,8 +250,8 @@ func (t *Tell) letter(ctx context.Context, s bulkhead.NoticeStep, m bulkhead.Inc
 			}
 		}
 	}
-	if campaign, _, ok := ParseCampaignStep(s.Step); ok {
-		return l, t.campaignLetter(ctx, campaign, &l, accounts, m.Partner == "")
+	if campaign, _, alone, ok := ParseCampaignStep(s.Step); ok {
+		return l, t.campaignLetter(ctx, campaign, alone, &l, accounts, m.Partner == "")
 	}
 	for _, a := range accounts {
 		if a == "" { // it would select everybody's

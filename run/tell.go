@@ -80,8 +80,8 @@ func (h *House) runLetters(ctx context.Context) error {
 type campaignNotices struct{ h *House }
 
 // Notify implements incident.Notifier.
-func (n campaignNotices) Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64) (map[string]incident.Reached, error) {
-	got, err := n.h.tell.Call(ctx, notice.CampaignCall{Incident: i.ID, Campaign: c.ID, Generation: c.Generation, NewKey: c.Needs.NewKey, Until: c.ForceAt, Accounts: accounts})
+func (n campaignNotices) Notify(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, accounts map[string]int64, alone int64) (map[string]incident.Reached, error) {
+	got, err := n.h.tell.Call(ctx, notice.CampaignCall{Incident: i.ID, Campaign: c.ID, Generation: c.Generation, NewKey: c.Needs.NewKey, Until: c.ForceAt, Accounts: accounts, Alone: alone})
 	out := make(map[string]incident.Reached, len(got))
 	for id, r := range got {
 		out[id] = incident.Reached(r)
@@ -258,7 +258,7 @@ func (p *publicPage) render(ctx context.Context) (map[string][]byte, error) {
 	var all []notice.Public
 	at := map[string]int{}
 	for _, s := range steps {
-		if _, _, own := notice.ParseCampaignStep(s.Step); own { // letters to those concerned; what everybody may read, people write
+		if _, _, _, own := notice.ParseCampaignStep(s.Step); own { // letters to those concerned; what everybody may read, people write
 			continue
 		}
 		n, seen := at[s.Incident]
