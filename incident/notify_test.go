@@ -143,7 +143,13 @@ func TestPausedCampaignSendsNothing(t *testing.T) {
 // own, once, whether it was on hold when the plan was made or later, and then revoked in its turn. One that its holder knew of
 // before gets no second letter.
 func TestLetterAfterHold(t *testing.T) {
-	h, l, p := mailHouse(t, engines()[0])
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) { lettersAfterHold(t, e) })
+	}
+}
+
+func lettersAfterHold(t *testing.T, e engine) {
+	h, l, p := mailHouse(t, e)
 	h.account("a", "", "mailto:a@a.test")
 	refs := h.issue(h.cert("a", "early.test"), h.cert("a", "late.test"), h.cert("a", "told.test"), h.cert("a", "plain.test"))
 	i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})

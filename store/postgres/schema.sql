@@ -894,6 +894,8 @@ CREATE INDEX campaign_items_own ON public.campaign_items USING btree (campaign_s
 
 CREATE INDEX campaign_items_state ON public.campaign_items USING btree (campaign_seq, state, ordinal);
 
+CREATE INDEX campaign_jobs_after_hold ON public.campaign_jobs USING btree (campaign_seq, generation, first) WHERE (kind = 'after-hold'::text);
+
 CREATE INDEX campaign_jobs_due ON public.campaign_jobs USING btree (campaign_seq, generation, due_at) WHERE (done = 0);
 
 CREATE UNIQUE INDEX campaigns_incident ON public.campaigns USING btree (incident) WHERE (state <> 'closed'::text);

@@ -177,6 +177,8 @@ CREATE TABLE campaign_jobs (
   problem      TEXT NOT NULL
 ) STRICT;
 
+CREATE INDEX campaign_jobs_after_hold ON campaign_jobs (campaign_seq, generation, first) WHERE kind = 'after-hold';
+
 CREATE INDEX campaign_jobs_due ON campaign_jobs (campaign_seq, generation, due_at) WHERE done = 0;
 
 CREATE TABLE campaign_moves (
