@@ -107,10 +107,17 @@ func dialable(address string, private bool) error {
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
 	}
-	if a := at.Addr().Unmap(); !private && (!a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback()) {
-		return fmt.Errorf("%s is not an address of the public network", a)
+	switch bulkhead.ClassOfAddress(at.Addr()) {
+	case bulkhead.AddressPublic:
+		return nil
+	case bulkhead.AddressPrivate:
+		if private {
+			return nil
+		}
+		return fmt.Errorf("%s is not an address of the public network", at.Addr())
+	default:
+		return fmt.Errorf("%s is an address that nobody dials", at.Addr())
 	}
-	return nil
 }
 
 // AddPreChain submits the chain (precertificate first) to logs that take certificates with this end, and returns the

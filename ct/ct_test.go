@@ -204,9 +204,16 @@ func TestGuards(t *testing.T) {
 	if _, err := New(Config{}); bulkhead.KindOf(err) != bulkhead.KindUsage {
 		t.Errorf("empty: %v", err)
 	}
-	for a, good := range map[string]bool{"127.0.0.1:1": false, "10.0.0.1:1": false, "[::1]:1": false, "169.254.169.254:80": false, "[::ffff:10.0.0.1]:1": false, "x": false, "192.0.2.1:443": true} {
+	for a, good := range map[string]bool{"127.0.0.1:1": false, "10.0.0.1:1": false, "[::1]:1": false, "169.254.169.254:80": false, "[::ffff:10.0.0.1]:1": false, "100.64.0.1:1": false, "100.100.100.200:80": false, "[64:ff9b::7f00:1]:1": false, "[2002:7f00:1::1]:1": false, "192.0.2.1:443": false,
+		"x": false, "198.41.0.4:443": true, "[2001:503:ba3e::2:30]:443": true} {
 		if dialable(a, false) == nil != good {
 			t.Errorf("%s: dialable is %v", a, !good)
+		}
+	}
+	// The operator's word opens what is private, and never the metadata of a cloud.
+	for a, good := range map[string]bool{"127.0.0.1:1": true, "10.0.0.1:1": true, "169.254.169.254:80": false, "[64:ff9b::7f00:1]:1": false} {
+		if dialable(a, true) == nil != good {
+			t.Errorf("%s: dialable for a house that allows private addresses is %v", a, !good)
 		}
 	}
 }

@@ -2,10 +2,13 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -39,8 +42,10 @@ func Fsck(ctx context.Context, dir string) ([]console.Finding, error) {
 }
 
 type fsck struct {
-	store Store
-	out   []console.Finding
+	store  Store
+	out    []console.Finding
+	leaves map[int64][]bulkhead.EvidenceRow // by block
+	order  []int64                          // of the blocks, as they were read
 }
 
 func (f *fsck) add(check, level, format string, args ...any) {
@@ -76,26 +81,23 @@ func (f *fsck) evidence(ctx context.Context, dir string, _ Config) error {
 	return nil
 }
 
-// certificates holds every row against its leaves: a certificate that anybody may have received is in evidence.
+// certificates holds every row against its leaves: a certificate that anybody may have received is in evidence. Rows come in one
+// scan in the order of their intents, and leaves in blocks.
 func (f *fsck) certificates(ctx context.Context, _ string, _ Config) error {
-	filter := bulkhead.CertificateFilter{Limit: 1000}
+	counts, err := f.store.Counts(ctx)
+	if err != nil {
+		return err
+	}
 	n, bad := 0, 0
-	for {
-		page, next, err := f.store.Certificates(ctx, filter)
+	for c, err := range f.store.SignedRange(ctx, slices.Sorted(maps.Keys(counts)), 0, 0) {
 		if err != nil {
 			return err
 		}
-		for _, c := range page {
-			n++
-			if err := f.certificate(ctx, c); err != nil {
-				bad++
-				f.add("certificate", levelFailure, "%s: %s", c.CertificateRef, err)
-			}
+		n++
+		if err := f.certificate(ctx, c); err != nil {
+			bad++
+			f.add("certificate", levelFailure, "%s: %s", c.CertificateRef, err)
 		}
-		if next == "" {
-			break
-		}
-		filter.After = next
 	}
 	if bad == 0 {
 		f.add("certificate", levelOK, "%d rows agree with their evidence", n)
@@ -103,13 +105,16 @@ func (f *fsck) certificates(ctx context.Context, _ string, _ Config) error {
 	return nil
 }
 
-func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
+func (f *fsck) certificate(ctx context.Context, c *bulkhead.SignedRow) error {
 	intent, err := f.leaf(ctx, c.IntentSeq)
 	if err != nil {
 		return fmt.Errorf("intent: %w", err)
 	}
-	if intent.Kind == bulkhead.EvImportedCertificate {
-		return f.imported(ctx, c, intent)
+	if intent.Kind == bulkhead.EvImportedCertificate { // of a foreign authority: it has one leaf, which names it
+		if intent.Authority != c.Issuer || intent.Serial != c.Serial || intent.KeyHash != c.KeyHash || intent.Digest != c.Sum || c.Fingerprint != intent.Digest {
+			return fmt.Errorf("leaf %d is not its import", c.IntentSeq-1)
+		}
+		return nil
 	}
 	if intent.Kind != bulkhead.EvCertificateIntent || intent.Authority != c.Issuer || intent.Serial != c.Serial || intent.KeyHash != c.KeyHash {
 		return fmt.Errorf("leaf %d is not its intent", c.IntentSeq-1)
@@ -121,38 +126,22 @@ func (f *fsck) certificate(ctx context.Context, c bulkhead.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("outcome: %w", err)
 	}
-	_, der, err := f.store.Certificate(ctx, c.CertificateRef)
-	if err != nil {
-		return err
-	}
 	switch {
 	case outcome.Kind != bulkhead.EvCertificateOutcome || outcome.Serial != c.Serial || outcome.Authority != c.Issuer:
 		return fmt.Errorf("leaf %d is not its outcome", c.OutcomeSeq-1)
 	case outcome.Link != intent.Digest:
 		return fmt.Errorf("its outcome does not follow its intent")
-	case c.Fingerprint != bulkhead.Digest(der):
+	case len(c.DER) == 0 || c.Fingerprint != c.Sum:
 		return fmt.Errorf("the stored certificate is not the one of its row")
 	case c.Fingerprint != outcome.Digest:
-		return f.logged(ctx, c, der, outcome)
-	}
-	return nil
-}
-
-// imported: a certificate of a foreign authority has one leaf, which names it.
-func (f *fsck) imported(ctx context.Context, c bulkhead.Certificate, leaf bulkhead.Evidence) error {
-	_, der, err := f.store.Certificate(ctx, c.CertificateRef)
-	if err != nil {
-		return err
-	}
-	if leaf.Authority != c.Issuer || leaf.Serial != c.Serial || leaf.KeyHash != c.KeyHash || leaf.Digest != bulkhead.Digest(der) || c.Fingerprint != leaf.Digest {
-		return fmt.Errorf("leaf %d is not its import", c.IntentSeq-1)
+		return f.logged(ctx, c, outcome)
 	}
 	return nil
 }
 
 // logged: a certificate with timestamps follows a precertificate, which is the one in evidence and differs from it in
 // nothing else.
-func (f *fsck) logged(ctx context.Context, c bulkhead.Certificate, der []byte, outcome bulkhead.Evidence) error {
+func (f *fsck) logged(ctx context.Context, c *bulkhead.SignedRow, outcome bulkhead.Evidence) error {
 	other := fmt.Errorf("the stored certificate is not the one in evidence")
 	pre, err := f.store.Precertificate(ctx, c.CertificateRef)
 	if bulkhead.KindOf(err) == bulkhead.KindNotFound {
@@ -162,7 +151,7 @@ func (f *fsck) logged(ctx context.Context, c bulkhead.Certificate, der []byte, o
 		return err
 	}
 	p, err1 := x509.ParseCertificate(pre)
-	x, err2 := x509.ParseCertificate(der)
+	x, err2 := x509.ParseCertificate(c.DER)
 	if err1 != nil || err2 != nil || bulkhead.Digest(pre) != outcome.Digest {
 		return other
 	}
@@ -174,15 +163,35 @@ func (f *fsck) logged(ctx context.Context, c bulkhead.Certificate, der []byte, o
 	return nil
 }
 
+// Leaves are read in blocks, of which the last ones are kept: rows come in the order of their intents, and an outcome is not far from
+// its intent as a rule.
+const leafBlock, leafBlocks = 1024, 16
+
 func (f *fsck) leaf(ctx context.Context, seq int64) (bulkhead.Evidence, error) {
-	rows, err := f.store.EvidenceAfter(ctx, seq-1, 1)
-	if err != nil {
-		return bulkhead.Evidence{}, err
-	}
-	if len(rows) == 0 || rows[0].Seq != seq {
+	if seq <= 0 {
 		return bulkhead.Evidence{}, fmt.Errorf("there is no row %d", seq)
 	}
-	return tlog.Parse(rows[0].Leaf)
+	at := (seq - 1) / leafBlock
+	rows, held := f.leaves[at]
+	if !held {
+		var err error
+		if rows, err = f.store.EvidenceAfter(ctx, at*leafBlock, leafBlock); err != nil {
+			return bulkhead.Evidence{}, err
+		}
+		if f.leaves == nil {
+			f.leaves = map[int64][]bulkhead.EvidenceRow{}
+		}
+		if f.order = append(f.order, at); len(f.order) > leafBlocks {
+			delete(f.leaves, f.order[0])
+			f.order = f.order[1:]
+		}
+		f.leaves[at] = rows
+	}
+	i, found := slices.BinarySearchFunc(rows, seq, func(r bulkhead.EvidenceRow, seq int64) int { return cmp.Compare(r.Seq, seq) })
+	if !found {
+		return bulkhead.Evidence{}, fmt.Errorf("there is no row %d", seq)
+	}
+	return tlog.Parse(rows[i].Leaf)
 }
 
 func (f *fsck) status(ctx context.Context, dir string, cfg Config) error {

@@ -36,21 +36,27 @@ func proved(t testing.TB, o run.ProveOptions) proof.Report {
 // rogue signs a certificate with the authority's own key, past the signer, as the intruder of 2011 did.
 func (h *house) rogue(t testing.TB, dir, name string, more ...pkix.Extension) *x509.Certificate {
 	t.Helper()
+	return h.rogueFor(t, dir, newKey(t), name, more...)
+}
+
+// rogueFor is rogue for a key that somebody has.
+func (h *house) rogueFor(t testing.TB, dir string, own crypto.Signer, name string, more ...pkix.Extension) *x509.Certificate {
+	t.Helper()
 	a, err := h.Store.Authority(t.Context(), issuing)
 	ok(t, err)
 	ring, err := keys.OpenFileRing(keys.Config{Dir: filepath.Join(dir, "keys"), IdentityFile: filepath.Join(dir, "keys.identity")})
 	ok(t, err)
 	key, err := ring.Open(t.Context(), a.KeyURI)
 	ok(t, err)
-	return forge(t, a.Certificate, key, name, more...)
+	return forge(t, a.Certificate, key, own.Public(), name, more...)
 }
 
-func forge(t testing.TB, parent []byte, key crypto.Signer, name string, more ...pkix.Extension) *x509.Certificate {
+func forge(t testing.TB, parent []byte, key crypto.Signer, own crypto.PublicKey, name string, more ...pkix.Extension) *x509.Certificate {
 	t.Helper()
 	issuer, err := x509.ParseCertificate(parent)
 	ok(t, err)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: new(big.Int).SetBytes([]byte("rogue 2011-07-10")), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), ExtraExtensions: more}, &x509.Certificate{Subject: issuer.Subject, RawSubject: issuer.RawSubject, PublicKey: key.Public(), SubjectKeyId: issuer.SubjectKeyId}, newKey(t).Public(), key)
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), ExtraExtensions: more}, &x509.Certificate{Subject: issuer.Subject, RawSubject: issuer.RawSubject, PublicKey: key.Public(), SubjectKeyId: issuer.SubjectKeyId}, own, key)
 	ok(t, err)
 	x, err := x509.ParseCertificate(der)
 	ok(t, err)
@@ -82,7 +88,7 @@ func TestSixNegatives(t *testing.T) {
 		t.Fatalf("a running house: %s", running.Text())
 	}
 	rogue := h.rogue(t, h.dir, "www.google.com")
-	stranger := forge(t, papers[0].issuer.Raw, newKey(t), "www.google.com")
+	stranger := forge(t, papers[0].issuer.Raw, newKey(t), newKey(t).Public(), "www.google.com")
 	h.stop()
 
 	for _, n := range running.Negatives {
