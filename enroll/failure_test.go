@@ -21,7 +21,7 @@ func TestFailureTable(t *testing.T) {
 		skip int
 		what string
 	}{
-		{"CreateOrder", 0, "the order"}, {"ConcludeAuthorization", 0, "the validation"}, {"ProcessOrder", 0, "to processing, with CAA"}, {"PutCAAChecks", 0, "CAA after a slow resolver"},
+		{"PlaceOrder", 0, "the order in processing, with validation and CAA"}, {"PutCAAChecks", 0, "CAA after a slow resolver"},
 		{"Reserve", 0, "the intent"}, {"Complete", 0, "the outcome"}, {"UpdateOrder", 0, "to valid"},
 	} {
 		for _, kept := range []bool{false, true} {

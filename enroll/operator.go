@@ -26,7 +26,7 @@ type Upload struct {
 }
 
 // OperatorOrder issues on an operator's word for names inside the own names: the validation recorded is
-// operator-approval, CAA is looked at like for everybody. actor is "operator:NAME"; acct is the house's account.
+// operator-approval, CAA is looked at like for everybody; all of it and the order, in processing, are one transaction. actor is "operator:NAME"; acct is the house's account.
 func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead.Account, up Upload) (bulkhead.IssuedCertificate, error) {
 	if !acct.Operator || acct.State != bulkhead.AccountValid {
 		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindForbidden, "the account may not order on an operator's word")
@@ -46,24 +46,56 @@ func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead
 	if _, err := s.gate(ctx, acct, o, bulkhead.OperatorApproval); err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	var fresh []bulkhead.Authorization
-	for _, id := range o.Identifiers {
-		a, err := s.newAuthorization(acct, id, bulkhead.OperatorApproval)
-		if err != nil {
+	fresh := make([]bulkhead.Authorization, len(o.Identifiers))
+	validations := make([]bulkhead.Validation, len(fresh))
+	ev := make([]bulkhead.Evidence, len(fresh))
+	for i, id := range o.Identifiers {
+		if fresh[i], validations[i], ev[i], err = s.vouched(acct, id, actor); err != nil {
 			return bulkhead.IssuedCertificate{}, err
 		}
-		fresh = append(fresh, a)
-		o.Authorizations = append(o.Authorizations, a.ID)
+		o.Authorizations = append(o.Authorizations, fresh[i].ID)
 	}
-	if err := s.cfg.Store.CreateOrder(ctx, o, fresh); err != nil {
+	if s.highValue(o) { // it waits for a second person, whom the order has to be shown to
+		if err := s.cfg.Store.PlaceOrder(ctx, o, fresh, validations, nil, ev...); err != nil {
+			return bulkhead.IssuedCertificate{}, err
+		}
+		return s.finish(ctx, acct, o.ID, up.CSR)
+	}
+	if err := matchCSR(r, acct, o.Identifiers); err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	for _, a := range fresh {
-		if _, err := s.storeValid(ctx, a, 0, "own name, approved by "+actor, actor, acct.Thumbprint, operatorReuse); err != nil {
-			return bulkhead.IssuedCertificate{}, err
-		}
+	if err := s.admitCertificate(ctx, acct, o); err != nil {
+		return bulkhead.IssuedCertificate{}, err
 	}
-	return s.finish(ctx, acct, o.ID, up.CSR)
+	look := s.lookAtOnce(ctx, o, fresh)
+	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()
+	if err := s.cfg.Store.PlaceOrder(ctx, o, fresh, validations, look.checks, append(ev, look.evidence...)...); err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	if o, err = s.awaitIssue(ctx, o, look); err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return s.outcome(ctx, acct, o)
+}
+
+// vouched is a new authorisation that is valid on an operator's word, with its validation row and leaf.
+func (s *Service) vouched(acct bulkhead.Account, id bulkhead.Identifier, actor string) (a bulkhead.Authorization, v bulkhead.Validation, ev bulkhead.Evidence, err error) {
+	if a, err = s.newAuthorization(acct, id, bulkhead.OperatorApproval); err != nil {
+		return a, v, ev, err
+	}
+	row, err := s.newID()
+	if err != nil {
+		return a, v, ev, err
+	}
+	now, detail := s.now(), "own name, approved by "+actor
+	c := &a.Challenges[0]
+	c.State, c.ValidatedAt = bulkhead.ChallengeValid, now
+	a.State, a.ExpiresAt = bulkhead.AuthorizationValid, now.Add(operatorReuse)
+	v = bulkhead.Validation{ID: row, AuthorizationID: a.ID, AccountID: a.AccountID, Identifier: a.Identifier, Wildcard: a.Wildcard,
+		Method: c.Method, At: now, ReuseUntil: a.ExpiresAt, Detail: clip(detail)}
+	ev = s.validationEvidence(a, c.Method, "valid: "+detail)
+	ev.Actor = actor
+	return a, v, ev, nil
 }
 
 // SubmitCSR issues for an account that holds valid authorisations for every name of the request already; an

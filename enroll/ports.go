@@ -65,6 +65,9 @@ type Store interface {
 	// ConcludeAuthorization moves a pending authorisation on with its validation, as long as its account is in office with the
 	// thumbprint, and in the same transaction to ready those pending orders on it of which every authorisation is valid.
 	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, thumbprint string, ev ...bulkhead.Evidence) error
+	// PlaceOrder is CreateOrder with new authorisations that are valid already, and in the same transaction the validations and
+	// looks at CAA on which they rest.
+	PlaceOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization, validations []bulkhead.Validation, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	// ReusableAuthorizations returns valid authorisations of the account for the identifiers that do not expire
 	// before t, at most one per (identifier, wildcard).
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)

@@ -81,6 +81,7 @@ type Store interface {
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
 	Authorizations(ctx context.Context, ids ...string) ([]bulkhead.Authorization, error)
 	ConcludeAuthorization(ctx context.Context, a bulkhead.Authorization, v bulkhead.Validation, thumbprint string, ev ...bulkhead.Evidence) error
+	PlaceOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization, validations []bulkhead.Validation, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	ReusableAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) ([]bulkhead.Authorization, error)
 	HoldsAuthorizations(ctx context.Context, accountID string, ids []bulkhead.Identifier, t time.Time) (bool, error)
 	PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
@@ -251,6 +252,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Replaces", testReplaces},
 		{"Authorizations", testAuthorizations},
 		{"Conclude", testConclude},
+		{"Place", testPlace},
 		{"OrderEvidence", testOrderEvidence},
 		{"ExternalKeys", testExternalKeys},
 		{"RevokedAuthorizations", testRevokedAuthorizations},

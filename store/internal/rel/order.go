@@ -38,42 +38,41 @@ func problemArg(f *bulkhead.Fault) string {
 // when o.Replaces is claimed by another order that is not invalid (RFC 9773 section 5); KindConflict when the id exists
 // or an authorisation that it names does not.
 func (s *Store) CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
-	return s.writeKeyed(ctx, "CreateOrder", nil, func(t *tx) error {
-		for _, a := range fresh {
-			if err := t.insertAuthorization(ctx, a); err != nil {
-				return err
-			}
+	return s.writeKeyed(ctx, "CreateOrder", nil, func(t *tx) error { return t.createOrder(ctx, o, fresh) })
+}
+
+func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
+	for _, a := range fresh {
+		if err := t.insertAuthorization(ctx, a); err != nil {
+			return err
 		}
-		if o.Replaces != (bulkhead.CertificateRef{}) {
-			// An order that ran out of time is invalid, also when nobody has looked at it since: it claims nothing.
-			_, err := exec(ctx, t, `UPDATE orders SET state = 'invalid', problem = $1 WHERE replaces_issuer = $2 AND replaces_serial = $3
-				AND state IN ('pending', 'ready') AND expires_at < $4`, problemArg(bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order")),
-				string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), unix(o.CreatedAt))
-			if err != nil {
-				return err
-			}
-		}
-		n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
-			o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
-			string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer), serialArg(o.Certificate.Serial),
-			string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), problemArg(o.Problem), unix(o.ExpiresAt),
-			unix(o.CreatedAt), unix(o.ProcessingSince))
+	}
+	if o.Replaces != (bulkhead.CertificateRef{}) {
+		// An order that ran out of time is invalid, also when nobody has looked at it since: it claims nothing.
+		_, err := exec(ctx, t, `UPDATE orders SET state = 'invalid', problem = $1 WHERE replaces_issuer = $2 AND replaces_serial = $3
+			AND state IN ('pending', 'ready') AND expires_at < $4`, problemArg(bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order")),
+			string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), unix(o.CreatedAt))
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return t.whyNoOrder(ctx, o)
-		}
-		for _, id := range o.Authorizations {
-			_, err := exec(ctx, t, `INSERT INTO order_authorizations (order_id, authorization_id) VALUES ($1, $2)
-				ON CONFLICT DO NOTHING`, o.ID, id)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
+		o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
+		string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer), serialArg(o.Certificate.Serial),
+		string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), problemArg(o.Problem), unix(o.ExpiresAt),
+		unix(o.CreatedAt), unix(o.ProcessingSince))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return t.whyNoOrder(ctx, o)
+	}
+	var orders, authorizations column[string]
+	for _, id := range distinct(o.Authorizations) {
+		orders, authorizations = append(orders, o.ID), append(authorizations, id)
+	}
+	return t.batch(ctx, insertOrderAuthorization, orders, authorizations)
 }
 
 // whyNoOrder says which of its two unique keys kept an order out.
