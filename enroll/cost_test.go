@@ -103,3 +103,18 @@ func TestStatements(t *testing.T) {
 		measured("certificate", 4, 0)
 	}
 }
+
+// TestCostOperator: an order on an operator's word is four writes: the order in processing with its validations and looks at
+// CAA, intent, outcome, the move to valid.
+func TestCostOperator(t *testing.T) {
+	h := newHouse(t)
+	house, _, err := h.svc.NewTokenAccount(t.Context(), "operator:anna", true)
+	ok(t, err)
+	_, before := h.store.Commits()
+	_, err = h.svc.OperatorOrder(t.Context(), "operator:anna", house, enroll.Upload{CSR: csr(t, newKey(t), "localhost", "db.internal")})
+	ok(t, err)
+	ok(t, h.svc.Close(t.Context())) // the last write may come after the answer
+	if _, after := h.store.Commits(); after-before != 4 {
+		t.Errorf("%d writes, want 4", after-before)
+	}
+}
