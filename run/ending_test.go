@@ -52,17 +52,6 @@ func (w *world) approve(action string, payload any) (bulkhead.ApprovalRequest, e
 	return r, nil
 }
 
-// turn sets the state of an authority past every rule: its own certificate's end is another test's.
-func (w *world) turn(id bulkhead.AuthorityID, to bulkhead.AuthorityState) bulkhead.Authority {
-	w.Helper()
-	a, err := w.h.store.Authority(w.Context(), id)
-	w.ok(err)
-	was := a.State
-	a.State = to
-	w.ok(w.h.store.MoveAuthority(w.Context(), a, was))
-	return a
-}
-
 // leaves counts the evidence of a kind.
 func (w *world) leaves(kind bulkhead.EvidenceKind) (n int, last bulkhead.Evidence) {
 	w.Helper()

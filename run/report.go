@@ -131,7 +131,7 @@ func (r reports) document(ctx context.Context, i bulkhead.Incident, q bulkhead.R
 	for _, f := range fields {
 		d.Fields[f.Field] = report.Text{Text: f.Text, Actor: f.Actor, At: f.At, LogIndex: f.LogIndex}
 	}
-	keys, err := offline{r.h}.Keys(ctx)
+	keys, err := offline(r).Keys(ctx)
 	if err != nil {
 		return d, err
 	}
