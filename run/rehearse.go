@@ -87,6 +87,11 @@ func (s noOrderWrites) CreateOrder(_ context.Context, o bulkhead.Order, _ []bulk
 	return errRehearsal
 }
 
+func (s noOrderWrites) PlaceOrder(_ context.Context, o bulkhead.Order, _ []bulkhead.Authorization, _ []bulkhead.Validation, _ []bulkhead.CAACheck, _ ...bulkhead.Evidence) error {
+	*s.order = o
+	return errRehearsal
+}
+
 // TakeRate looks and takes nothing.
 func (s noOrderWrites) TakeRate(ctx context.Context, now time.Time, charges []bulkhead.RateCharge) (*bulkhead.RateRefusal, error) {
 	return s.PeekRate(ctx, now, charges)
@@ -94,6 +99,13 @@ func (s noOrderWrites) TakeRate(ctx context.Context, now time.Time, charges []bu
 
 func (noOrderWrites) AppendEvidence(context.Context, ...bulkhead.Evidence) ([]int64, error) {
 	return nil, nil
+}
+
+// noLook asks nobody outside: a rehearsal says of CAA that it was not checked.
+type noLook struct{ enroll.Validator }
+
+func (noLook) CheckCAA(context.Context, bulkhead.Identifier, bool, string, bulkhead.Method) (bulkhead.CAACheck, error) {
+	return bulkhead.CAACheck{}, errRehearsal
 }
 
 // rehearsedOrders implements console.RehearsedOrders.
@@ -120,7 +132,7 @@ func (x rehearsedOrders) PlanForAccount(ctx context.Context, acct bulkhead.Accou
 func (x rehearsedOrders) plan(ctx context.Context, req bulkhead.CertificateRequest, order func(*enroll.Service) error) (console.IssuePlan, error) {
 	var o bulkhead.Order
 	cfg := x.h.enrolment
-	cfg.Store = noOrderWrites{x.h.store, &o}
+	cfg.Store, cfg.Validator = noOrderWrites{x.h.store, &o}, noLook{cfg.Validator}
 	s, err := enroll.New(cfg)
 	if err != nil {
 		return console.IssuePlan{}, err
