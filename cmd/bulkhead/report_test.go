@@ -72,9 +72,33 @@ func TestIncidentReport(t *testing.T) {
 	}
 	c.run(t, exitDone, "incident", "report", i.ID, "--out", out)
 	c.massPlan(t)
+	c.keysClaim(t, i.ID)
 	if svg, err := os.ReadFile(filepath.Join(out, "timeline.svg")); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
 		t.Errorf("no drawing: %v", err)
 	}
+}
+
+// keysClaim is requirement S4-8: that the authorities' own keys have no part is said with the proof that shows it, by digest, and
+// not at all without one, or with one that did not reconcile.
+func (c *cli) keysClaim(t testing.TB, id string) {
+	t.Helper()
+	const claim = "have no part in this incident as far as the attached proof shows"
+	if text, _ := c.run(t, exitDone, "incident", "report", id); strings.Contains(text, claim) || !strings.Contains(text, "nothing is claimed about them") {
+		t.Errorf("without a proof the report says:\n%s", text)
+	}
+	path := filepath.Join(c.work, "proof.json")
+	c.run(t, exitDone, "audit", "prove", "--all", "--out", path)
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := claim + ": proof.json (SHA-256 " + bulkhead.Digest(doc).String() + ")"
+	if text, _ := c.run(t, exitDone, "incident", "report", id, "--proof", path); !strings.Contains(text, want) {
+		t.Errorf("the report does not refer to the proof by its digest:\n%s", text)
+	}
+	found := c.file(t, "found.json", strings.Replace(string(doc), "\"ok\": true", "\"ok\": false", 1), 0o600)
+	c.run(t, exitRefused, "incident", "report", id, "--proof", found)
+	c.run(t, exitUsage, "incident", "report", id, "--proof", c.file(t, "other.json", "{}", 0o600))
 }
 
 // closeGaps does what the check says, with a text where a person would have one.
