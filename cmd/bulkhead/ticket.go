@@ -181,7 +181,7 @@ type redeemed struct {
 
 func (a *app) redeemAll(c *cobra.Command, cl *client.Client, all []redemption, dir string, common console.ReissueRequest, dry bool) error {
 	if !dry { // before a code is used up
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be made: %s", dir, err).WithHint("--out FOLDER")
 		}
 	}

@@ -109,11 +109,7 @@ func (l *liar) lie(answers [][]byte) {
 func answersAbout(leaf, issuer *x509.Certificate, url string) ([][]byte, error) {
 	var out [][]byte
 	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
-		req, err := ocsp.CreateRequest(leaf, issuer, &ocsp.RequestOptions{Hash: hash})
-		if err != nil {
-			return nil, err
-		}
-		der, err := body(asking.Post(url, "application/ocsp-request", bytes.NewReader(req))) //nolint:noctx // bounded by the client
+		der, err := asked(leaf, issuer, url, hash)
 		if err != nil {
 			return nil, err
 		}

@@ -219,6 +219,15 @@ func (r *recording) some(rng *mrand.Rand, n int) []int {
 	return out[:n]
 }
 
+// logKey verifies the checkpoints of the log in a folder.
+func logKey(dir string) (note.Verifier, error) {
+	key, err := os.ReadFile(filepath.Join(dir, "evidence.key.pub"))
+	if err != nil {
+		return nil, err
+	}
+	return note.NewVerifier(strings.TrimSpace(string(key)))
+}
+
 // judge opens what a power cut left, and holds it against what was seen before.
 func (r *recording) judge(dir string, at int) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
@@ -228,11 +237,7 @@ func (r *recording) judge(dir string, at int) error {
 		return err
 	}
 	defer store.Close()
-	key, err := os.ReadFile(filepath.Join(dir, "evidence.key.pub"))
-	if err != nil {
-		return err
-	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(key)))
+	verifier, err := logKey(dir)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"bulkhead/run"
 )
@@ -99,11 +96,7 @@ func (r *recording) toldHouse(dir string, at int) error {
 		return err
 	}
 	defer store.Close()
-	key, err := os.ReadFile(filepath.Join(dir, "evidence.key.pub"))
-	if err != nil {
-		return err
-	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(key)))
+	verifier, err := logKey(dir)
 	if err != nil {
 		return err
 	}
