@@ -33,6 +33,10 @@ func (c *crowd) begin() (end func()) {
 // coming reports whether anybody is on the way to any group.
 func (c *crowd) coming() bool { return c.underway.Load() > c.waiting.Load() }
 
+// plenty reports that so many need not wait for more: a third of all. While they are committed the others are at work; were all
+// of them in one batch, the processors would wait for the disk together with the callers.
+func (c *crowd) plenty(n int) bool { return n >= max(4, int(c.underway.Load()/3)) }
+
 // lookOut is how often a group that waits for company looks whether any can come.
 const lookOut = 250 * time.Microsecond
 
@@ -97,7 +101,8 @@ func (g *group[T, R]) run() {
 	}
 }
 
-// gather takes who waits already, and with a delay waits for those who are on their way, as long as there are any.
+// gather takes who waits already, and with a delay waits for those who are on their way, as long as there are any and the
+// batch has not plenty.
 func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 	batch := []waiting[T, R]{first}
 	for len(batch) < g.size {
@@ -109,12 +114,12 @@ func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 		}
 		break
 	}
-	if g.delay <= 0 || !g.crowd.coming() {
+	if g.delay <= 0 || !g.crowd.coming() || g.crowd.plenty(len(batch)) {
 		return batch
 	}
 	look := time.NewTicker(min(lookOut, g.delay))
 	defer look.Stop()
-	for end := time.Now().Add(g.delay); len(batch) < g.size; {
+	for end := time.Now().Add(g.delay); len(batch) < g.size && !g.crowd.plenty(len(batch)); {
 		select {
 		case w := <-g.in:
 			batch = append(batch, w)

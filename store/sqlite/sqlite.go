@@ -51,7 +51,13 @@ type Config struct {
 }
 
 // Store is the record. Safe for concurrent use. Its methods fail with a *bulkhead.Fault.
-type Store struct{ *rel.Store }
+type Store struct {
+	*rel.Store
+	checkpoints *checkpointer
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return errors.Join(s.checkpoints.close(), s.Store.Close()) }
 
 // Open opens or creates the file and migrates it. KindUsage without a path, KindConflict for a newer schema,
 // KindUnavailable when the file cannot be used.
@@ -86,7 +92,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	// The writer may keep more pages: a change of a million rows touches pages all over its indexes, and each that was pushed
 	// out costs a write of its own.
-	writer, err := sql.Open("sqlite", dsn(path, "immediate", "cache_size(-65536)"))
+	writer, err := sql.Open("sqlite", dsn(path, "immediate", "cache_size(-65536)", fmt.Sprintf("wal_autocheckpoint(%d)", backstop)))
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +106,16 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Bulk: bulk(reader),
-		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
+	checkpoints, err := openCheckpointer(writer, path, long)
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}
-	return &Store{s}, nil
+	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader),
+		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
+	if err != nil {
+		return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+	}
+	return &Store{s, checkpoints}, nil
 }
 
 // Migrate brings an open database to the schema of this program.

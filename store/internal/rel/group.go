@@ -171,6 +171,7 @@ func (s *Store) commitGroup(ctx context.Context, t *tx, in []*write) error {
 		if err == nil {
 			s.tally.commits.Add(1)
 			s.tally.writes.Add(int64(len(in)))
+			s.committed()
 		}
 		return err
 	}

@@ -55,6 +55,8 @@ type Config struct {
 	// commits. Where writes share a transaction the hooks of all stand around its commit. It exists so that a test can lose a commit (return an error without calling commit) or
 	// its acknowledgement (call commit, then return an error).
 	CommitHook func(op string, commit func() error) error
+	// Committed is called after each commit that took place; nil when nobody wants to know. It must not wait.
+	Committed func()
 	// Bulk reads whole tables faster than statements do; nil where there is no such way.
 	Bulk Bulk
 }
@@ -65,6 +67,7 @@ type Store struct {
 	keyed, looks   *pool // of KeyedWriter and KeyedReader
 	dialect        Dialect
 	commit         func(op string, commit func() error) error
+	committed      func()
 	group          *group // of writer; nil where writes do not share transactions
 	brisk          *group // of keyed
 	tally          tally
@@ -77,7 +80,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
 		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
 	}
-	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, window: searchWindow, bulk: cfg.Bulk}
+	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, committed: cfg.Committed, window: searchWindow, bulk: cfg.Bulk}
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}
@@ -96,6 +99,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }
+	}
+	if s.committed == nil {
+		s.committed = func() {}
 	}
 	return s, nil
 }
