@@ -169,6 +169,7 @@ type CampaignItem struct {
 type CampaignWork struct {
 	CertificateRef
 	IntentSeq int64
+	Ordinal   int64
 	State     ItemState
 	RevokeAt  time.Time
 	NotAfter  time.Time
@@ -178,9 +179,11 @@ type CampaignWork struct {
 	Held      bool // on legal hold
 }
 
-// ItemMove is one step of one item; its evidence is the leaf of the batch that it belongs to.
+// ItemMove is one step of one item, or, in the work of a job, of every item of a stretch of the plan; its evidence is the leaf
+// of the batch that it belongs to.
 type ItemMove struct {
 	IntentSeq   int64
+	First, Last int64 // ordinals of a stretch of which every item takes the step, both included, instead of IntentSeq; 0: none
 	From, To    ItemState
 	At          time.Time
 	Detail      string

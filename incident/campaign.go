@@ -2,7 +2,6 @@ package incident
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -479,17 +478,11 @@ func (s *Service) itemsLeaf(c bulkhead.Campaign, actor string, items []bulkhead.
 
 // refsLeaf is itemsLeaf by the names of the certificates.
 func (s *Service) refsLeaf(c bulkhead.Campaign, actor string, refs []bulkhead.CertificateRef, detail string) bulkhead.Evidence {
-	h, line := sha256.New(), []byte(nil)
+	b := newBatchLeaf()
 	for _, ref := range refs {
-		line = append(append(line[:0], ref.String()...), '\n')
-		h.Write(line)
+		b.add(ref)
 	}
-	ev := s.leaf(bulkhead.EvCampaignItems, c.ID, actor, detail)
-	ev.Count, ev.Digest = int64(len(refs)), bulkhead.Hash(h.Sum(nil))
-	if len(refs) == 1 {
-		ev.Authority, ev.Serial = refs[0].Issuer, refs[0].Serial
-	}
-	return ev
+	return s.batchLeaf(c, actor, detail, b)
 }
 
 // errOvertaken ends the work on a job that is no longer ours.

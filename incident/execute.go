@@ -104,7 +104,7 @@ func (s *Service) do(ctx context.Context, j bulkhead.CampaignJob) error {
 		return err
 	}
 	if j.Kind != bulkhead.JobRevoke {
-		items, err := s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+		items, err := s.toTell(ctx, c, j)
 		if err != nil {
 			return err
 		}
@@ -119,8 +119,17 @@ const recheck = 5 * time.Minute
 // revoke revokes what a chunk has ready, or all of it once the deadline clock says so. What this job did before is found
 // by the change that it keeps, and by the record of the certificates.
 func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob) error {
+	if err := s.revokeDue(ctx, c, &j); err != nil {
+		return err
+	}
+	return overtaken(s.cfg.Store.KeepJob(ctx, j))
+}
+
+// revokeDue is revoke without the job's own end, which j has when it returns.
+func (s *Service) revokeDue(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) error {
+	defer s.hold(ctx, *j)()
 	if j.Change != "" {
-		if err := s.settle(ctx, c, &j); err != nil {
+		if err := s.settle(ctx, c, j); err != nil {
 			return err
 		}
 	}
@@ -129,10 +138,10 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 		return err
 	}
 	sorted := s.sort(c, items)
-	if err := s.record(ctx, c, j, sorted); err != nil {
+	if err := s.record(ctx, c, *j, sorted); err != nil {
 		return err
 	}
-	if err := s.revokeReady(ctx, c, &j, sorted.ready); err != nil {
+	if err := s.revokeReady(ctx, c, j, sorted.ready); err != nil {
 		return err
 	}
 	now := s.now()
@@ -143,7 +152,7 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 			j.DueAt = c.ForceAt
 		}
 	}
-	return overtaken(s.cfg.Store.KeepJob(ctx, j))
+	return nil
 }
 
 // again is when what waits is looked at next: when the first of it is due, and soon where something is due already.
@@ -335,14 +344,14 @@ func (s *Service) mark(ctx context.Context, c bulkhead.Campaign, j *bulkhead.Cam
 		detail += ", on the deadline clock"
 	}
 	for try := 1; len(items) > 0; try++ {
-		moves, refs := make([]bulkhead.ItemMove, len(items)), make([]bulkhead.CertificateRef, len(items))
-		at := s.now()
-		for i, it := range items {
-			refs[i] = it.CertificateRef
-			moves[i] = bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemRevoked, At: at, Detail: detail, Change: change}
+		var moves []bulkhead.ItemMove
+		leaf, at := newBatchLeaf(), s.now()
+		for _, it := range items {
+			leaf.add(it.CertificateRef)
+			moves = addStep(moves, it.Ordinal, bulkhead.ItemMove{From: it.State, To: bulkhead.ItemRevoked, At: at, Detail: detail, Change: change})
 		}
 		slices.SortStableFunc(moves, func(a, b bulkhead.ItemMove) int { return cmp.Compare(a.From, b.From) }) // alike ones go together
-		err := s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.refsLeaf(c, "role:incident", refs, "old-revoked: "+detail))
+		err := s.cfg.Store.MoveItems(ctx, c.ID, moves, j, s.batchLeaf(c, "role:incident", "old-revoked: "+detail, leaf))
 		if bulkhead.KindOf(err) != bulkhead.KindConflict || try == markTries {
 			return overtaken(err)
 		}

@@ -57,6 +57,8 @@ type Store interface {
 	CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error)
 	// CampaignWork returns a chunk of items by ordinals, both included, with what the record says of their certificates now.
 	CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error)
+	// ItemsToTell is CampaignItems for a chunk, with as much as telling asks of its items.
+	ItemsToTell(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignItem, error)
 	// HeldNoMore returns items on hold whose hold ended; AfterHold lets one go on, with its dates and its work; ToldAlone names,
 	// by ordinal, those that are told of by themselves.
 	HeldNoMore(ctx context.Context, id string) ([]bulkhead.CampaignItem, error)
@@ -76,6 +78,8 @@ type Store interface {
 	// ClaimJob gives out one due job of a running campaign's plan in force; one claim stands until its lease ends.
 	ClaimJob(ctx context.Context, holder string, now, lease time.Time) (bulkhead.CampaignJob, bool, error)
 	KeepJob(ctx context.Context, j bulkhead.CampaignJob) error
+	// HoldJob makes the lease of a job that is still its holder's longer.
+	HoldJob(ctx context.Context, j bulkhead.CampaignJob) error
 	CampaignJobs(ctx context.Context, id string, limit int) ([]bulkhead.CampaignJob, error)
 	TallyCampaign(ctx context.Context, id string, now time.Time) (bulkhead.CampaignTally, error)
 	CampaignsOfKey(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Campaign, error)

@@ -71,17 +71,26 @@ func (s *Service) notify(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	return overtaken(s.moveTold(ctx, c, ways, told, &j))
 }
 
+// toTell reads a chunk: whole items where their holders get tickets, else no more than it takes to tell.
+func (s *Service) toTell(ctx context.Context, c bulkhead.Campaign, j bulkhead.CampaignJob) ([]bulkhead.CampaignItem, error) {
+	if c.Tickets {
+		return s.cfg.Store.CampaignItems(ctx, c.ID, bulkhead.CampaignItemFilter{First: j.First, Last: j.Last, Limit: int(j.Last - j.First + 1)})
+	}
+	return s.cfg.Store.ItemsToTell(ctx, c.ID, j.First, j.Last)
+}
+
 const noMessage = "nothing was sent"
 
 // moveTold moves the items of each way of telling together.
 func (s *Service) moveTold(ctx context.Context, c bulkhead.Campaign, ways []string, told map[string][]bulkhead.CampaignItem, j *bulkhead.CampaignJob) error {
 	slices.Sort(ways)
+	at := s.now()
 	var moves []bulkhead.ItemMove
 	var evs []bulkhead.Evidence
 	for leaf, how := range ways {
 		detail := how + "; by renewal information and the account's own list"
 		for _, it := range told[how] {
-			moves = append(moves, bulkhead.ItemMove{IntentSeq: it.IntentSeq, From: it.State, To: bulkhead.ItemNotified, At: s.now(), Detail: detail, Leaf: leaf})
+			moves = addStep(moves, it.Ordinal, bulkhead.ItemMove{From: it.State, To: bulkhead.ItemNotified, At: at, Detail: detail, Leaf: leaf})
 		}
 		evs = append(evs, s.itemsLeaf(c, "role:incident", told[how], "notified: "+detail))
 	}

@@ -46,7 +46,7 @@ type Snapshot struct {
 	Now      time.Time
 	FinishBy time.Time // later than the deadline only with a record of the delay; zero: the deadline
 	Capacity Capacity
-	Chunk    int // items of one job that tells; one that revokes has 200 times as many; 0 means 500
+	Chunk    int // items of one job that tells; one that revokes has 2000 times as many; 0 means 500
 	Items    []Item
 }
 
@@ -452,9 +452,9 @@ func encode(ref bulkhead.CertificateRef, a Assignment) []byte {
 }
 
 // together is how many chunks are revoked by one job. A change signs a head and the whole CRLs of its issuers however few
-// certificates it has: with small ones a campaign would sign the CRL of a million hundreds of times. With the default chunk a
-// change has a hundred thousand, which take some tens of megabytes and half a minute.
-const together = 200
+// certificates it has, and goes through the table of certificates, in which those of a chunk lie far apart: ten changes of a
+// hundred thousand write that table ten times. With the default chunk a change has up to a million.
+const together = 2000
 
 // jobs cuts the assignments into chunks of work. A chunk is due with the first of its items, and again for those that are
 // due later: a chunk for each slice would sign heads and CRLs for a handful of certificates.

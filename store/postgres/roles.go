@@ -110,6 +110,7 @@ var own = map[string]map[string]string{
 		"incident_notices": "INSERT, UPDATE",
 		"campaigns":        "INSERT, UPDATE",
 		"campaign_items":   "INSERT, UPDATE, DELETE",
+		"campaign_keys":    "INSERT",
 		"campaign_jobs":    "INSERT, UPDATE, DELETE",
 		"tickets":          "INSERT, UPDATE",
 	},

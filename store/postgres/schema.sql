@@ -166,6 +166,12 @@ CREATE TABLE campaign_jobs (
   CONSTRAINT campaign_jobs_pkey PRIMARY KEY (seq)
 );
 
+CREATE TABLE campaign_keys (
+  key_hash bytea NOT NULL,
+  campaign_seq bigint NOT NULL,
+  CONSTRAINT campaign_keys_pkey PRIMARY KEY (key_hash, campaign_seq)
+);
+
 CREATE TABLE campaign_moves (
   seq bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   campaign_seq bigint NOT NULL,
@@ -838,6 +844,8 @@ ALTER TABLE campaign_items ADD CONSTRAINT campaign_items_campaign_seq_fkey FOREI
 
 ALTER TABLE campaign_jobs ADD CONSTRAINT campaign_jobs_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
 
+ALTER TABLE campaign_keys ADD CONSTRAINT campaign_keys_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
+
 ALTER TABLE campaign_moves ADD CONSTRAINT campaign_moves_campaign_seq_fkey FOREIGN KEY (campaign_seq) REFERENCES campaigns(seq);
 
 ALTER TABLE certificate_ders ADD CONSTRAINT certificate_ders_intent_seq_fkey FOREIGN KEY (intent_seq) REFERENCES certificates(intent_seq);
@@ -888,11 +896,11 @@ CREATE INDEX campaign_items_account ON public.campaign_items USING btree (accoun
 
 CREATE INDEX campaign_items_early ON public.campaign_items USING btree (campaign_seq, ordinal) WHERE ((state = 'notified'::text) AND (replacement_issuer <> ''::text));
 
+CREATE INDEX campaign_items_going ON public.campaign_items USING btree (campaign_seq, state, ordinal) WHERE (state <> ALL (ARRAY['planned'::text, 'old-revoked'::text, 'expired'::text]));
+
 CREATE UNIQUE INDEX campaign_items_ordinal ON public.campaign_items USING btree (campaign_seq, ordinal);
 
 CREATE INDEX campaign_items_own ON public.campaign_items USING btree (campaign_seq, state) WHERE (own = 1);
-
-CREATE INDEX campaign_items_state ON public.campaign_items USING btree (campaign_seq, state, ordinal);
 
 CREATE INDEX campaign_jobs_after_hold ON public.campaign_jobs USING btree (campaign_seq, generation, first) WHERE (kind = 'after-hold'::text);
 

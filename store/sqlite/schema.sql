@@ -155,11 +155,11 @@ CREATE INDEX campaign_items_account ON campaign_items (account_id, name);
 
 CREATE INDEX campaign_items_early ON campaign_items (campaign_seq, ordinal) WHERE state = 'notified' AND replacement_issuer <> '';
 
+CREATE INDEX campaign_items_going ON campaign_items (campaign_seq, state, ordinal) WHERE state NOT IN ('planned', 'old-revoked', 'expired');
+
 CREATE UNIQUE INDEX campaign_items_intent ON campaign_items (campaign_seq, intent_seq);
 
 CREATE INDEX campaign_items_own ON campaign_items (campaign_seq, state) WHERE own = 1;
-
-CREATE INDEX campaign_items_state ON campaign_items (campaign_seq, state, ordinal);
 
 CREATE TABLE campaign_jobs (
   seq          INTEGER PRIMARY KEY,
@@ -180,6 +180,12 @@ CREATE TABLE campaign_jobs (
 CREATE INDEX campaign_jobs_after_hold ON campaign_jobs (campaign_seq, generation, first) WHERE kind = 'after-hold';
 
 CREATE INDEX campaign_jobs_due ON campaign_jobs (campaign_seq, generation, due_at) WHERE done = 0;
+
+CREATE TABLE campaign_keys (
+  key_hash     BLOB NOT NULL,
+  campaign_seq INTEGER NOT NULL REFERENCES campaigns (seq),
+  PRIMARY KEY (key_hash, campaign_seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE campaign_moves (
   seq          INTEGER PRIMARY KEY,

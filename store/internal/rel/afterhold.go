@@ -8,7 +8,7 @@ import (
 
 // HeldNoMore returns the items of a campaign that are on hold there and not in the incident.
 func (s *Store) HeldNoMore(ctx context.Context, id string) ([]bulkhead.CampaignItem, error) {
-	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.state = 'held'
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i`+s.dialect.by("campaign_items_going")+` WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.state = 'held' AND `+going+`
 		AND NOT EXISTS (SELECT 1 FROM incident_items h JOIN incidents n ON n.seq = h.incident_seq JOIN campaigns c ON c.incident = n.id
 			WHERE c.id = $1 AND h.intent_seq = i.intent_seq AND h.held_at > 0) ORDER BY i.ordinal LIMIT 1000`, id)
 	return rows, s.fault("HeldNoMore", err)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,7 +182,7 @@ func (t *tx) moveCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkh
 	return err
 }
 
-// StartCampaign is MoveCampaign, and blocks every key of the campaign in the same transaction, with the leaf made of how
+// StartCampaign is MoveCampaign, and blocks every key of the campaign, and keeps that it does, in the same transaction, with the leaf made of how
 // many were blocked anew and the digest over all of them, when leaf is not nil.
 func (s *Store) StartCampaign(ctx context.Context, c bulkhead.Campaign, expect bulkhead.CampaignState, leaf func(fresh int64, keys bulkhead.Hash) bulkhead.Evidence, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "StartCampaign", ev, func(t *tx) error {
@@ -199,6 +200,10 @@ func (s *Store) StartCampaign(ctx context.Context, c bulkhead.Campaign, expect b
 		}
 		for _, k := range keys {
 			h.Write(k[:])
+		}
+		if _, err := exec(ctx, t, `INSERT INTO campaign_keys (key_hash, campaign_seq) SELECT DISTINCT key_hash, campaign_seq FROM campaign_items
+			WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND length(key_hash) = 32 ON CONFLICT DO NOTHING`, c.ID); err != nil {
+			return err
 		}
 		n, err := exec(ctx, t, `INSERT INTO blocked_keys (key_hash, blocked_at, reason, actor) SELECT DISTINCT key_hash, CAST($2 AS bigint), $3, $4 FROM campaign_items
 			WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND length(key_hash) = 32 ON CONFLICT DO NOTHING`, c.ID, unix(c.StartedAt), "key of campaign "+c.ID, text(c.Actor))
@@ -232,6 +237,7 @@ func scanPlainItem(r scanner) (bulkhead.CampaignItem, error) { return scanItem(r
 // CampaignItems returns items in the order of the plan, from f.First on.
 func (s *Store) CampaignItems(ctx context.Context, id string, f bulkhead.CampaignItemFilter) ([]bulkhead.CampaignItem, error) {
 	c := &conditions{where: []string{"i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)", "i.ordinal >= $2"}, args: []any{id, f.First}}
+	by := s.dialect.itemsBy(f, c)
 	either(c, "i.state", f.States, func(v bulkhead.ItemState) any { return string(v) })
 	if f.AccountID != "" {
 		c.add("i.account_id = ?", f.AccountID)
@@ -246,8 +252,23 @@ func (s *Store) CampaignItems(ctx context.Context, id string, f bulkhead.Campaig
 		c.add("i.ordinal <= ?", f.Last)
 	}
 	c.add("1 = 1 ORDER BY i.ordinal LIMIT ?", atMost(f.Limit))
-	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE `+strings.Join(c.where, " AND "), c.args...)
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i`+by+` WHERE `+strings.Join(c.where, " AND "), c.args...)
 	return rows, s.fault("CampaignItems", err)
+}
+
+// itemsBy is the index by which items are found: those of an account, of the own estate, or under way; else in the order of
+// the plan.
+func (d *Dialect) itemsBy(f bulkhead.CampaignItemFilter, c *conditions) string {
+	switch {
+	case f.AccountID != "":
+		return d.by("campaign_items_account")
+	case f.OwnOnly:
+		return d.by("campaign_items_own")
+	case len(f.States) > 0 && !slices.ContainsFunc(f.States, func(v bulkhead.ItemState) bool { return v.Done() || v == bulkhead.ItemPlanned }):
+		c.where = append(c.where, going)
+		return d.by("campaign_items_going")
+	}
+	return ""
 }
 
 const membershipOf = `SELECT ` + itemFields + `, c.id FROM certificates x
@@ -314,6 +335,9 @@ func (s *Store) MoveItems(ctx context.Context, id string, moves []bulkhead.ItemM
 		if m.Leaf < 0 || m.Leaf >= len(ev) {
 			return bulkhead.NewFault(bulkhead.KindMalformed, "a move without evidence")
 		}
+		if m.First != 0 && (job == nil || m.First < job.First || m.Last < m.First || m.Last > job.Last) {
+			return bulkhead.NewFault(bulkhead.KindMalformed, "a move of a stretch that is not in the job") // only the job says that the plan is still the same
+		}
 	}
 	leaves, err := marshal(ev)
 	if err != nil {
@@ -364,14 +388,17 @@ func scanJob(r scanner) (bulkhead.CampaignJob, error) {
 	return j, err
 }
 
+// nextJob is the first due job of all running campaigns, of each of which the first is found by an index.
+const nextJob = `SELECT ` + jobFields + ` FROM campaigns c JOIN campaign_jobs j ON j.seq = (SELECT x.seq FROM campaign_jobs x WHERE x.campaign_seq = c.seq AND x.generation = c.generation
+			AND x.done = 0 AND x.due_at <= $1 AND x.lease_until <= $1 ORDER BY x.due_at, x.seq LIMIT 1) WHERE c.state = 'running' ORDER BY j.due_at, j.seq LIMIT 1`
+
 // ClaimJob gives the first due job of a running campaign to holder until lease, when nobody holds it at now; false when
 // there is none. One claim stands.
 func (s *Store) ClaimJob(ctx context.Context, holder string, now, lease time.Time) (bulkhead.CampaignJob, bool, error) {
 	var j bulkhead.CampaignJob
 	err := s.write(ctx, "ClaimJob", nil, func(t *tx) error {
 		var err error
-		if j, err = one(ctx, t, scanJob, `SELECT `+jobFields+` FROM campaign_jobs j JOIN campaigns c ON c.seq = j.campaign_seq AND c.generation = j.generation
-			WHERE c.state = 'running' AND j.done = 0 AND j.due_at <= $1 AND j.lease_until <= $1 ORDER BY j.due_at, j.seq LIMIT 1`, unix(now)); err != nil {
+		if j, err = one(ctx, t, scanJob, nextJob, unix(now)); err != nil {
 			return err
 		}
 		n, err := exec(ctx, t, `UPDATE campaign_jobs SET holder = $2, lease_until = $3, tries = tries + 1 WHERE seq = $1 AND done = 0 AND lease_until <= $4`, j.ID, holder, unix(lease), unix(now))
@@ -401,6 +428,14 @@ func (t *tx) keepJob(ctx context.Context, j bulkhead.CampaignJob) error {
 		return conflict("campaign %s has another plan by now, is paused, or somebody else took over its work", j.Campaign)
 	}
 	return err
+}
+
+// HoldJob makes the lease of a job that its holder still holds longer; a job that is done, or somebody else's, stays as it is.
+func (s *Store) HoldJob(ctx context.Context, j bulkhead.CampaignJob) error {
+	return s.write(ctx, "HoldJob", nil, func(t *tx) error {
+		_, err := exec(ctx, t, `UPDATE campaign_jobs SET lease_until = $3 WHERE seq = $1 AND holder = $2 AND done = 0 AND lease_until < $3`, j.ID, j.Holder, unix(j.LeaseUntil))
+		return err
+	})
 }
 
 // CampaignJobs returns the jobs of the plan in force, those that are not done first, by due time.

@@ -12,55 +12,81 @@ import (
 // moveItem moves items by their rows. SQLite, which knows nothing of how many items a campaign has, has to be told by which
 // index: for eight or more it reads the whole campaign otherwise.
 func (d *Dialect) moveItem(in string) string {
-	by := ""
-	if d.IndexedBy {
-		by = " INDEXED BY campaign_items_intent"
-	}
-	return `UPDATE campaign_items` + by + ` SET state = $3, detail = $4, moved_at = $5, path = path || CAST($11 AS text),
-	replacement_issuer = CASE WHEN $3 = 'reopened' THEN '' WHEN $6 <> '' THEN $6 ELSE replacement_issuer END, replacement_serial = CASE WHEN $3 = 'reopened' THEN $10 WHEN $6 <> '' THEN $7 ELSE replacement_serial END,
-	change_id = CASE WHEN $8 <> '' THEN $8 ELSE change_id END, vulnerable = CASE WHEN $9 > vulnerable THEN $9 ELSE vulnerable END
-	WHERE campaign_seq = $1 AND state = $2 AND intent_seq IN ` + in
+	return `UPDATE campaign_items` + d.by("campaign_items_intent") + takeStep + `intent_seq IN ` + in
 }
 
-// moveItems moves items, those that take the same step together: one statement for hundreds.
+// takeStep is what a step does to an item.
+const takeStep = ` SET state = $3, detail = $4, moved_at = $5, path = path || CAST($11 AS text),
+	replacement_issuer = CASE WHEN $3 = 'reopened' THEN '' WHEN $6 <> '' THEN $6 ELSE replacement_issuer END, replacement_serial = CASE WHEN $3 = 'reopened' THEN $10 WHEN $6 <> '' THEN $7 ELSE replacement_serial END,
+	change_id = CASE WHEN $8 <> '' THEN $8 ELSE change_id END, vulnerable = CASE WHEN $9 > vulnerable THEN $9 ELSE vulnerable END
+	WHERE campaign_seq = $1 AND state = $2 AND `
+
+// moveStretch moves a stretch of the plan: one statement, in the order in which items lie.
+const moveStretch = `UPDATE campaign_items` + takeStep + `ordinal BETWEEN $12 AND $13`
+
+// by names the index that a statement has to use, where the engine has no statistics to choose it by: SQLite reads a campaign
+// through rather than look up what an account has in it.
+func (d *Dialect) by(index string) string {
+	if !d.IndexedBy {
+		return ""
+	}
+	return " INDEXED BY " + index
+}
+
+// going are the states that campaign_items_going knows; a statement says it in these words to be given that index.
+const going = `i.state NOT IN ('planned', 'old-revoked', 'expired')`
+
+// alike reports whether two moves are the same step, by whatever items.
+func alike(a, b bulkhead.ItemMove) bool {
+	b.IntentSeq, b.First, b.Last = a.IntentSeq, a.First, a.Last
+	return a == b
+}
+
+// moveItems moves items, those that take the same step together: one statement for hundreds, or for a stretch of the plan.
 func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove, seqs []int64) error {
 	for len(moves) > 0 {
-		same := moves[0]
-		items := []int64{same.IntentSeq}
-		for _, m := range moves[1:] {
-			id := m.IntentSeq
-			if m.IntentSeq = same.IntentSeq; m != same {
-				break
-			}
-			items = append(items, id)
+		n := 1
+		for n < len(moves) && alike(moves[n], moves[0]) {
+			n++
 		}
-		moves = moves[len(items):]
-		if err := t.moveAlike(ctx, seq, same, items, seqs[same.Leaf]); err != nil {
+		if err := t.moveAlike(ctx, seq, moves[:n], seqs[moves[0].Leaf]); err != nil {
 			return err
 		}
+		moves = moves[n:]
 	}
 	return nil
 }
 
 // moveAlike takes one step with many items; the step is kept once, and each item has its number.
-func (t *tx) moveAlike(ctx context.Context, seq int64, m bulkhead.ItemMove, items []int64, leaf int64) error {
+func (t *tx) moveAlike(ctx context.Context, seq int64, moves []bulkhead.ItemMove, leaf int64) error {
+	m := moves[0]
 	var step int64
 	if err := t.QueryRowContext(ctx, `INSERT INTO campaign_moves (campaign_seq, state, at, leaf_seq, detail) VALUES ($1, $2, $3, $4, $5) RETURNING seq`,
 		seq, string(m.To), unix(m.At), leaf, text(m.Detail)).Scan(&step); err != nil {
 		return err
 	}
-	self := func(n int64) any { return n }
-	return inChunks(items, 12, self, func(part []int64, in string, args []any) error {
-		n, err := exec(ctx, t, t.dialect.moveItem(in), append([]any{seq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
-			unix(m.Vulnerable), []byte{}, "," + strconv.FormatInt(step, 10)}, args...)...)
-		if err == nil && n != int64(len(part)) {
-			err = conflict("%d of %d items of the campaign are no longer %s", int64(len(part))-n, len(part), m.From)
+	run := func(query string, want int64, which ...any) error {
+		n, err := exec(ctx, t, query, append([]any{seq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
+			unix(m.Vulnerable), []byte{}, "," + strconv.FormatInt(step, 10)}, which...)...)
+		if err == nil && n != want {
+			err = conflict("%d of %d items of the campaign are no longer %s", want-n, want, m.From)
 		}
 		return err
+	}
+	var items []int64
+	for _, m := range moves {
+		if m.First == 0 {
+			items = append(items, m.IntentSeq)
+		} else if err := run(moveStretch, m.Last-m.First+1, m.First, m.Last); err != nil { // ordinals are unique: so many rows are exactly these items
+			return err
+		}
+	}
+	return inChunks(items, 12, func(n int64) any { return n }, func(part []int64, in string, args []any) error {
+		return run(t.dialect.moveItem(in), int64(len(part)), args...)
 	})
 }
 
-const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.state, i.revoke_at, i.not_after, COALESCE(x.state, ''), COALESCE(x.revoked_at, 0), COALESCE(x.reason, 0), COALESCE(h.held_at, 0)
+const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.ordinal, i.state, i.revoke_at, i.not_after, COALESCE(x.state, ''), COALESCE(x.revoked_at, 0), COALESCE(x.reason, 0), COALESCE(h.held_at, 0)
 		FROM campaign_items i LEFT JOIN certificates x ON x.intent_seq = i.intent_seq
 		LEFT JOIN incident_items h ON h.incident_seq = (SELECT n.seq FROM incidents n JOIN campaigns c ON c.incident = n.id WHERE c.id = $1) AND h.intent_seq = i.intent_seq
 		WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.ordinal BETWEEN $2 AND $3 ORDER BY i.ordinal`
@@ -68,13 +94,34 @@ const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.state, i.revoke
 // CampaignWork returns the items of a chunk, in the order of the plan, with what the record says at this moment of their
 // certificates and of holds on them. One statement reads a hundred thousand.
 func (s *Store) CampaignWork(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignWork, error) {
-	rows, err := list(ctx, s.reader, func(r scanner) (w bulkhead.CampaignWork, err error) {
-		var held int64
-		err = r.Scan(&w.Issuer, serialCol{&w.Serial}, &w.IntentSeq, &w.State, timeCol{&w.RevokeAt}, timeCol{&w.NotAfter}, &w.Recorded, timeCol{&w.RevokedAt}, &w.Reason, &held)
+	var w bulkhead.CampaignWork // one for all rows: words are copied when they change
+	var held int64
+	into := []any{wordCol[bulkhead.AuthorityID]{&w.Issuer}, serialCol{&w.Serial}, intCol[int64]{&w.IntentSeq}, intCol[int64]{&w.Ordinal}, wordCol[bulkhead.ItemState]{&w.State}, timeCol{&w.RevokeAt},
+		timeCol{&w.NotAfter}, wordCol[bulkhead.CertificateState]{&w.Recorded}, timeCol{&w.RevokedAt}, intCol[bulkhead.Reason]{&w.Reason}, intCol[int64]{&held}}
+	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.CampaignWork, error) {
+		err := r.Scan(into...)
 		w.Held = held > 0
 		return w, err
 	}, campaignWork, id, first, last)
 	return rows, s.fault("CampaignWork", err)
+}
+
+const itemsToTell = `SELECT i.issuer, i.serial, i.intent_seq, i.ordinal, i.wave, i.state, i.account_id, i.own, i.notify_at FROM campaign_items i
+		WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.ordinal BETWEEN $2 AND $3 ORDER BY i.ordinal`
+
+// ItemsToTell returns the items of a chunk by ordinals, both included, in the order of the plan, with as much as telling their
+// holders asks of them: their places, waves and states, whose they are, and when to tell.
+func (s *Store) ItemsToTell(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignItem, error) {
+	var i bulkhead.CampaignItem
+	var own int64
+	into := []any{wordCol[bulkhead.AuthorityID]{&i.Issuer}, serialCol{&i.Serial}, intCol[int64]{&i.IntentSeq}, intCol[int64]{&i.Ordinal}, intCol[int]{&i.Wave}, wordCol[bulkhead.ItemState]{&i.State},
+		wordCol[string]{&i.AccountID}, intCol[int64]{&own}, timeCol{&i.NotifyAt}}
+	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.CampaignItem, error) {
+		err := r.Scan(into...)
+		i.Own = own != 0
+		return i, err
+	}, itemsToTell, id, first, last)
+	return rows, s.fault("ItemsToTell", err)
 }
 
 // OwnProgress counts the house's own estate in a campaign, and how much of it is reissued or further.

@@ -35,10 +35,11 @@ func (s *Store) TallyCampaign(ctx context.Context, id string, now time.Time) (bu
 	return t, s.fault("TallyCampaign", err)
 }
 
-// CampaignsOfKey returns the campaigns, started and not closed, that have a certificate with the key.
+const campaignsOfKey = `SELECT ` + campaignFields + ` FROM campaigns WHERE started_at > 0 AND state <> 'closed' AND seq IN (SELECT k.campaign_seq FROM campaign_keys k WHERE k.key_hash = $1) ORDER BY seq`
+
+// CampaignsOfKey returns the campaigns, started and not closed, that refuse the key.
 func (s *Store) CampaignsOfKey(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Campaign, error) {
-	rows, err := list(ctx, s.reader, scanCampaign, `SELECT `+campaignFields+` FROM campaigns WHERE started_at > 0 AND state <> 'closed' AND EXISTS
-		(SELECT 1 FROM certificates x JOIN campaign_items i ON i.campaign_seq = campaigns.seq AND i.intent_seq = x.intent_seq WHERE x.key_hash = $1) ORDER BY seq`, hashArg(key))
+	rows, err := list(ctx, s.reader, scanCampaign, campaignsOfKey, hashArg(key))
 	return rows, s.fault("CampaignsOfKey", err)
 }
 
@@ -72,20 +73,19 @@ func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhe
 // SameKeyReissues returns items of a campaign that have a good certificate with their own key which came after them: the
 // replacement that replaced nothing. Those found already, and those with another replacement, are left out.
 func (s *Store) SameKeyReissues(ctx context.Context, id string, limit int) ([]bulkhead.CampaignItem, error) {
-	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
-		AND i.state IN ('notified', 'patched') AND i.replacement_issuer = '' AND i.detail NOT LIKE 'same key:%'
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i`+s.dialect.by("campaign_items_going")+` WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
+		AND i.state IN ('notified', 'patched') AND `+going+` AND i.replacement_issuer = '' AND i.detail NOT LIKE 'same key:%'
 		AND EXISTS (SELECT 1 FROM certificates c WHERE c.key_hash = i.key_hash AND c.intent_seq > i.intent_seq AND c.kind = 'leaf' AND c.state = 'issued' AND c.account_id = i.account_id)
 		ORDER BY i.ordinal LIMIT $2`, id, atMost(limit))
 	return rows, s.fault("SameKeyReissues", err)
 }
 
-const knownKey = `SELECT x.key_hash FROM certificates x JOIN campaign_items i ON i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
-			AND i.intent_seq = x.intent_seq WHERE x.key_hash = $2 LIMIT 1`
+const knownKey = `SELECT k.key_hash FROM campaign_keys k WHERE k.key_hash = $2 AND k.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)`
 
-// KnownKeys returns those of the hashes that a certificate of the campaign has.
+// KnownKeys returns those of the hashes that a started campaign refuses.
 func (s *Store) KnownKeys(ctx context.Context, id string, keys ...bulkhead.Hash) ([]bulkhead.Hash, error) {
 	var out []bulkhead.Hash
-	for _, k := range keys { // one by one: a key may be on very many certificates, and the first is enough
+	for _, k := range keys {
 		rows, err := list(ctx, s.reader, scanHash, knownKey, id, hashArg(k))
 		if err != nil {
 			return nil, s.fault("KnownKeys", err)

@@ -17,7 +17,9 @@ var PreviewQueries = map[string]string{
 var CampaignQueries = map[string]string{
 	(&Dialect{IndexedBy: true}).moveItem("($12" + strings.Repeat(", $12", 511) + ")"): "USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", campaignWork: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",
 	membershipOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", windowOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)",
-	knownKey: "SEARCH x USING COVERING INDEX certificates_key (key_hash=?)", changeOutside: "SEARCH y USING",
+	knownKey: "SEARCH k USING PRIMARY KEY (key_hash=? AND campaign_seq=?)", campaignsOfKey: "SEARCH k USING PRIMARY KEY (key_hash=?)", changeOutside: "SEARCH y USING",
+	moveStretch: "SEARCH campaign_items USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)", itemsToTell: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",
+	nextJob: "SEARCH x USING INDEX campaign_jobs_due (campaign_seq=? AND generation=? AND due_at<?)",
 }
 
 // Waiting is how many writes wait for a transaction.

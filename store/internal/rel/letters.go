@@ -77,7 +77,7 @@ func (s *Store) OpenItemCounts(ctx context.Context, id string, accounts []string
 	}
 	out := map[string]int64{}
 	err := inChunks(accounts, 2, func(a string) any { return a }, func(_ []string, in string, args []any) error {
-		rows, err := list(ctx, s.reader, func(r scanner) (v row, err error) { return v, r.Scan(&v.account, &v.n) }, `SELECT account_id, COUNT(*) FROM campaign_items
+		rows, err := list(ctx, s.reader, func(r scanner) (v row, err error) { return v, r.Scan(&v.account, &v.n) }, `SELECT account_id, COUNT(*) FROM campaign_items`+s.dialect.by("campaign_items_account")+`
 			WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND state NOT IN ('old-revoked', 'expired') AND account_id IN `+in+` GROUP BY account_id`, append([]any{id}, args...)...)
 		for _, r := range rows {
 			out[r.account] = r.n
@@ -90,7 +90,7 @@ func (s *Store) OpenItemCounts(ctx context.Context, id string, accounts []string
 // NoteAccount keeps what was learnt of an account with all of its open items in a campaign, without moving them.
 func (s *Store) NoteAccount(ctx context.Context, id, account, detail string, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "NoteAccount", ev, func(t *tx) error {
-		_, err := exec(ctx, t, `UPDATE campaign_items SET detail = $3 WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND account_id = $2 AND state = 'notified'`, id, account, text(detail))
+		_, err := exec(ctx, t, `UPDATE campaign_items`+t.dialect.by("campaign_items_account")+` SET detail = $3 WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND account_id = $2 AND state = 'notified'`, id, account, text(detail))
 		return err
 	})
 }
