@@ -116,7 +116,11 @@ func (t task) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.Handler(), e.Refresh(context.Background())
+	if err := e.Refresh(context.Background()); err != nil {
+		return nil, err
+	}
+	go func() { _ = e.Run(context.Background()) }() // as the programs do; ends with the process
+	return e.Handler(), nil
 }
 
 // bareHandler is the reference: it writes a fixed body under the headers of an OCSP answer.
