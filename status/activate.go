@@ -225,6 +225,7 @@ func (s *Service) forewarn(ctx context.Context, c bulkhead.Change) (wait func())
 
 // stage signs and publishes the objects of a change, reads them back, and names them in next.
 func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error {
+	defer s.locate(ctx, st.change)()
 	for _, u := range st.issuers {
 		ih := issuerHead(next, u.authority.ID)
 		crls := func(ctx context.Context) error {
@@ -245,6 +246,23 @@ func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error
 		ih.Change = st.change.ID
 	}
 	return nil
+}
+
+// locate has the store find the rows of a large change while its answers are signed: the commit, for which everybody waits,
+// then moves them and looks for none. wait returns when it has.
+func (s *Service) locate(ctx context.Context, c bulkhead.Change) (wait func()) {
+	if c.Count <= largeBatch {
+		return func() {}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.cfg.Store.Locate(ctx, c.ID); err != nil && ctx.Err() == nil {
+			s.cfg.Log.WarnContext(ctx, "the rows of a large change could not be found in advance; its commit takes longer", slog.String("change", c.ID), slog.String("error", err.Error()))
+		}
+	}()
+	return func() { stop(); <-done }
 }
 
 // inOrder does things one after the other, or all at once.

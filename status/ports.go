@@ -70,6 +70,8 @@ type Store interface {
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	// MoveChange stores the change if its state is still expect; KindConflict otherwise.
 	MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error
+	// Locate finds out beforehand what Activate would look for inside its transaction. It changes nothing, and nobody need call it.
+	Locate(ctx context.Context, change string) error
 	// Activate is the commit point: in one transaction the change goes from Staged to Activated, its items' rows to
 	// Revoked (a row already revoked only has its reason upgraded, and its date moved earlier, for keyCompromise) or, of a
 	// change that takes back, to what they were, unless a key is blocked by then; the head is stored if its sequence follows the newest one, the CRL records are stored, and the evidence is

@@ -113,6 +113,7 @@ type Store interface {
 	BlockedItems(ctx context.Context, change string) (int, error)
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error
+	Locate(ctx context.Context, change string) error
 	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
 	PutHead(ctx context.Context, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord) error
@@ -261,6 +262,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Draft", testDraft},
 		{"Activate", testActivate},
 		{"ActivateRefusals", testActivateRefusals},
+		{"Locate", testLocate},
 		{"TakeBack", testTakeBack},
 		{"ChangeEvidence", testChangeEvidence},
 		{"NewestHead", testNewestHead},

@@ -22,6 +22,7 @@ func (s *Store) Activate(ctx context.Context, c bulkhead.Change, head bulkhead.H
 		return s.fault("Activate", err)
 	}
 	c.State, c.Epoch = bulkhead.ChangeActivated, head.Sequence
+	at := s.locations.take(c.ID)
 	return s.write(ctx, "Activate", nil, func(t *tx) error {
 		// Held even without evidence: Reserve, Complete and Activate exclude each other by it.
 		if err := t.lockEvidence(ctx); err != nil {
@@ -30,7 +31,7 @@ func (s *Store) Activate(ctx context.Context, c bulkhead.Change, head bulkhead.H
 		if err := t.moveChange(ctx, c, bulkhead.ChangeStaged); err != nil {
 			return err
 		}
-		if err := t.applyItems(ctx, c); err != nil {
+		if err := t.applyItems(ctx, c, at); err != nil {
 			return err
 		}
 		if err := t.putHead(ctx, head, crls); err != nil {
@@ -41,8 +42,8 @@ func (s *Store) Activate(ctx context.Context, c bulkhead.Change, head bulkhead.H
 	})
 }
 
-// applyItems moves the rows of a change, set by set.
-func (t *tx) applyItems(ctx context.Context, c bulkhead.Change) error {
+// applyItems moves the rows of a change, set by set; at is where they lie, when that is known.
+func (t *tx) applyItems(ctx context.Context, c bulkhead.Change, at *located) error {
 	var seq, want int64
 	var undoes string
 	if err := t.QueryRowContext(ctx, `SELECT seq, items, undoes FROM changes WHERE id = $1`, c.ID).Scan(&seq, &want, &undoes); err != nil {
@@ -51,14 +52,14 @@ func (t *tx) applyItems(ctx context.Context, c bulkhead.Change) error {
 	if undoes != "" {
 		return t.restoreItems(ctx, seq, want, c)
 	}
-	return t.revokeItems(ctx, seq, want, c.ID)
+	return t.revokeItems(ctx, seq, want, c.ID, at)
 }
 
 // ofItems joins the items of a change with their rows.
 const ofItems = ` FROM change_items i WHERE i.change_seq = $1 AND certificates.issuer = i.issuer AND certificates.serial = i.serial `
 
 // revokeItems applies the items of a change that revokes.
-func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string) error {
+func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string, at *located) error {
 	if _, err := exec(ctx, t, `UPDATE changes SET was_kept = 1 WHERE seq = $1`, seq); err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string) error 
 	if _, err := exec(ctx, t, `SAVEPOINT items`); err != nil {
 		return err
 	}
-	n, err := t.revokeFresh(ctx, seq, fresh)
+	n, err := t.revokeFresh(ctx, seq, want, fresh, at)
 	if err != nil || n == want {
 		return err
 	}
@@ -103,20 +104,22 @@ const revokeAlike = `UPDATE certificates SET state = 'revoked', reason = $2, rev
 
 // revokeFresh moves the rows of a change that are issued, and says how many those were; fresh is how, where a join costs
 // nothing more or items differ.
-func (t *tx) revokeFresh(ctx context.Context, seq int64, fresh string) (int64, error) {
+func (t *tx) revokeFresh(ctx context.Context, seq, want int64, fresh string, at *located) (int64, error) {
 	if t.dialect.Arrays {
 		return exec(ctx, t, fresh, seq)
 	}
-	var reason, other, first, last int64
-	err := t.QueryRowContext(ctx, `SELECT COALESCE(MIN(reason), 0), COALESCE(MAX(reason), 0), COALESCE(MIN(revoked_at), 0), COALESCE(MAX(revoked_at), 0) FROM change_items WHERE change_seq = $1`, seq).
-		Scan(&reason, &other, &first, &last)
+	if at != nil && at.rows == want {
+		return t.revokeLocated(ctx, at)
+	}
+	var say located
+	alike, err := say.readItems(ctx, t, seq)
 	if err != nil {
 		return 0, err
 	}
-	if reason != other || first != last {
+	if !alike {
 		return exec(ctx, t, fresh, seq)
 	}
-	return exec(ctx, t, revokeAlike, seq, reason, first)
+	return exec(ctx, t, revokeAlike, seq, say.reason, say.at)
 }
 
 // restoreItems applies the items of a change that takes back. It is the only statement of the house by which a revoked

@@ -11,6 +11,8 @@ var PreviewQueries = map[string]string{
 	samplesOf: "USING INDEX certificates_product (issuer=? AND profile=? AND not_after>?)", countProducts: "USING COVERING INDEX certificates_product (issuer=?)",
 	authorityCertificates: "USING INDEX certificates_ca",
 	revokeAlike:           "SEARCH certificates USING INTEGER PRIMARY KEY (rowid=?)",
+	revokeRun:             "SEARCH certificates USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+	rowsOfItems:           "USING COVERING INDEX certificates_ref (issuer=? AND serial=?)", neighbours: "USING COVERING INDEX certificates_issuer (issuer=? AND intent_seq>? AND intent_seq<?)", nextIssuer: "USING PRIMARY KEY (change_seq=? AND issuer>?)",
 }
 
 // CampaignQueries are the statements of a campaign's work that read what they name and no more, whatever the campaign has.

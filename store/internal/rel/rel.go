@@ -73,6 +73,7 @@ type Store struct {
 	tally          tally
 	window         int64 // searchWindow; smaller in a test
 	bulk           Bulk  // nil where whole tables are read by statements
+	locations      locations
 }
 
 // New makes a store over open, migrated databases. Close closes them.
