@@ -30,3 +30,10 @@ func Waiting(s *Store) int {
 	defer s.group.mu.Unlock()
 	return len(s.group.queue)
 }
+
+// WaitingKeyed is how many writes by key wait for a transaction.
+func WaitingKeyed(s *Store) int {
+	s.brisk.mu.Lock()
+	defer s.brisk.mu.Unlock()
+	return len(s.brisk.queue)
+}

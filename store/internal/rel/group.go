@@ -32,6 +32,8 @@ type write struct {
 	op     string
 	leaves [][]byte
 	fn     func(t *tx) error
+	kin    *kin          // of those that the same statements do; nil when it is done alone
+	item   any           // of kin
 	done   chan struct{} // closed when the fields below are settled
 	seqs   []int64
 	err    error
@@ -100,9 +102,20 @@ func (s *Store) lead(g *group) {
 	}
 	t := &tx{Tx: raw, pool: g.pool, dialect: &s.dialect, ctx: ctx}
 	defer t.keep(ctx)
-	defer raw.Rollback() // after a commit this does nothing; before keep, which needs the connection
+	defer func() { _ = t.Rollback() }() // after a commit this does nothing; before keep, which needs the connection
 	var kept, refused []*write
 	for began := time.Now(); w != nil; w = g.next() {
+		if w.kin != nil {
+			done, err := s.jointly(g, t, w, len(kept) > 0)
+			if err != nil { // the transaction is gone, and all that was in it
+				s.settle(err, append(kept, refused...), nil)
+				return
+			}
+			if kept = append(kept, done...); len(kept)+len(refused) >= groupSize || time.Since(began) > groupAge {
+				break
+			}
+			continue
+		}
 		switch err := t.attempt(w, len(kept) > 0); {
 		case err == nil && w.err == nil:
 			kept = append(kept, w)

@@ -140,8 +140,8 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 			good = append(good, leaves[i])
 		}
 	}
-	numbers, err := t.append(ctx, good)
-	if err != nil {
+	numbers, evidence, err := t.sequence(good)
+	if err != nil || len(good) == 0 {
 		return err
 	}
 	var rows certificateColumns
@@ -154,13 +154,7 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 		rows.addAs(it, seqs[i], bulkhead.Reserved, bulkhead.Hash{}, 0)
 		names.add(it.Certificate.Names, seqs[i])
 	}
-	if len(good) == 0 {
-		return nil
-	}
-	if err := t.batch(ctx, insertCertificate, rows.values()...); err != nil {
-		return err
-	}
-	return t.batch(ctx, insertName, names.reversed, names.owners)
+	return t.all(ctx, evidence.part(), part{insertCertificate, rows.values()}, part{insertName, []values{names.reversed, names.owners}})
 }
 
 // nameColumns holds rows for insertName, column by column.
@@ -279,13 +273,11 @@ func (t *tx) complete(ctx context.Context, items []bulkhead.Completion, leaves [
 			errs[i] = conflict("certificate %s is %s, not reserved", it.CertificateRef, row.state)
 		}
 	}
-	if _, err := t.append(ctx, good); err != nil || len(good) == 0 {
+	_, evidence, err := t.sequence(good)
+	if err != nil {
 		return err
 	}
-	if err := t.batch(ctx, completeCertificate, rows, fingerprints, outcomes); err != nil {
-		return err
-	}
-	return t.batch(ctx, insertDER, rows, ders)
+	return t.all(ctx, evidence.part(), part{completeCertificate, []values{rows, fingerprints, outcomes}}, part{insertDER, []values{rows, ders}})
 }
 
 // Abandon moves Reserved to Abandoned and appends ev[i] for each item i that moved; an item in any other state, or

@@ -116,7 +116,11 @@ func (s *Store) OrdersByAccount(ctx context.Context, accountID, after string, li
 
 // UpdateOrder stores state, CSR, authority, profile, certificate, problem and times if the state is still expect.
 func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error {
-	return s.writeKeyed(ctx, "UpdateOrder", ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
+	var k *kin
+	if len(ev) == 0 && o.Problem == nil {
+		k = movedTogether
+	}
+	return s.writeKin(ctx, "UpdateOrder", k, &movedOrder{o, expect}, ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
 }
 
 // ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
@@ -239,9 +243,10 @@ func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev
 }
 
 func (t *tx) putCAAChecks(ctx context.Context, checks []bulkhead.CAACheck) error {
-	if len(checks) == 0 {
-		return nil
-	}
+	return t.all(ctx, part{insertCAA, caaColumns(checks)})
+}
+
+func caaColumns(checks []bulkhead.CAACheck) []values {
 	var order, kind, name, result, detail column[string]
 	var at, until column[int64]
 	for _, c := range checks {
@@ -249,7 +254,7 @@ func (t *tx) putCAAChecks(ctx context.Context, checks []bulkhead.CAACheck) error
 		at, until = append(at, unix(c.At)), append(until, unix(c.ValidUntil))
 		result, detail = append(result, string(c.Result)), append(detail, text(c.Detail))
 	}
-	return t.batch(ctx, insertCAA, order, kind, name, at, until, result, detail)
+	return []values{order, kind, name, at, until, result, detail}
 }
 
 var insertCAA = insert("caa_checks", "order_id text", "name_type text", "name text", "at bigint", "valid_until bigint",

@@ -44,19 +44,22 @@ func (u uses) with(seq int64, leaf []byte) (uses, error) {
 	return out, nil
 }
 
-// countUses moves the counters by what this transaction's leaves say. The evidence head is held.
-func (t *tx) countUses(ctx context.Context) error {
-	keys := slices.SortedFunc(maps.Keys(t.uses), func(a, b bulkhead.Hash) int { return slices.Compare(a[:], b[:]) })
-	for _, k := range keys {
+var countUses = statement{
+	each: `INSERT INTO signature_counters (key_hash, announced, made, since) VALUES ($1, $2, $3, $4)` + andCount,
+	many: `INSERT INTO signature_counters (key_hash, announced, made, since) SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])` + andCount,
+}
+
+const andCount = ` ON CONFLICT (key_hash) DO UPDATE SET announced = signature_counters.announced + excluded.announced, made = signature_counters.made + excluded.made`
+
+// counted moves the counters by what this transaction's leaves say. The evidence head is held.
+func (t *tx) counted() part {
+	var hashes column[[]byte]
+	var announced, made, since column[int64]
+	for _, k := range slices.SortedFunc(maps.Keys(t.uses), func(a, b bulkhead.Hash) int { return slices.Compare(a[:], b[:]) }) {
 		c := t.uses[k]
-		_, err := exec(ctx, t, `INSERT INTO signature_counters (key_hash, announced, made, since) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (key_hash) DO UPDATE SET announced = signature_counters.announced + excluded.announced, made = signature_counters.made + excluded.made`,
-			k[:], c.Announced, c.Made, c.Since)
-		if err != nil {
-			return err
-		}
+		hashes, announced, made, since = append(hashes, k[:]), append(announced, c.Announced), append(made, c.Made), append(since, c.Since)
 	}
-	return nil
+	return part{countUses, []values{hashes, announced, made, since}}
 }
 
 // SignatureCounters returns the counter of every key that signed, and the newest evidence row at that moment.

@@ -158,46 +158,53 @@ func (t *tx) append(ctx context.Context, leaves [][]byte) ([]int64, error) {
 
 // appendAs is append; later leaves the rows for the end of a shared transaction, where nothing refers to them before.
 func (t *tx) appendAs(ctx context.Context, leaves [][]byte, later bool) ([]int64, error) {
-	if len(leaves) == 0 {
-		return nil, nil
-	}
-	h, used := *t.head, t.uses
-	seqs := make(column[int64], len(leaves))
-	chains := make(column[[]byte], len(leaves))
-	var err error
-	for i, leaf := range leaves {
-		h.seq++
-		if used, err = used.with(h.seq, leaf); err != nil {
-			return nil, err
-		}
-		h.chain = tlog.Chain(h.chain, leaf)
-		seqs[i], chains[i] = h.seq, append([]byte(nil), h.chain[:]...)
+	seqs, r, err := t.sequence(leaves)
+	if err != nil || len(leaves) == 0 {
+		return nil, err
 	}
 	if later {
 		w := &t.waiting
-		w.seqs, w.leaves, w.chains = append(w.seqs, seqs...), append(w.leaves, leaves...), append(w.chains, chains...)
-	} else if err := t.batch(ctx, insertEvidence, seqs, column[[]byte](leaves), chains); err != nil {
+		w.seqs, w.leaves, w.chains = append(w.seqs, r.seqs...), append(w.leaves, r.leaves...), append(w.chains, r.chains...)
+	} else if err := t.all(ctx, r.part()); err != nil {
 		return nil, err
 	}
-	t.head, t.ahead, t.uses = &h, true, used
 	return seqs, t.tell(ctx, leaves, seqs)
 }
+
+// sequence numbers and chains leaves at the head, which must be held when there are any, and returns their numbers and the rows
+// that the caller inserts.
+func (t *tx) sequence(leaves [][]byte) (seqs []int64, r rows, err error) {
+	if len(leaves) == 0 {
+		return nil, r, nil
+	}
+	h, used := *t.head, t.uses
+	r = rows{make(column[int64], len(leaves)), leaves, make(column[[]byte], len(leaves))}
+	for i, leaf := range leaves {
+		h.seq++
+		if used, err = used.with(h.seq, leaf); err != nil {
+			return nil, rows{}, err
+		}
+		h.chain = tlog.Chain(h.chain, leaf)
+		r.seqs[i], r.chains[i] = h.seq, append([]byte(nil), h.chain[:]...)
+	}
+	t.head, t.ahead, t.uses = &h, true, used
+	return r.seqs, r, nil
+}
+
+// part inserts the rows.
+func (r rows) part() part { return part{insertEvidence, []values{r.seqs, r.leaves, r.chains}} }
 
 // moveHead writes the row of the evidence head and the counters of keys, once for all that was appended.
 func (t *tx) moveHead(ctx context.Context) error {
 	if !t.ahead {
 		return nil
 	}
-	if err := t.countUses(ctx); err != nil {
-		return err
-	}
-	if w := t.waiting; w.seqs.len() > 0 {
-		if err := t.batch(ctx, insertEvidence, w.seqs, w.leaves, w.chains); err != nil {
-			return err
-		}
-	}
-	_, err := exec(ctx, t, `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`, t.head.seq, t.head.chain[:])
-	return err
+	return t.all(ctx, t.counted(), t.waiting.part(), part{moveHead, []values{column[int64]{t.head.seq}, column[[]byte]{t.head.chain[:]}}})
+}
+
+var moveHead = statement{
+	each: `UPDATE evidence_head SET seq = $1, chain = $2 WHERE id = 1`,
+	many: `UPDATE evidence_head h SET seq = v.seq, chain = v.chain FROM unnest($1::bigint[], $2::bytea[]) AS v (seq, chain) WHERE h.id = 1`,
 }
 
 // statement is one write for many rows.
