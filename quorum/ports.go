@@ -17,13 +17,26 @@ import (
 
 // Store is the durable record as the quorum needs it.
 type Store interface {
-	// PutOperator inserts or replaces by name.
-	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
+	Reads
+	Writes
+}
+
+// Reads change nothing.
+type Reads interface {
 	Operators(ctx context.Context) ([]bulkhead.Operator, error)
 	// OperatorRequests returns the requests that changed operators and are approved or executed, oldest first, all of them.
 	OperatorRequests(ctx context.Context) ([]bulkhead.ApprovalRequest, error)
 	// SecurityKeys returns every security key, those taken away included.
 	SecurityKeys(ctx context.Context) ([]bulkhead.SecurityKey, error)
+	// Request returns a request with its approvals; KindNotFound when there is none.
+	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
+	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
+}
+
+// Writes are apart so that a rehearsal has to say of each what becomes of it.
+type Writes interface {
+	// PutOperator inserts or replaces by name.
+	PutOperator(ctx context.Context, o bulkhead.Operator, ev ...bulkhead.Evidence) error
 	// PutSecurityKey inserts or replaces by id.
 	PutSecurityKey(ctx context.Context, k bulkhead.SecurityKey, ev ...bulkhead.Evidence) error
 	// UseSecurityKey moves the counter of a key that counts; KindConflict when it does not go forward (a copy of the key was
@@ -32,9 +45,6 @@ type Store interface {
 	// ReviewOperator records that somebody confirmed an operator.
 	ReviewOperator(ctx context.Context, name string, at time.Time, ev ...bulkhead.Evidence) error
 	CreateRequest(ctx context.Context, r bulkhead.ApprovalRequest, ev ...bulkhead.Evidence) error
-	// Request returns a request with its approvals; KindNotFound when there is none.
-	Request(ctx context.Context, id string) (bulkhead.ApprovalRequest, error)
-	Requests(ctx context.Context, limit int, states ...bulkhead.RequestState) ([]bulkhead.ApprovalRequest, error)
 	// AddApproval inserts; KindConflict when the operator approved this request before.
 	AddApproval(ctx context.Context, a bulkhead.Approval, ev ...bulkhead.Evidence) error
 	// MoveRequest changes the state if it is still expect; KindConflict otherwise.

@@ -28,8 +28,8 @@ func (h *House) rehearsal() (console.Rehearsal, error) {
 // errRehearsal ends a rehearsal where the first change would be made.
 var errRehearsal = errors.New("the rehearsal ends here")
 
-// noQuorumWrites is the record without its writes.
-type noQuorumWrites struct{ quorum.Store }
+// noQuorumWrites is the record without its writes. A write that is new does not compile before it stands here.
+type noQuorumWrites struct{ quorum.Reads }
 
 func (noQuorumWrites) PutOperator(context.Context, bulkhead.Operator, ...bulkhead.Evidence) error {
 	return errRehearsal
@@ -76,9 +76,10 @@ func (noQuorumWrites) MoveRequest(context.Context, string, bulkhead.RequestState
 	return errRehearsal
 }
 
-// noOrderWrites stops an order where it would become a row, and keeps it.
+// noOrderWrites stops an order where it would become a row, and keeps it. Other writes end the rehearsal
+// (rehearse_refused.go).
 type noOrderWrites struct {
-	enroll.Store
+	enroll.Reads
 	order *bulkhead.Order
 }
 
