@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bulkhead"
 	"bulkhead/incident/plan"
 )
@@ -114,24 +116,8 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 	if err != nil {
 		return nil, err
 	}
-	var after int64
-	for {
-		items, err := s.cfg.Store.ItemsToPlan(ctx, i.ID, out.Now, after, page)
-		if err != nil {
-			return nil, err
-		}
-		if len(items) == 0 {
-			break
-		}
-		for _, it := range items {
-			after = it.Certificate.IntentSeq
-			if by, ok := seen[it.Certificate.CertificateRef]; ok && it.Certificate.ReplacedBy == (bulkhead.CertificateRef{}) {
-				it.Certificate.ReplacedBy = by
-			}
-			if err := s.take(ctx, out, i, c, it, online); err != nil {
-				return nil, err
-			}
-		}
+	if err := s.readItems(ctx, out, i, c, online, seen); err != nil {
+		return nil, err
 	}
 	if len(out.Items) == 0 {
 		return nil, bulkhead.Faultf(bulkhead.KindGate, "incident %s has no certificate that is neither revoked nor expired", i.ID).WithHint("bulkhead incident scope " + i.ID + " --help")
@@ -139,8 +125,48 @@ func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.
 	return out, nil
 }
 
-func (s *Service) take(ctx context.Context, out *snapshot, i bulkhead.Incident, c bulkhead.Campaign, it bulkhead.IncidentItem, online map[bulkhead.AuthorityID]bool) error {
-	cert := it.Certificate
+// readers is how many parts of the record are read at once for a plan.
+const readers = 2
+
+// readItems reads the items of an incident into a snapshot, in the order of their issue.
+func (s *Service) readItems(ctx context.Context, out *snapshot, i bulkhead.Incident, c bulkhead.Campaign, online map[bulkhead.AuthorityID]bool, seen map[bulkhead.CertificateRef]bulkhead.CertificateRef) error {
+	first, last, err := s.cfg.Store.PlanSpan(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	var parts [readers]snapshot
+	g, ctx := errgroup.WithContext(ctx)
+	for n := range int64(readers) {
+		part := &parts[n]
+		part.Now = out.Now
+		from, to := first-1+(last-first+1)*n/readers, first-1+(last-first+1)*(n+1)/readers
+		g.Go(func() error {
+			for it, err := range s.cfg.Store.ItemsToPlan(ctx, i.ID, out.Now, from, to) {
+				if err != nil {
+					return err
+				}
+				if by, ok := seen[it.Certificate.CertificateRef]; ok && it.Certificate.ReplacedBy == (bulkhead.CertificateRef{}) {
+					it.Certificate.ReplacedBy = by
+				}
+				if err := s.take(ctx, part, i, c, it, online); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for n := range parts {
+		out.Items, out.rows = append(out.Items, parts[n].Items...), append(out.rows, parts[n].rows...)
+		parts[n] = snapshot{}
+	}
+	return nil
+}
+
+func (s *Service) take(ctx context.Context, out *snapshot, i bulkhead.Incident, c bulkhead.Campaign, it *bulkhead.IncidentItem, online map[bulkhead.AuthorityID]bool) error {
+	cert := &it.Certificate
 	product := s.cfg.Product(cert.Profile)
 	if cert.Kind == bulkhead.CACertificate {
 		product = "ca"
@@ -149,10 +175,10 @@ func (s *Service) take(ctx context.Context, out *snapshot, i bulkhead.Incident, 
 	if err != nil {
 		return err
 	}
-	own := s.cfg.Own(cert) || cert.Kind == bulkhead.InfraCertificate
+	own := s.cfg.Own(*cert) || cert.Kind == bulkhead.InfraCertificate
 	p := plan.Item{CertificateRef: cert.CertificateRef, IntentSeq: cert.IntentSeq, Product: product, Account: cert.AccountID, Replaced: replacement != (bulkhead.CertificateRef{}),
-		Own: own, Critical: !own && s.cfg.Critical(cert), Held: it.HeldWhy != "", Ceremony: !online[cert.Issuer] || cert.Kind == bulkhead.CACertificate,
-		Revalidate: !own && product == "tls" && out.Now.Sub(cert.ReservedAt) > s.cfg.ValidationReuse, Deadline: deadlineOf(i, cert)}
+		Own: own, Critical: !own && s.cfg.Critical(*cert), Held: it.HeldWhy != "", Ceremony: !online[cert.Issuer] || cert.Kind == bulkhead.CACertificate,
+		Revalidate: !own && product == "tls" && out.Now.Sub(cert.ReservedAt) > s.cfg.ValidationReuse, Deadline: deadlineOf(i, *cert)}
 	name := cert.CertificateRef.String()
 	if len(cert.Names) > 0 {
 		name = cert.Names[0].Value
@@ -164,7 +190,7 @@ func (s *Service) take(ctx context.Context, out *snapshot, i bulkhead.Incident, 
 
 // goodReplacement is what a certificate was replaced by, when that is good for something: not revoked, and with another key
 // where a new one is needed.
-func (s *Service) goodReplacement(ctx context.Context, c bulkhead.Campaign, cert bulkhead.Certificate) (bulkhead.CertificateRef, error) {
+func (s *Service) goodReplacement(ctx context.Context, c bulkhead.Campaign, cert *bulkhead.Certificate) (bulkhead.CertificateRef, error) {
 	if cert.ReplacedBy == (bulkhead.CertificateRef{}) {
 		return bulkhead.CertificateRef{}, nil
 	}

@@ -260,9 +260,14 @@ func (s *Service) record(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 // change plans the ordinary change for what is ready, and keeps its id with the job before it is activated: from then on a
 // process that is killed is followed by one that finds it.
 func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignWork) (bulkhead.Change, error) {
+	order := make([]int, len(ready)) // that of their issue, in which certificates lie in the record: the plan goes by account
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(ready[a].IntentSeq, ready[b].IntentSeq) })
 	items := make([]bulkhead.ChangeItem, len(ready))
-	for i, it := range ready {
-		items[i] = bulkhead.ChangeItem{CertificateRef: it.CertificateRef, Reason: c.Reason}
+	for i, n := range order {
+		items[i] = bulkhead.ChangeItem{CertificateRef: ready[n].CertificateRef, Reason: c.Reason}
 	}
 	change, err := s.cfg.Revoker.PlanRevocation(ctx, "role:incident", fmt.Sprintf("campaign %s of incident %s, plan %s", c.ID, c.Incident, c.PlanHash), items)
 	if err != nil {

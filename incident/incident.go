@@ -41,8 +41,10 @@ type Store interface {
 	CountScope(ctx context.Context, id string, scope bulkhead.Scope, c bulkhead.ScopeCount, leaf func(before, now bulkhead.ScopeCount) bulkhead.Evidence) (bulkhead.ScopeCount, error)
 	ScopeCounts(ctx context.Context, id string) ([]bulkhead.ScopeCount, error)
 	IncidentItems(ctx context.Context, id, account string, heldOnly bool, after int64, limit int) ([]bulkhead.IncidentItem, error)
-	// ItemsToPlan is IncidentItems for those that are issued and have not ended at now, with what a plan asks of them.
-	ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error)
+	// ItemsToPlan goes through those that are issued and have not ended at now, by IntentSeq after one and up to another, with what
+	// a plan asks of them: each is good until the next. PlanSpan is between which numbers they lie, both included.
+	ItemsToPlan(ctx context.Context, id string, now time.Time, after, through int64) iter.Seq2[*bulkhead.IncidentItem, error]
+	PlanSpan(ctx context.Context, id string) (first, last int64, err error)
 	AccountIncidents(ctx context.Context, account string) ([]bulkhead.Incident, error)
 	TallyIncident(ctx context.Context, id string, now time.Time) (bulkhead.IncidentTally, error)
 	HoldItem(ctx context.Context, id string, ref bulkhead.CertificateRef, why, by string, at time.Time, ev ...bulkhead.Evidence) error

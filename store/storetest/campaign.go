@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +16,10 @@ type campaignRoundStore interface {
 	EarlyItems(ctx context.Context, id string, after int64, limit int) ([]bulkhead.CampaignItem, error)
 	OwnProgress(ctx context.Context, id string) (total, replaced int64, err error)
 	WindowOf(ctx context.Context, ref bulkhead.CertificateRef) (c bulkhead.Campaign, it bulkhead.CampaignItem, revoked, found bool, err error)
-	ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error)
+	ItemsToPlan(ctx context.Context, id string, now time.Time, after, through int64) iter.Seq2[*bulkhead.IncidentItem, error]
+	PlanSpan(ctx context.Context, id string) (first, last int64, err error)
+	ItemsToTell(ctx context.Context, id string, first, last int64) ([]bulkhead.CampaignItem, error)
+	HoldJob(ctx context.Context, j bulkhead.CampaignJob) error
 }
 
 // testCampaignRound: what a round looks for is found, by account, name and age, and nothing else is; many items move by

@@ -125,11 +125,25 @@ func testIncidents(t *testing.T, open Open) {
 	if tally.Total != 6 || tally.Live != 4 || tally.Revoked != 1 || tally.Expired != 1 || tally.Held != 1 || tally.LiveByProfile["tls-server"] != 4 {
 		t.Fatalf("tally %+v", tally)
 	}
-	toPlan := value(s.ItemsToPlan(ctx, "i1", at(10), 0, 10))(t)
+	lowest, highest, err := s.PlanSpan(ctx, "i1")
+	ok(t, err)
+	plannable := func(after, through int64) (out []bulkhead.IncidentItem) {
+		for it, err := range s.ItemsToPlan(ctx, "i1", at(10), after, through) {
+			ok(t, err)
+			out = append(out, *it)
+			out[len(out)-1].Certificate.Names = slices.Clone(it.Certificate.Names)
+		}
+		return out
+	}
+	toPlan := plannable(lowest-1, highest)
 	if len(toPlan) != 4 || toPlan[0].HeldWhy != "court order" || toPlan[1].Certificate.AccountID != "a1" || toPlan[1].Certificate.Names[0].Value != "n1.example.com" || toPlan[1].Certificate.KeyHash != digest("key", 1) {
 		t.Fatalf("to plan: %+v", toPlan)
 	}
-	equal(t, len(value(s.ItemsToPlan(ctx, "i1", at(10), toPlan[2].Certificate.IntentSeq, 10))(t)), 1)
+	equal(t, len(plannable(toPlan[2].Certificate.IntentSeq, highest)), 1)
+	equal(t, len(plannable(0, toPlan[2].Certificate.IntentSeq)), 3)
+	if a, b, err := s.PlanSpan(ctx, "none"); bulkhead.KindOf(err) != bulkhead.KindNotFound {
+		t.Fatalf("%d to %d of no incident: %v", a, b, err)
+	}
 	if own := value(s.IncidentItems(ctx, "i1", "a1", false, 0, 10))(t); len(own) != 3 || own[0].Certificate.AccountID != "a1" {
 		t.Fatalf("of a1: %+v", own)
 	}

@@ -279,6 +279,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"ScopeByValidation", testScopeByValidation},
 		{"Campaigns", testCampaigns},
 		{"CampaignRound", testCampaignRound},
+		{"CampaignStretch", testCampaignStretch},
 		{"Tickets", testTickets},
 		{"Stops", testStops},
 		{"Compromises", testCompromises},

@@ -91,6 +91,13 @@ func (t *tx) followCampaign(ctx context.Context, c bulkhead.Campaign, expect int
 	return err
 }
 
+// itemRows is how many items one statement inserts: SQLite keeps, for each statement of several rows, a copy of every page that
+// it writes, so that it could be undone alone.
+const (
+	itemRows        = 128
+	itemColumnCount = 26
+)
+
 var putItem = func() statement {
 	s := insert("campaign_items", "campaign_seq bigint", "intent_seq bigint", "ordinal bigint", "issuer text", "serial bytea", "wave bigint", "state text", "product text", "account_id text",
 		"order_id text", "name text", "key_hash bytea", "own bigint", "critical bigint", "notify_at bigint", "window_start bigint", "window_end bigint", "revoke_at bigint", "deadline bigint",
@@ -98,7 +105,8 @@ var putItem = func() statement {
 	const keep = ` ON CONFLICT (campaign_seq, intent_seq) DO UPDATE SET ordinal = excluded.ordinal, wave = excluded.wave, own = excluded.own, critical = excluded.critical,
 		notify_at = excluded.notify_at, window_start = excluded.window_start, window_end = excluded.window_end, revoke_at = excluded.revoke_at, deadline = excluded.deadline`
 	// "WHERE TRUE" keeps the parser from taking ON for a join.
-	return statement{each: s.each + keep, many: s.many + " WHERE TRUE" + keep, group: s.group + keep}
+	group := strings.Replace(s.group, namelessRows(groupRows, itemColumnCount), namelessRows(itemRows, itemColumnCount), 1)
+	return statement{each: s.each + keep, many: s.many + " WHERE TRUE" + keep, group: group + keep, rows: itemRows}
 }()
 
 // itemColumns holds rows for putItem, column by column.

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -126,14 +127,14 @@ func (s *Store) ItemsToTell(ctx context.Context, id string, first, last int64) (
 
 // OwnProgress counts the house's own estate in a campaign, and how much of it is reissued or further.
 func (s *Store) OwnProgress(ctx context.Context, id string) (total, replaced int64, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN state IN ('reissued', 'installed', 'old-revoked', 'expired') THEN 1 END) FROM campaign_items
+	err = s.reader.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN state IN ('reissued', 'installed', 'old-revoked', 'expired') THEN 1 END) FROM campaign_items`+s.dialect.by("campaign_items_own")+`
 		WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND own = 1`, id).Scan(&total, &replaced)
 	return total, replaced, s.fault("OwnProgress", err)
 }
 
 // EarlyItems returns items that were told of and have a replacement, in the order of the plan after an ordinal.
 func (s *Store) EarlyItems(ctx context.Context, id string, after int64, limit int) ([]bulkhead.CampaignItem, error) {
-	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
+	rows, err := list(ctx, s.reader, scanPlainItem, `SELECT `+itemFields+` FROM campaign_items i`+s.dialect.by("campaign_items_early")+` WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)
 		AND i.state = 'notified' AND i.replacement_issuer <> '' AND i.ordinal > $2 ORDER BY i.ordinal LIMIT $3`, id, after, atMost(limit))
 	return rows, s.fault("EarlyItems", err)
 }
@@ -193,20 +194,42 @@ func (s *Store) replacing(ctx context.Context, id string, part []nameRow, size i
 
 const planFields = `c.intent_seq, c.issuer, c.serial, c.kind, c.profile, c.names, c.key_hash, c.account_id, c.order_id, c.not_before, c.not_after, c.reserved_at, c.replaced_by_issuer, c.replaced_by_serial, i.held_why`
 
-func scanPlanItem(r scanner) (bulkhead.IncidentItem, error) {
-	var i bulkhead.IncidentItem
-	c := &i.Certificate
-	c.State = bulkhead.Issued
-	err := r.Scan(&c.IntentSeq, &c.Issuer, serialCol{&c.Serial}, &c.Kind, &c.Profile, jsonCol{&c.Names}, hashCol{&c.KeyHash}, &c.AccountID, &c.OrderID, timeCol{&c.NotBefore}, timeCol{&c.NotAfter},
-		timeCol{&c.ReservedAt}, &c.ReplacedBy.Issuer, serialCol{&c.ReplacedBy.Serial}, &i.HeldWhy)
-	return i, err
+// ItemsToPlan goes through the items of an incident that are issued and have not ended at now, by IntentSeq after one and up to
+// another, with as much of their certificates as a plan asks for. It reads millions: an item is good until the next one.
+func (s *Store) ItemsToPlan(ctx context.Context, id string, now time.Time, after, through int64) iter.Seq2[*bulkhead.IncidentItem, error] {
+	return func(yield func(*bulkhead.IncidentItem, error) bool) {
+		rows, err := s.reader.QueryContext(ctx, `SELECT `+planFields+` FROM incident_items i JOIN certificates c ON c.intent_seq = i.intent_seq
+			WHERE i.incident_seq = (SELECT seq FROM incidents WHERE id = $1) AND i.dropped = 0 AND i.intent_seq > $2 AND i.intent_seq <= $3 AND c.state = 'issued' AND c.not_after >= $4
+			ORDER BY i.intent_seq`, id, after, through, unix(now))
+		if err != nil {
+			yield(nil, s.fault("ItemsToPlan", err))
+			return
+		}
+		defer rows.Close()
+		var i bulkhead.IncidentItem
+		c := &i.Certificate
+		c.State = bulkhead.Issued
+		into := []any{intCol[int64]{&c.IntentSeq}, wordCol[bulkhead.AuthorityID]{&c.Issuer}, serialCol{&c.Serial}, wordCol[bulkhead.CertificateKind]{&c.Kind}, wordCol[string]{&c.Profile}, namesCol{&c.Names},
+			hashCol{&c.KeyHash}, wordCol[string]{&c.AccountID}, wordCol[string]{&c.OrderID}, timeCol{&c.NotBefore}, timeCol{&c.NotAfter}, timeCol{&c.ReservedAt},
+			wordCol[bulkhead.AuthorityID]{&c.ReplacedBy.Issuer}, serialCol{&c.ReplacedBy.Serial}, wordCol[string]{&i.HeldWhy}}
+		for rows.Next() {
+			if err := rows.Scan(into...); err != nil {
+				yield(nil, s.fault("ItemsToPlan", err))
+				return
+			}
+			if !yield(&i, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(nil, s.fault("ItemsToPlan", err))
+		}
+	}
 }
 
-// ItemsToPlan is IncidentItems for a plan: those that are issued and have not ended at now, with as much of their
-// certificates as a plan asks for. It reads millions.
-func (s *Store) ItemsToPlan(ctx context.Context, id string, now time.Time, after int64, limit int) ([]bulkhead.IncidentItem, error) {
-	rows, err := list(ctx, s.reader, scanPlanItem, `SELECT `+planFields+` FROM incident_items i JOIN certificates c ON c.intent_seq = i.intent_seq
-		WHERE i.incident_seq = (SELECT seq FROM incidents WHERE id = $1) AND i.dropped = 0 AND i.intent_seq > $2 AND c.state = 'issued' AND c.not_after >= $3 ORDER BY i.intent_seq LIMIT $4`,
-		id, after, unix(now), atMost(limit))
-	return rows, s.fault("ItemsToPlan", err)
+// PlanSpan returns between which IntentSeq the items of an incident lie, both included; zeros when it has none.
+func (s *Store) PlanSpan(ctx context.Context, id string) (first, last int64, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT COALESCE((SELECT MIN(intent_seq) FROM incident_items WHERE incident_seq = n.seq), 0), COALESCE((SELECT MAX(intent_seq) FROM incident_items WHERE incident_seq = n.seq), 0)
+		FROM incidents n WHERE n.id = $1`, id).Scan(&first, &last)
+	return first, last, s.fault("PlanSpan", absent(err, "incident", id))
 }

@@ -30,7 +30,7 @@ func (s *Store) TallyCampaign(ctx context.Context, id string, now time.Time) (bu
 	}
 	if err == nil {
 		err = s.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM campaign_attempts WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1)),
-			(SELECT COUNT(*) FROM tickets WHERE campaign = $1), (SELECT COUNT(*) FROM tickets WHERE campaign = $1 AND redeemed_at > 0)`, id).Scan(&t.SameKeyAttempts, &t.Tickets, &t.TicketsUsed)
+			(SELECT COUNT(*) FROM tickets WHERE campaign = $1 AND campaign <> ''), (SELECT COUNT(*) FROM tickets WHERE campaign = $1 AND campaign <> '' AND redeemed_at > 0)`, id).Scan(&t.SameKeyAttempts, &t.Tickets, &t.TicketsUsed)
 	}
 	return t, s.fault("TallyCampaign", err)
 }

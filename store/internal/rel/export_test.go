@@ -37,3 +37,15 @@ func WaitingKeyed(s *Store) int {
 	defer s.brisk.mu.Unlock()
 	return len(s.brisk.queue)
 }
+
+// Texts are the statements that a store has prepared.
+func Texts(s *Store) (out []string) {
+	for _, p := range s.pools() {
+		p.mu.RLock()
+		for text := range p.stmts {
+			out = append(out, text)
+		}
+		p.mu.RUnlock()
+	}
+	return out
+}

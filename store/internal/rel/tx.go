@@ -1,6 +1,7 @@
 package rel
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -211,7 +212,8 @@ var moveHead = statement{
 type statement struct {
 	each  string // for one row: a parameter is a value
 	many  string // for all rows: a parameter is an array, where the dialect has arrays
-	group string // for groupRows rows: a parameter is a value, row after row; "" where rows cannot stand together
+	group string // for rows rows: a parameter is a value, row after row; "" where rows cannot stand together
+	rows  int    // 0 means groupRows
 }
 
 // groupRows is how many rows one statement inserts where a dialect has no arrays: each costs less than alone, and few
@@ -288,13 +290,13 @@ func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
 		_, err := t.ExecContext(ctx, s.many, args...)
 		return err
 	}
-	row := 0
-	if s.group != "" && n >= groupRows {
+	row, rows := 0, cmp.Or(s.rows, groupRows)
+	if s.group != "" && n >= rows {
 		err := t.repeat(ctx, s.group, func(run func(args ...any) error) error {
-			group := make([]any, 0, groupRows*len(columns))
-			for ; row+groupRows <= n; row += groupRows {
+			group := make([]any, 0, rows*len(columns))
+			for ; row+rows <= n; row += rows {
 				group = group[:0]
-				for i := range groupRows {
+				for i := range rows {
 					for _, c := range columns {
 						group = append(group, c.at(row+i))
 					}
