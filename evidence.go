@@ -93,6 +93,7 @@ const (
 	EvImportedCertificate EvidenceKind = 156 // Authority, Serial; KeyHash; Digest: the certificate; Ref: import id; Detail: file and line
 	EvProfile             EvidenceKind = 166 // a version of a profile came into force. Ref: profile; Count: version; Digest: of its text; Link: of the text before; Detail: request and what it grants
 	EvPersonKey           EvidenceKind = 167 // a key was bound to a person at a partner. Ref: partner/name; KeyHash; Digest: of the request; Detail: request
+	EvScopeHeld           EvidenceKind = 164 // the signer holds a registration partner to a scope. Ref: partner; Digest: of the scope; Detail: the request that people signed, and the scope
 	EvCTRead              EvidenceKind = 158 // a transparency log was read. Ref: log; Digest: root; Count: entries read; Detail: how many are ours
 	EvRevocations         EvidenceKind = 160 // many certificates of one change. Authority; Ref: change; Count; Detail: reason, time and their serials
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said

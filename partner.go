@@ -37,6 +37,15 @@ type PartnerScope struct {
 	From, To int // minutes since midnight, UTC, between which it may order; equal means at any time
 }
 
+// HeldScope is what the signer holds a registration partner to. Its memory of it outlives the process, so that what one person
+// made narrower stays so.
+type HeldScope struct {
+	Partner string
+	Scope   PartnerScope
+	Signed  string // the request of two people under which it was believed; "" for none
+	At      time.Time
+}
+
 // Check refuses a scope that cannot be meant.
 func (s PartnerScope) Check() error {
 	bad := func(format string, args ...any) error {

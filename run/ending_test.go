@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -20,10 +21,8 @@ import (
 // people are the keys of the two operators of a first start.
 func (w *world) people() []ed25519.PrivateKey {
 	w.Helper()
-	made, err := firstHouse()
-	w.ok(err)
 	var out []ed25519.PrivateKey
-	for _, path := range []string{filepath.Join(w.h.dir, operatorKey), filepath.Join(RootDir(made), secondOperator)} {
+	for _, path := range []string{filepath.Join(cmp.Or(w.desk, w.h.dir), operatorKey), filepath.Join(w.root, secondOperator)} {
 		text, err := os.ReadFile(path)
 		w.ok(err)
 		k, err := quorum.ParseKey(text)

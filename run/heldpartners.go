@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ type heldScope struct {
 // bounded gives the partner the bounds that people signed. The row may be narrower, which takes one person; a row that is
 // wider than the newest scope with two people's signatures, or wider than it was when this process saw it last, counts for
 // nothing: the bounds of before hold, and an alarm says so. A partner whom nobody approved brings nothing.
+//
+// What was believed is kept in the record, in rows that the signer alone may write, before anything is signed under it: made narrower
+// by one person, a scope stays so over a restart.
 func (s *heldRecord) bounded(ctx context.Context, p bulkhead.Partner) (*bulkhead.Partner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,9 +52,55 @@ func (s *heldRecord) bounded(ctx context.Context, p bulkhead.Partner) (*bulkhead
 				Message: "the record permits registration partner " + p.ID + " more than two people signed: the signer holds it to what they signed"})
 		}
 	}
-	s.scopes[p.ID] = now
 	p.Scope = now.scope
+	if !seen || !reflect.DeepEqual(was, now) {
+		if err := s.keep(ctx, p.ID, now); err != nil {
+			return nil, err
+		}
+	}
+	s.scopes[p.ID] = now
 	return &p, nil
+}
+
+// keep writes down what a partner is held to.
+func (s *heldRecord) keep(ctx context.Context, partner string, x heldScope) error {
+	text, err := json.Marshal(x.scope)
+	if err != nil {
+		return err
+	}
+	at := s.h.now().UTC()
+	detail := "request " + x.signed + ": " + string(text)
+	if x.signed == "" {
+		detail = "nothing, because no two people signed for it"
+	}
+	return s.Store.HoldScope(ctx, bulkhead.HeldScope{Partner: partner, Scope: x.scope, Signed: x.signed, At: at},
+		bulkhead.Evidence{Kind: bulkhead.EvScopeHeld, At: at, Actor: "role:signer", Ref: partner, Digest: bulkhead.Digest(text), Detail: detail})
+}
+
+// remember takes in what an earlier process held partners to, and then what became narrower since. Nobody else asks yet.
+func (s *heldRecord) remember(ctx context.Context) error {
+	all, err := s.Store.HeldScopes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		s.scopes[x.Partner] = heldScope{scope: x.Scope, signed: x.Signed}
+	}
+	return s.lookAtPartners(ctx)
+}
+
+// lookAtPartners sees what partners may do now.
+func (s *heldRecord) lookAtPartners(ctx context.Context) error {
+	all, err := s.Store.Partners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if _, err := s.bounded(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // signedScope is the newest scope that a quorum signed for a partner, in the order in which they were asked for, which no role

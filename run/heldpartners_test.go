@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead"
 	"bulkhead/console"
@@ -42,9 +43,16 @@ func (w *world) alarmed(key string) bool {
 
 // TestPartnerRowsForged: a partner's row decides nothing. What two people signed bounds it, one person may make it narrower,
 // and a row that is wider than either is held to what holds, with an alarm; so is a partner whom nobody approved.
-func TestPartnerRowsForged(t *testing.T) {
-	w := newWorld(t)
-	ctx := w.Context()
+func TestPartnerRowsForged(t *testing.T) { onBoth(t, (*world).partnerRowsForged) }
+
+// onBoth runs a test over SQLite and over PostgreSQL.
+func onBoth(t *testing.T, test func(*world), change ...func(*Config)) {
+	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, change...)) })
+	t.Run("postgres", func(t *testing.T) { test(newWorldOnPostgres(t, change...)) })
+}
+
+func (w *world) partnerRowsForged() {
+	ctx, t := w.Context(), w.T
 	scope := bulkhead.PartnerScope{Names: []string{"north.test"}, Profiles: []string{"tls-server"}, PerHour: 50, PerDay: 50}
 	_, err := w.approve(console.ActionAddPartner, bulkhead.Partner{ID: "north", Scope: scope})
 	w.ok(err)
@@ -83,6 +91,11 @@ func TestPartnerRowsForged(t *testing.T) {
 	w.kind("narrower", issue("b.south.test"), bulkhead.KindRejectedIdentifier)
 	forge("north", two)
 	w.kind("forged back", issue("c.south.test"), bulkhead.KindRejectedIdentifier)
+	w.again()
+	w.kind("forged back, after a restart", issue("d.south.test"), bulkhead.KindRejectedIdentifier)
+	if _, last := w.leaves(bulkhead.EvScopeHeld); last.Ref != "north" || !strings.Contains(last.Detail, `"Names":["north.test"]`) {
+		t.Errorf("the record says of what the partner is held to: %+v", last)
+	}
 
 	// An older request that is signed only now is not what people meant last.
 	older, err := w.h.quorum.Propose(ctx, console.ActionLimitPartner, bulkhead.Partner{ID: "north", Scope: wide}, "operator:test", "first thought")
@@ -93,7 +106,7 @@ func TestPartnerRowsForged(t *testing.T) {
 	w.ok(err)
 	_, err = w.signs(older, 1)
 	w.kind("an older request", err, bulkhead.KindConflict)
-	w.ok(issue("d.south.test"))
+	w.ok(issue("e.south.test"))
 
 	w.ok(w.h.store.CreatePartner(ctx, bulkhead.Partner{ID: "forged", State: bulkhead.PartnerActive, Scope: wide, CreatedAt: w.now()}))
 	r, _ := w.customer("forged", "operator:test", "www3.google.test")
@@ -104,8 +117,11 @@ func TestPartnerRowsForged(t *testing.T) {
 // TestSecondWordsForged: a row that says that somebody approved an order counts when that was signed, for the very names, by
 // operators or by the key that operators bound to a person; nothing else does, and an alarm says so.
 func TestSecondWordsForged(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.HighValueNames = []string{"bank.test"} })
-	ctx := w.Context()
+	onBoth(t, (*world).secondWordsForged, func(c *Config) { c.HighValueNames = []string{"bank.test"} })
+}
+
+func (w *world) secondWordsForged() {
+	ctx, t := w.Context(), w.T
 	scope := bulkhead.PartnerScope{Names: []string{"bank.test"}, Profiles: []string{"tls-server"}, PerHour: 50, PerDay: 50}
 	_, err := w.approve(console.ActionAddPartner, bulkhead.Partner{ID: "north", Scope: scope})
 	w.ok(err)
@@ -180,4 +196,45 @@ func TestSecondWordsForged(t *testing.T) {
 	fourth.CSR = r.CSR
 	_, err = w.h.signer.Issue(ctx, fourth)
 	w.kind("other names under an approved order", err, bulkhead.KindGate)
+}
+
+// TestNarrowedScopeKilled: a scope that one person made narrower holds after the signer's process was killed and started again, when
+// the console's row says by then what two people had signed before; nobody had ordered in between.
+func TestNarrowedScopeKilled(t *testing.T) {
+	d := processes(t)
+	w := &world{T: t, h: d.h, desk: d.dir, root: RootDir(d.dir), at: time.Now().UTC().Truncate(time.Second)}
+	ctx := w.Context()
+	wide := bulkhead.PartnerScope{Names: []string{"north.test", "south.test"}, Profiles: []string{"tls-server"}, PerHour: 50, PerDay: 50}
+	narrow := wide
+	narrow.Names = []string{"north.test"}
+	_, err := w.approve(console.ActionAddPartner, bulkhead.Partner{ID: "north", Scope: wide})
+	w.ok(err)
+	issue := func(name string) error {
+		r, _ := w.customer("north", "operator:test", name)
+		_, err := w.h.door.Issue(ctx, r)
+		return err
+	}
+	w.ok(issue("a.south.test"))
+	p, err := w.h.enroll.LimitPartner(ctx, "operator:test", "north", narrow, false)
+	w.ok(err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		held, err := w.h.store.HeldScopes(ctx)
+		w.ok(err)
+		if len(held) == 1 && slices.Equal(held[0].Scope.Names, narrow.Names) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the signer did not take in what became narrower: %+v", held)
+		}
+	}
+	w.ok(d.apart.Process.Kill())
+	_ = d.apart.Wait()
+	p.Scope = wide
+	w.ok(w.h.store.UpdatePartner(ctx, p, p.State, nil)) // what who may write the row can do
+	d.signer(d.dir)
+	w.kind("wide again after the signer was killed", issue("b.south.test"), bulkhead.KindRejectedIdentifier)
+	w.ok(issue("a.north.test"))
+	if !w.alarmed("partner,north") {
+		t.Error("no alarm")
+	}
 }

@@ -85,6 +85,8 @@ type Store interface {
 	Precertificate(ctx context.Context, ref bulkhead.CertificateRef) ([]byte, error)
 	Counts(ctx context.Context) (map[bulkhead.AuthorityID]map[bulkhead.CertificateState]int64, error)
 	Partner(ctx context.Context, id string) (bulkhead.Partner, error)
+	HeldScopes(ctx context.Context) ([]bulkhead.HeldScope, error)
+	HoldScope(ctx context.Context, h bulkhead.HeldScope, ev ...bulkhead.Evidence) error
 	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
@@ -117,6 +119,7 @@ type House struct {
 	objects      publish.Store  // nil where an edge reads from an origin
 	published    publish.Reader // what the edge reads
 	signer       *signer.Signer // nil where the signer is another process
+	held         *heldRecord    // of signer
 	door         door           // the signer, here or there; nil in roles that ask nothing of it
 	identity     *identity      // of this process among the house's; nil where all roles are in one
 	status       *status.Service
@@ -328,6 +331,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 	if err != nil {
 		return err
 	}
+	h.held = held
 	h.signer, err = signer.New(signer.Config{Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
@@ -580,7 +584,7 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 		w["letters"] = h.runLetters
 	}
 	if h.roles.has(signerrpc.Signer) {
-		w["signer"], w["live"], w["endings"] = h.sweep, h.runLive, h.runEndings
+		w["signer"], w["live"], w["endings"], w["held"] = h.sweep, h.runLive, h.runEndings, h.held.watch
 	}
 	if h.roles.has(signerrpc.Enroll) && !h.roles.has(signerrpc.Watch) {
 		w["sightings"] = h.watch.Run // what this process saw is judged here

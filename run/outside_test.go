@@ -24,6 +24,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/pki/ocsp"
+	"bulkhead/store/storetest/pgtest"
 	"bulkhead/watch/forged"
 	"bulkhead/watch/outside"
 )
@@ -39,6 +40,8 @@ type world struct {
 	key     *ecdsa.PrivateKey // of live
 
 	mu     sync.Mutex
+	desk   string // folder of the first operator's key; "" means the house's
+	root   string // folder of the offline root, with the second operator's key
 	at     time.Time
 	raised map[string]bulkhead.Alarm // detector and key
 }
@@ -111,6 +114,33 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	made, err := firstHouse()
 	w.ok(err)
 	w.ok(exec.Command("cp", "-a", made, dir).Run()) // with its modes
+	w.root = RootDir(made)
+	w.db, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "bulkhead.db")+"?_pragma=busy_timeout(5000)")
+	w.ok(err)
+	w.open(dir, change)
+	return w
+}
+
+// newWorldOnPostgres is newWorld over PostgreSQL.
+func newWorldOnPostgres(t *testing.T, change ...func(*Config)) *world {
+	t.Helper()
+	w := &world{T: t, at: time.Now().UTC().Truncate(time.Second), raised: map[string]bulkhead.Alarm{}}
+	parent, url := t.TempDir(), pgtest.New(t)
+	dir, dsn := filepath.Join(parent, "data"), filepath.Join(parent, "dsn")
+	w.ok(os.WriteFile(dsn, []byte(url+"\n"), 0o600))
+	_, err := FirstStart(t.Context(), dir, configForTest("postgres:"+dsn), nil)
+	w.ok(err)
+	w.root = RootDir(dir)
+	w.db, err = sql.Open("pgx", url)
+	w.ok(err)
+	w.open(dir, change)
+	return w
+}
+
+// open opens the house and has it issue and revoke.
+func (w *world) open(dir string, change []func(*Config)) {
+	w.Helper()
+	t := w.T
 	cfg, err := LoadConfig(dir)
 	w.ok(err)
 	for _, f := range change {
@@ -120,8 +150,6 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w.ok(err)
 	t.Cleanup(func() { _ = w.h.Close() })
 	w.ok(w.h.Start(t.Context()))
-	w.db, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "bulkhead.db")+"?_pragma=busy_timeout(5000)")
-	w.ok(err)
 	t.Cleanup(func() { _ = w.db.Close() })
 	w.server = httptest.NewServer(w.h.edge.Handler())
 	t.Cleanup(w.server.Close)
@@ -131,7 +159,6 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w.revoke(w.revoked)
 	w.pass(time.Hour)
 	w.publish()
-	return w
 }
 
 func (w *world) issue(name string) (bulkhead.CertificateRef, *ecdsa.PrivateKey) {

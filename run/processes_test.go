@@ -46,6 +46,8 @@ type desks struct {
 	h      *House
 	orders *orders
 	n      atomic.Int64
+	dir    string    // of the house whose signer is another process
+	apart  *exec.Cmd // that process
 }
 
 func (d *desks) ok(err error) {
@@ -119,18 +121,21 @@ func processes(t testing.TB) *desks {
 // signer starts the signer's process and waits until it answers. It is killed at the end.
 func (d *desks) signer(dir string) {
 	d.Helper()
+	ready := filepath.Join(dir, "run", "ready.json")
+	_ = os.Remove(ready) // of one that was killed
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), roleOfTest+"="+dir)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	d.ok(cmd.Start())
+	d.dir, d.apart = dir, cmd
 	d.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "run", "ready.json")); err == nil {
+		if _, err := os.Stat(ready); err == nil {
 			return
 		}
 		if time.Now().After(end) {

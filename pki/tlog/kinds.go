@@ -94,6 +94,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvForeignDelegate:     "foreign-delegate",
 		bulkhead.EvProfile:             "profile",
 		bulkhead.EvPersonKey:           "person-key",
+		bulkhead.EvScopeHeld:           "scope-held",
 		bulkhead.EvCTRead:              "ct-read",
 		bulkhead.EvAlarmAcknowledged:   "alarm-acknowledged",
 		bulkhead.EvAlarmUndelivered:    "alarm-undelivered",

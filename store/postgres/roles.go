@@ -48,6 +48,7 @@ var own = map[string]map[string]string{
 		"delegates":          "INSERT, UPDATE, DELETE",
 		"partner_use":        "INSERT, UPDATE, DELETE",
 		"signature_counters": "INSERT, UPDATE",
+		"held_scopes":        "INSERT, UPDATE",
 		// It carries out the destruction of keys that people approved: it signs what is owed, destroys, and says so.
 		"authorities": "UPDATE (state, key_uri)",
 		"prepared":    "INSERT",

@@ -435,6 +435,14 @@ CREATE TABLE heads (
   CONSTRAINT heads_pkey PRIMARY KEY (sequence)
 );
 
+CREATE TABLE held_scopes (
+  partner text COLLATE "C" NOT NULL,
+  scope text NOT NULL,
+  signed text NOT NULL,
+  at bigint NOT NULL,
+  CONSTRAINT held_scopes_pkey PRIMARY KEY (partner)
+);
+
 CREATE TABLE incident_counts (
   incident_seq bigint NOT NULL,
   number bigint NOT NULL,

@@ -453,6 +453,13 @@ CREATE TABLE heads (
   at       INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE held_scopes (
+  partner  TEXT NOT NULL PRIMARY KEY,
+  scope    TEXT NOT NULL,
+  signed   TEXT NOT NULL,
+  at       INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE incident_counts (
   incident_seq INTEGER NOT NULL REFERENCES incidents (seq),
   number       INTEGER NOT NULL,

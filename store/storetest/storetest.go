@@ -20,6 +20,7 @@ import (
 // Store is every port of the compartments in one, and the inventory.
 type Store interface {
 	SignInStore
+	heldStore
 	Close() error
 	Ping(ctx context.Context) error
 	IsEmpty(ctx context.Context) (bool, error)
@@ -292,6 +293,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Ceremonies", testCeremonies},
 		{"Owed", testOwed},
 		{"CRLsSeen", testCRLsSeen},
+		{"HeldScopes", testHeldScopes},
 		{"EvidenceTogether", testEvidenceTogether},
 		{"RaceReserve", testRaceReserve},
 		{"RaceBlock", testRaceBlock},
