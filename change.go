@@ -59,6 +59,7 @@ type Change struct {
 	Incident string    // of one that takes back: the incident record that explains it
 	Rule     string    // of one that takes back: the rule that is broken; "" when the record never said revoked
 	WasKept  bool      // the items tell what their rows said before the activation
+	Held     time.Time // of one that is planned: until then whoever makes it is at work; zero in those of earlier versions
 	Problem  string    // why it is public and not settled, in words; "" when nothing is known to be wrong
 	Dies     time.Time // when the last wrong answer that is still about dies; zero when there is none
 }

@@ -72,21 +72,6 @@ func (s *Service) wake(id string) {
 	}
 }
 
-// withdraw refuses what an earlier process planned and never previewed: nobody has seen it.
-func (s *Service) withdraw(ctx context.Context) error {
-	planned, err := s.cfg.Store.Changes(ctx, batchSize, bulkhead.ChangePlanned)
-	if err != nil {
-		return err
-	}
-	for _, c := range planned {
-		c.State = bulkhead.ChangeRefused
-		if err := s.cfg.Store.MoveChange(ctx, c, bulkhead.ChangePlanned, s.leaf(bulkhead.EvChangeRefused, c, "role:status", "interrupted before its preview; ask again")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // carryOn takes changes that were approved, and then interrupted by a crash or an error, to their end by the ordinary
 // path. One that fails rests a while; the others go on. What is public is verified in the background, when verify says so:
 // not before the edges of this process serve.

@@ -129,7 +129,7 @@ func (s *Service) Plan(ctx context.Context, actor, why string, items []bulkhead.
 	if err != nil {
 		return bulkhead.Change{}, err
 	}
-	c := bulkhead.Change{ID: id, State: bulkhead.ChangePlanned, Actor: actor, Why: why, Count: len(items), CreatedAt: now}
+	c := bulkhead.Change{ID: id, State: bulkhead.ChangePlanned, Actor: actor, Why: why, Count: len(items), CreatedAt: now, Held: s.now().Add(heldFor)}
 	return c, s.cfg.Store.CreateChange(ctx, c, items, s.leaf(bulkhead.EvChangePlanned, c, actor, why))
 }
 

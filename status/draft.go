@@ -17,14 +17,14 @@ const (
 )
 
 // Open begins a change whose certificates come in parts, because they are more than one call holds: Add, as often as it
-// takes, then PreviewSoon. Nothing of it is public, nor can be, before its preview; one that is left lying is ended by the
-// next start.
+// takes, then PreviewSoon. Nothing of it is public, nor can be, before its preview; one to which nothing was added for an hour is
+// ended. A process that dies in between costs nothing but the part whose answer was lost.
 func (s *Service) Open(ctx context.Context, actor, why string) (bulkhead.Change, error) {
 	id, err := s.newID()
 	if err != nil {
 		return bulkhead.Change{}, err
 	}
-	c := bulkhead.Change{ID: id, State: bulkhead.ChangePlanned, Actor: actor, Why: why, CreatedAt: s.now()}
+	c := bulkhead.Change{ID: id, State: bulkhead.ChangePlanned, Actor: actor, Why: why, CreatedAt: s.now(), Held: s.now().Add(openFor)}
 	return c, s.cfg.Store.CreateChange(ctx, c, nil, s.leaf(bulkhead.EvChangePlanned, c, actor, why))
 }
 
@@ -38,6 +38,9 @@ func (s *Service) Add(ctx context.Context, actor, id string, items []bulkhead.Ch
 	}
 	if len(items) == 0 || len(items) > MaxPart {
 		return c, bulkhead.Faultf(bulkhead.KindMalformed, "a part has 1 to %d certificates, not %d", MaxPart, len(items)).WithHint("split it")
+	}
+	if heldUntil(c).Sub(s.cfg.Now()) < openFor/2 {
+		s.hold(ctx, id, openFor)
 	}
 	items = append([]bulkhead.ChangeItem(nil), items...)
 	sort.Slice(items, func(i, j int) bool {

@@ -74,7 +74,8 @@ func TestOpenChange(t *testing.T) {
 	h.agree()
 }
 
-// TestOpenChangeInterrupted: what a process leaves open is ended by the next one, and nothing of it ever counts.
+// TestOpenChangeInterrupted: what a client is filling goes on with the next process; once nobody comes back to it, it is
+// ended, and nothing of it ever counts.
 func TestOpenChangeInterrupted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -84,6 +85,11 @@ func TestOpenChangeInterrupted(t *testing.T) {
 	_, err = h.status.Add(t.Context(), "operator:anna", c.ID, items(bulkhead.Superseded, refs...))
 	ok(t, err)
 	h.status = h.restart()
+	h.settle()
+	if got, err := h.status.Add(t.Context(), "operator:anna", c.ID, items(bulkhead.Superseded, refs...)); err != nil || got.Count != 1 {
+		t.Errorf("%d certificates, %v", got.Count, err)
+	}
+	h.move(2 * time.Hour)
 	h.settle()
 	if got := h.change(c.ID); got.State != bulkhead.ChangeRefused {
 		t.Errorf("it is %s", got.State)

@@ -53,6 +53,10 @@ type Store interface {
 	// with the same reason are left as they are. KindConflict when it is not planned any more, has an item for another
 	// reason, or would have more than most.
 	AddItems(ctx context.Context, id string, items []bulkhead.ChangeItem, most int) (int, error)
+	// HoldChange says until when somebody is at a planned change; KindConflict when it is not planned any more.
+	HoldChange(ctx context.Context, id string, until time.Time) error
+	// EndPlanned refuses a planned change that is held until exactly c.Held; KindConflict when it has moved, or was held longer.
+	EndPlanned(ctx context.Context, c bulkhead.Change, ev ...bulkhead.Evidence) error
 	// ScopePage returns certificates that a scope selects and that are in use at t, those of authorities and delegates left
 	// out, in the order of issue after a cursor, with the next cursor. ScopeSize counts all of them.
 	ScopePage(ctx context.Context, scope bulkhead.Scope, t time.Time, after int64, limit int) ([]bulkhead.Certificate, int64, error)

@@ -37,6 +37,7 @@ func (s *Service) Preview(ctx context.Context, id string) (Preview, bulkhead.Has
 	if !c.State.CanMove(bulkhead.ChangePreviewed) {
 		return Preview{}, bulkhead.Hash{}, bulkhead.Faultf(bulkhead.KindConflict, "change %s is %s and cannot be previewed any more", id, c.State)
 	}
+	defer s.holding(ctx, c)()
 	p, err := s.foresee(ctx, c)
 	if err != nil {
 		return p, bulkhead.Hash{}, err

@@ -149,6 +149,7 @@ func (s *Service) planBack(ctx context.Context, c bulkhead.Change, items []bulkh
 		return c, err
 	}
 	c.ID, c.State, c.Count, c.CreatedAt = id, bulkhead.ChangePlanned, len(items), s.now()
+	c.Held = c.CreatedAt.Add(heldFor)
 	ev := s.leaf(bulkhead.EvRollback, c, c.Actor, s.rollbackDetail(c))
 	if err := s.cfg.Store.CreateChange(ctx, c, items, ev); err != nil {
 		return c, err

@@ -14,7 +14,7 @@ const previewAtMost = time.Hour
 // PlanSoon is PlanRevocation for a caller that cannot wait for ever: the preview of an authority with millions of
 // certificates reads all of them. When that takes longer than wait, the change is returned as it is, planned, and its
 // preview goes on: look at the change again. A preview that then fails ends the change, with the reason. A process that ends
-// leaves the change planned, and the next start ends it.
+// leaves the change planned, and any status process ends it when nobody has held it for two minutes.
 func (s *Service) PlanSoon(ctx context.Context, actor, why string, items []bulkhead.ChangeItem, wait time.Duration) (bulkhead.Change, error) {
 	c, err := s.Plan(ctx, actor, why, items)
 	if err != nil {
@@ -37,6 +37,7 @@ func (s *Service) soon(ctx context.Context, c bulkhead.Change, wait time.Duratio
 	go func() {
 		defer stop()
 		defer s.previews.Delete(c.ID)
+		defer s.holding(alone, c)()
 		done <- do(alone)
 	}()
 	var err error

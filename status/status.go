@@ -93,12 +93,13 @@ type Service struct {
 	troubles   sync.Map     // change id → trouble: a change that could not be carried on
 	refreshing sync.Map     // bulkhead.AuthorityID → struct{}: a base refresh is under way
 	background sync.WaitGroup
-	refreshed  sync.Map    // bulkhead.AuthorityID → time.Time: when the last base refresh began
-	woken      chan string // a change is public and waits to be verified
-	following  sync.Map    // change id → struct{}: it is public, and being verified
-	corpora    sync.Map    // change id → []bulkhead.CertificateRef: bystanders that were good before it
-	ends       sync.Map    // object name → time.Time: earliest nextUpdate inside a pack
-	previews   sync.Map    // change id → context.CancelFunc: a preview that goes on by itself
+	refreshed  sync.Map     // bulkhead.AuthorityID → time.Time: when the last base refresh began
+	woken      chan string  // a change is public and waits to be verified
+	following  sync.Map     // change id → struct{}: it is public, and being verified
+	corpora    sync.Map     // change id → []bulkhead.CertificateRef: bystanders that were good before it
+	ends       sync.Map     // object name → time.Time: earliest nextUpdate inside a pack
+	swept      atomic.Int64 // Unix time in nanoseconds of the last look for planned changes that nobody holds
+	previews   sync.Map     // change id → context.CancelFunc: a preview that goes on by itself
 	charted    atomic.Pointer[chart]
 }
 
@@ -284,7 +285,7 @@ func (s *Service) Tick(ctx context.Context) error {
 	if err := s.bringAllUp(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.carryOn(ctx, true), s.collect(ctx))
+	return errors.Join(s.sweep(ctx), s.carryOn(ctx, true), s.collect(ctx))
 }
 
 func (s *Service) bringAllUp(ctx context.Context) error {

@@ -56,7 +56,7 @@ func (a *app) previewLong(ctx context.Context, cl *client.Client, s revocations,
 	}
 	path := "/api/v1/changes/" + url.PathEscape(v.ID)
 	if err := a.sendAll(ctx, cl, path, s); err != nil {
-		// Nobody can approve what has no preview; the next start would end it.
+		// Nobody can approve what has no preview; after an hour it would be ended anyway.
 		_ = cl.Do(context.WithoutCancel(ctx), http.MethodPost, path+"/withdrawal", console.WithdrawRequest{Why: "its list could not be sent to the end"}, nil)
 		return err
 	}

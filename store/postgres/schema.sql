@@ -311,6 +311,7 @@ CREATE TABLE changes (
   was_kept bigint NOT NULL,
   problem text NOT NULL,
   dies_at bigint NOT NULL,
+  held_until bigint NOT NULL,
   CONSTRAINT changes_id_key UNIQUE (id),
   CONSTRAINT changes_pkey PRIMARY KEY (seq)
 );

@@ -114,6 +114,8 @@ type Store interface {
 	BlockedItems(ctx context.Context, change string) (int, error)
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error
+	HoldChange(ctx context.Context, id string, until time.Time) error
+	EndPlanned(ctx context.Context, c bulkhead.Change, ev ...bulkhead.Evidence) error
 	Locate(ctx context.Context, change string) error
 	Activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, ev ...bulkhead.Evidence) error
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
@@ -264,6 +266,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Activate", testActivate},
 		{"ActivateRefusals", testActivateRefusals},
 		{"Locate", testLocate},
+		{"Held", testHeld},
 		{"TakeBack", testTakeBack},
 		{"ChangeEvidence", testChangeEvidence},
 		{"NewestHead", testNewestHead},

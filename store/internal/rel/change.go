@@ -4,18 +4,19 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"bulkhead"
 )
 
 const changeFields = `id, state, actor, why, items, preview_hash, preview, epoch, created_at, activated_at,
-	undoes, incident, rule, was_kept, problem, dies_at`
+	undoes, incident, rule, was_kept, problem, dies_at, held_until`
 
 func scanChange(r scanner) (bulkhead.Change, error) {
 	var c bulkhead.Change
 	var epoch, kept int64
 	err := r.Scan(&c.ID, &c.State, &c.Actor, &c.Why, &c.Count, hashCol{&c.PreviewHash}, bytesCol{&c.Preview}, &epoch,
-		timeCol{&c.CreatedAt}, timeCol{&c.ActivatedAt}, &c.Undoes, &c.Incident, &c.Rule, &kept, &c.Problem, timeCol{&c.Dies})
+		timeCol{&c.CreatedAt}, timeCol{&c.ActivatedAt}, &c.Undoes, &c.Incident, &c.Rule, &kept, &c.Problem, timeCol{&c.Dies}, timeCol{&c.Held})
 	c.WasKept = kept != 0
 	c.Epoch = uint64(epoch)
 	return c, err
@@ -38,9 +39,9 @@ func (s *Store) CreateChange(ctx context.Context, c bulkhead.Change, items []bul
 		return s.fault("CreateChange", err)
 	}
 	return s.write(ctx, "CreateChange", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `INSERT INTO changes (`+changeFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, '', 0)
+		n, err := exec(ctx, t, `INSERT INTO changes (`+changeFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, '', 0, $14)
 			ON CONFLICT DO NOTHING`, c.ID, string(c.State), text(c.Actor), text(c.Why), len(items), hashArg(c.PreviewHash), blob(c.Preview),
-			int64(c.Epoch), unix(c.CreatedAt), unix(c.ActivatedAt), c.Undoes, text(c.Incident), text(c.Rule))
+			int64(c.Epoch), unix(c.CreatedAt), unix(c.ActivatedAt), c.Undoes, text(c.Incident), text(c.Rule), unix(c.Held))
 		if err != nil {
 			return err
 		}
@@ -126,7 +127,27 @@ func (s *Store) ChangeItems(ctx context.Context, id string, after bulkhead.Certi
 	return rows, s.fault("ChangeItems", err)
 }
 
-// MoveChange stores the change, but for its id, count and creation, if its state is still expect.
+// HoldChange says of a change that is planned until when somebody is at it; KindConflict when it is not planned any more.
+func (s *Store) HoldChange(ctx context.Context, id string, until time.Time) error {
+	return s.write(ctx, "HoldChange", nil, func(t *tx) error {
+		n, err := exec(ctx, t, `UPDATE changes SET held_until = $2 WHERE id = $1 AND state = 'planned'`, id, unix(until))
+		return t.moved(ctx, n, err, "changes", "change", id, string(bulkhead.ChangePlanned))
+	})
+}
+
+// EndPlanned refuses a change that is planned and still held until exactly c.Held; KindConflict when somebody moved it, or held it
+// longer, meanwhile.
+func (s *Store) EndPlanned(ctx context.Context, c bulkhead.Change, ev ...bulkhead.Evidence) error {
+	return s.write(ctx, "EndPlanned", ev, func(t *tx) error {
+		n, err := exec(ctx, t, `UPDATE changes SET state = 'refused' WHERE id = $1 AND state = 'planned' AND held_until = $2`, c.ID, unix(c.Held))
+		if err == nil && n == 0 {
+			err = conflict("change %s is not planned any more, or somebody is at it", c.ID)
+		}
+		return err
+	})
+}
+
+// MoveChange stores the change, but for its id, count, creation and who is at it, if its state is still expect.
 func (s *Store) MoveChange(ctx context.Context, c bulkhead.Change, expect bulkhead.ChangeState, ev ...bulkhead.Evidence) error {
 	return s.write(ctx, "MoveChange", ev, func(t *tx) error { return t.moveChange(ctx, c, expect) })
 }

@@ -1,0 +1,3 @@
+-- +goose Up
+-- Until when whoever plans a change says that he is at it; 0 for changes of earlier versions.
+ALTER TABLE changes ADD COLUMN held_until BIGINT NOT NULL DEFAULT 0;
