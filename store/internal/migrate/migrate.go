@@ -15,9 +15,10 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Up applies the files of fsys that the database has not seen, in order, each in a transaction.
+// Up applies the files of fsys that the database has not seen, in order, each in a transaction. A file may have a lower number than
+// one that was applied: steps of one release do not depend on each other's.
 func Up(ctx context.Context, dialect goose.Dialect, db *sql.DB, fsys fs.FS, options ...goose.ProviderOption) error {
-	options = append(options, goose.WithDisableGlobalRegistry(true))
+	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true))
 	p, err := goose.NewProvider(dialect, db, fsys, options...)
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
