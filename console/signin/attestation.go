@@ -23,6 +23,7 @@ var (
 	errNotAttested  = errors.New("its maker does not vouch for it, and the house takes only keys for which one does")
 	errSelfAttested = errors.New("it vouches for itself alone, and the house takes only keys for which their maker does")
 	errUnknownMaker = errors.New("its maker is none whom the house trusts")
+	errModel        = errors.New("it names a model, which a statement of its format does not sign")
 )
 
 // judge says who vouches for a key whose statement the library verified: that the signature is by the certificate in it, over
@@ -33,6 +34,9 @@ func (a *Attestation) judge(o protocol.AttestationObject, now time.Time) (string
 	}
 	if !attestedFormats[protocol.AttestationFormat(o.Format)] {
 		return "", errNotAttested
+	}
+	if o.Format == string(protocol.AttestationFormatFIDOUniversalSecondFactor) && bytes.ContainsFunc(o.AuthData.AttData.AAGUID, func(r rune) bool { return r != 0 }) {
+		return "", errModel
 	}
 	chain, err := chainOf(o.AttStatement["x5c"])
 	if err != nil {

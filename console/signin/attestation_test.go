@@ -1,6 +1,7 @@
 package signin_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -72,6 +73,62 @@ func TestAttestation(t *testing.T) {
 	}
 	if r := h.sign(got.Request, h.keys[:]...); r.State != bulkhead.RequestExecuted {
 		t.Errorf("the request is %s", r.State)
+	}
+}
+
+// TestAttestationU2F: a key that vouches as FIDO U2F keys do is registered when a trusted maker's certificate signed for exactly
+// this registration, and refused when any part of what was signed is another, or the statement is none of that format.
+func TestAttestationU2F(t *testing.T) {
+	t.Parallel()
+	good, stranger := newMaker(t, "Red KK"), newMaker(t, "Red KK")
+	file := filepath.Join(t.TempDir(), "makers.pem")
+	ok(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: good.root}), 0o644))
+	h := newHouse(t, func(c *run.Config) { c.SignIn.Attestation = &run.SignInAttestation{Trust: []string{file}} })
+	token := h.invite("carol", "revoker")
+	register := func(m *maker, u *u2f, spoil ...func(*touch)) (int, []byte) {
+		t.Helper()
+		k := newSecurityKey(t, h.site)
+		k.maker, k.u2f = m, u
+		b := must[begun](h, h.browser(), http.MethodPost, "/signin/register/begin", map[string]string{"token": token})
+		return h.call(h.browser(), http.MethodPost, "/signin/register/finish", map[string]any{"token": token, "id": b.ID, "label": "red", "response": k.create(b.PublicKey.Challenge, spoil...)})
+	}
+	other := func(n int) []byte { return bytes.Repeat([]byte{4}, n) }
+	another, err := newSecurityKey(t, h.site).key.PublicKey.Bytes()
+	ok(t, err)
+	for what, x := range map[string]struct {
+		maker *maker
+		forge func(*u2f)
+	}{
+		"a stolen certificate":       {&maker{root: good.root, cert: good.cert, key: stranger.key}, nil},
+		"a maker whom nobody trusts": {stranger, nil},
+		"the reserved octet":         {good, func(x *u2f) { x.reserved = 1 }},
+		"another site":               {good, func(x *u2f) { x.rpIDHash = other(32) }},
+		"another challenge":          {good, func(x *u2f) { x.clientHash = other(32) }},
+		"another handle":             {good, func(x *u2f) { x.id = other(len(x.id)) }},
+		"another key":                {good, func(x *u2f) { x.public = another }},
+		"no certificate":             {good, func(x *u2f) { x.certs = nil }},
+		"two certificates":           {good, func(x *u2f) { x.certs = append(x.certs, good.root) }},
+		"no certificate at all":      {good, func(x *u2f) { x.certs[0] = other(40) }},
+	} {
+		code, body := register(x.maker, &u2f{forge: x.forge})
+		if code == http.StatusOK {
+			t.Errorf("%s: registered: %s", what, body)
+		}
+		h.refused(code, body, bulkhead.KindUnauthorized, "")
+	}
+	code, body := register(good, &u2f{aaguid: [16]byte{1}})
+	h.refused(code, body, bulkhead.KindUnauthorized, "")
+	code, body = register(good, &u2f{})
+	var got struct{ Request string }
+	if code != http.StatusOK || json.Unmarshal(body, &got) != nil {
+		t.Fatalf("a trusted maker's key: %d %s", code, body)
+	}
+	r, err := h.Quorum.Request(t.Context(), got.Request)
+	ok(t, err)
+	var p approval.OperatorPayload
+	ok(t, json.Unmarshal(r.Payload, &p))
+	if p.SecurityKey == nil || !strings.Contains(p.SecurityKey.Attested, "CN=Red KK Blue") || !strings.Contains(p.SecurityKey.Attested, "under CN=Red KK Root") {
+		t.Errorf("the approvers see %+v", p.SecurityKey)
 	}
 }
 

@@ -27,6 +27,34 @@ type securityKey struct {
 	count  uint32
 	handle string
 	maker  *maker // who vouches for it; nil for nobody
+	u2f    *u2f   // it vouches as FIDO U2F keys do; nil for those of FIDO2
+}
+
+// u2f are the parts over which a FIDO U2F key's statement is signed (WebAuthn section 8.6), for a test to forge, and what it carries.
+type u2f struct {
+	forge                            func(*u2f)
+	reserved                         byte
+	rpIDHash, clientHash, id, public []byte
+	certs                            [][]byte
+	aaguid                           [16]byte
+}
+
+// attestU2F is the statement of a FIDO U2F key.
+func (k *securityKey) attestU2F(x *u2f) []byte {
+	if x.forge != nil {
+		x.forge(x)
+	}
+	signed := append([]byte{x.reserved}, x.rpIDHash...)
+	signed = append(append(append(signed, x.clientHash...), x.id...), x.public...)
+	digest := sha256.Sum256(signed)
+	sig, err := ecdsa.SignASN1(rand.Reader, k.maker.key, digest[:])
+	ok(k.t, err)
+	s := append(append([]byte{0xa2}, cborText("sig")...), cborBytes(sig)...)
+	s = append(append(s, cborText("x5c")...), 0x80+byte(len(x.certs)))
+	for _, c := range x.certs {
+		s = append(s, cborBytes(c)...)
+	}
+	return s
 }
 
 // maker vouches for security keys under a root of its own.
@@ -126,11 +154,22 @@ func (k *securityKey) create(challenge string, spoil ...func(*touch)) json.RawMe
 	ok(k.t, err)
 	cose := append([]byte{0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21}, cborBytes(pub[1:33])...)
 	cose = append(append(cose, 0x22), cborBytes(pub[33:65])...)
-	auth := append(data(x), make([]byte, 16)...) // AAGUID
+	aaguid := make([]byte, 16)
+	if k.u2f != nil && k.u2f.aaguid != [16]byte{} {
+		aaguid = k.u2f.aaguid[:]
+	}
+	auth := append(data(x), aaguid...)
 	auth = append(binary.BigEndian.AppendUint16(auth, uint16(len(k.id))), k.id...)
 	auth = append(auth, cose...)
 	client := k.client(x)
-	format, statement := k.attest(auth, client, x.self)
+	format, statement := "fido-u2f", []byte(nil)
+	if u := k.u2f; u != nil {
+		host, sum := sha256.Sum256([]byte(x.rpID)), sha256.Sum256(client)
+		u.rpIDHash, u.clientHash, u.id, u.public, u.certs = host[:], sum[:], k.id, pub, [][]byte{k.maker.cert}
+		statement = k.attestU2F(u)
+	} else {
+		format, statement = k.attest(auth, client, x.self)
+	}
 	object := append([]byte{0xa3}, cborText("fmt")...)
 	object = append(object, cborText(format)...)
 	object = append(append(object, cborText("attStmt")...), statement...)
