@@ -173,15 +173,14 @@ func setOf(p *profile.Profile) lint.Set {
 // allowedUsages refuses a profile whose purposes the issuer's own certificate does not have. An issuer without extended
 // key usages could certify anything; it serves TLS only, because mail and code want authorities of their own.
 func allowedUsages(a *authority, p *profile.Profile) error {
-	fault := bulkhead.Faultf(bulkhead.KindForbidden, "authority %s may not certify a purpose of profile %s, which is for %s", a.ID, p.Name, p.Usage()).
-		WithHint("choose an authority for it, or make one: bulkhead hierarchy add NAME --usage " + string(p.Usage()))
 	have := a.cert.ExtKeyUsage
 	if len(have) == 0 && len(a.cert.UnknownExtKeyUsage) == 0 || slices.Contains(have, x509.ExtKeyUsageAny) {
 		have = profile.UsageTLS.EKUs()
 	}
 	for _, u := range p.EKUs {
 		if !slices.Contains(have, u) {
-			return fault
+			return bulkhead.Faultf(bulkhead.KindForbidden, "authority %s may not certify a purpose of profile %s, which is for %s", a.ID, p.Name, p.Usage()).
+				WithHint("choose an authority for it, or make one: bulkhead hierarchy add NAME --usage " + string(p.Usage()))
 		}
 	}
 	return nil

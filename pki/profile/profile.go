@@ -17,6 +17,7 @@ import (
 	"encoding/asn1"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bulkhead"
@@ -129,7 +130,7 @@ type kindRule struct {
 	commonNames []CommonName
 }
 
-func kindRules() map[Kind]kindRule {
+var kindRules = sync.OnceValue(func() map[Kind]kindRule {
 	tlsNames := []CommonName{CommonNameFirstDNS, CommonNameOmit}
 	return map[Kind]kindRule{
 		TLSServer: {UsageTLS, x509.ExtKeyUsageServerAuth, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, &oidDomainValidated, "BR 7.1.2.7.9",
@@ -141,7 +142,7 @@ func kindRules() map[Kind]kindRule {
 		CodeSigning: {UsageCodeSigning, x509.ExtKeyUsageCodeSigning, nil, &oidCodeSigning, "CSBR 7.1.6.1",
 			signerKeys, []bulkhead.IdentifierType{bulkhead.DNS, bulkhead.Email}, []CommonName{CommonNameOrganization}},
 	}
-}
+})
 
 // Policies that the CA/Browser Forum reserves.
 var (
