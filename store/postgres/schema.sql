@@ -146,6 +146,7 @@ CREATE TABLE campaign_items (
   detail text COLLATE "C" NOT NULL,
   moved_at bigint NOT NULL,
   path text COLLATE "C" NOT NULL,
+  move_seq bigint NOT NULL,
   CONSTRAINT campaign_items_pkey PRIMARY KEY (campaign_seq, intent_seq)
 );
 
@@ -179,6 +180,7 @@ CREATE TABLE campaign_moves (
   at bigint NOT NULL,
   leaf_seq bigint NOT NULL,
   detail text COLLATE "C" NOT NULL,
+  change_id text COLLATE "C" NOT NULL,
   CONSTRAINT campaign_moves_pkey PRIMARY KEY (seq)
 );
 

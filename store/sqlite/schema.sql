@@ -147,7 +147,7 @@ CREATE TABLE "campaign_items" (
   change_id          TEXT NOT NULL,
   detail             TEXT NOT NULL,
   moved_at           INTEGER NOT NULL,
-  path               TEXT NOT NULL DEFAULT '', -- rows of campaign_moves that it went through, each after a comma
+  path               TEXT NOT NULL DEFAULT '', move_seq INTEGER NOT NULL DEFAULT 0, -- rows of campaign_moves that it went through, each after a comma
   PRIMARY KEY (campaign_seq, ordinal)
 ) STRICT, WITHOUT ROWID;
 
@@ -194,7 +194,7 @@ CREATE TABLE campaign_moves (
   at           INTEGER NOT NULL,
   leaf_seq     INTEGER NOT NULL, -- the evidence
   detail       TEXT NOT NULL
-) STRICT;
+, change_id TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE TABLE campaign_steps (
   campaign_seq INTEGER NOT NULL,

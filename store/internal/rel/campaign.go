@@ -227,8 +227,13 @@ func (s *Store) StartCampaign(ctx context.Context, c bulkhead.Campaign, expect b
 	})
 }
 
-const itemFields = `i.issuer, i.serial, i.intent_seq, i.ordinal, i.wave, i.state, i.product, i.account_id, i.order_id, i.name, i.key_hash, i.own, i.critical, i.notify_at, i.window_start,
-	i.window_end, i.revoke_at, i.deadline, i.not_after, i.replacement_issuer, i.replacement_serial, i.vulnerable, i.change_id, i.detail, i.moved_at`
+var itemFields = `i.issuer, i.serial, i.intent_seq, i.ordinal, i.wave, i.state, i.product, i.account_id, i.order_id, i.name, i.key_hash, i.own, i.critical, i.notify_at, i.window_start,
+	i.window_end, i.revoke_at, i.deadline, i.not_after, i.replacement_issuer, i.replacement_serial, i.vulnerable, ` + ofStep("change_id") + `, ` + ofStep("detail") + `, i.moved_at`
+
+// ofStep is what an item says, or, where it took its last step with many others, what the step says.
+func ofStep(column string) string {
+	return `CASE WHEN i.` + column + ` <> '' OR i.move_seq = 0 THEN i.` + column + ` ELSE (SELECT m.` + column + ` FROM campaign_moves m WHERE m.seq = i.move_seq) END`
+}
 
 func scanItem(r scanner, more ...any) (bulkhead.CampaignItem, error) {
 	var i bulkhead.CampaignItem
@@ -279,7 +284,7 @@ func (d *Dialect) itemsBy(f bulkhead.CampaignItemFilter, c *conditions) string {
 	return ""
 }
 
-const membershipOf = `SELECT ` + itemFields + `, c.id FROM certificates x
+var membershipOf = `SELECT ` + itemFields + `, c.id FROM certificates x
 		JOIN campaigns c ON c.started_at > 0 AND c.state <> 'closed' JOIN campaign_items i ON i.campaign_seq = c.seq AND i.intent_seq = x.intent_seq
 		WHERE x.issuer = $1 AND x.serial = $2 ORDER BY c.seq DESC LIMIT 1`
 

@@ -17,13 +17,14 @@ func (d *Dialect) moveItem(in string) string {
 }
 
 // takeStep is what a step does to an item.
-const takeStep = ` SET state = $3, detail = $4, moved_at = $5, path = path || CAST($11 AS text),
+const takeStep = ` SET state = $3, detail = $4, moved_at = $5, move_seq = $12, path = path || CAST($11 AS text),
 	replacement_issuer = CASE WHEN $3 = 'reopened' THEN '' WHEN $6 <> '' THEN $6 ELSE replacement_issuer END, replacement_serial = CASE WHEN $3 = 'reopened' THEN $10 WHEN $6 <> '' THEN $7 ELSE replacement_serial END,
 	change_id = CASE WHEN $8 <> '' THEN $8 ELSE change_id END, vulnerable = CASE WHEN $9 > vulnerable THEN $9 ELSE vulnerable END
 	WHERE campaign_seq = $1 AND state = $2 AND `
 
-// moveStretch moves a stretch of the plan: one statement, in the order in which items lie.
-const moveStretch = `UPDATE campaign_items` + takeStep + `ordinal BETWEEN $12 AND $13`
+// moveStretch moves a stretch of the plan: one statement, in the order in which items lie. They do not repeat what the step
+// says: rows that keep their size keep their page.
+const moveStretch = `UPDATE campaign_items` + takeStep + `ordinal BETWEEN $13 AND $14`
 
 // by names the index that a statement has to use, where the engine has no statistics to choose it by: SQLite reads a campaign
 // through rather than look up what an account has in it.
@@ -62,13 +63,13 @@ func (t *tx) moveItems(ctx context.Context, seq int64, moves []bulkhead.ItemMove
 func (t *tx) moveAlike(ctx context.Context, seq int64, moves []bulkhead.ItemMove, leaf int64) error {
 	m := moves[0]
 	var step int64
-	if err := t.QueryRowContext(ctx, `INSERT INTO campaign_moves (campaign_seq, state, at, leaf_seq, detail) VALUES ($1, $2, $3, $4, $5) RETURNING seq`,
-		seq, string(m.To), unix(m.At), leaf, text(m.Detail)).Scan(&step); err != nil {
+	if err := t.QueryRowContext(ctx, `INSERT INTO campaign_moves (campaign_seq, state, at, leaf_seq, detail, change_id) VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq`,
+		seq, string(m.To), unix(m.At), leaf, text(m.Detail), m.Change).Scan(&step); err != nil {
 		return err
 	}
-	run := func(query string, want int64, which ...any) error {
-		n, err := exec(ctx, t, query, append([]any{seq, string(m.From), string(m.To), text(m.Detail), unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), m.Change,
-			unix(m.Vulnerable), []byte{}, "," + strconv.FormatInt(step, 10)}, which...)...)
+	run := func(query, detail, change string, want int64, which ...any) error {
+		n, err := exec(ctx, t, query, append([]any{seq, string(m.From), string(m.To), detail, unix(m.At), string(m.Replacement.Issuer), serialArg(m.Replacement.Serial), change,
+			unix(m.Vulnerable), []byte{}, "," + strconv.FormatInt(step, 10), step}, which...)...)
 		if err == nil && n != want {
 			err = conflict("%d of %d items of the campaign are no longer %s", want-n, want, m.From)
 		}
@@ -78,12 +79,12 @@ func (t *tx) moveAlike(ctx context.Context, seq int64, moves []bulkhead.ItemMove
 	for _, m := range moves {
 		if m.First == 0 {
 			items = append(items, m.IntentSeq)
-		} else if err := run(moveStretch, m.Last-m.First+1, m.First, m.Last); err != nil { // ordinals are unique: so many rows are exactly these items
+		} else if err := run(moveStretch, "", "", m.Last-m.First+1, m.First, m.Last); err != nil { // ordinals are unique: so many rows are exactly these items
 			return err
 		}
 	}
-	return inChunks(items, 12, func(n int64) any { return n }, func(part []int64, in string, args []any) error {
-		return run(t.dialect.moveItem(in), int64(len(part)), args...)
+	return inChunks(items, 13, func(n int64) any { return n }, func(part []int64, in string, args []any) error {
+		return run(t.dialect.moveItem(in), text(m.Detail), m.Change, int64(len(part)), args...)
 	})
 }
 

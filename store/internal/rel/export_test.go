@@ -17,7 +17,7 @@ var PreviewQueries = map[string]string{
 
 // CampaignQueries are the statements of a campaign's work that read what they name and no more, whatever the campaign has.
 var CampaignQueries = map[string]string{
-	(&Dialect{IndexedBy: true}).moveItem("($12" + strings.Repeat(", $12", 511) + ")"): "USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", campaignWork: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",
+	(&Dialect{IndexedBy: true}).moveItem("($13" + strings.Repeat(", $13", 511) + ")"): "USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", campaignWork: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",
 	membershipOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)", windowOf: "SEARCH i USING INDEX campaign_items_intent (campaign_seq=? AND intent_seq=?)",
 	knownKey: "SEARCH k USING PRIMARY KEY (key_hash=? AND campaign_seq=?)", campaignsOfKey: "SEARCH k USING PRIMARY KEY (key_hash=?)", changeOutside: "SEARCH y USING",
 	moveStretch: "SEARCH campaign_items USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)", itemsToTell: "SEARCH i USING PRIMARY KEY (campaign_seq=? AND ordinal>? AND ordinal<?)",

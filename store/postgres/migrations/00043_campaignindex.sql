@@ -12,3 +12,7 @@ CREATE TABLE campaign_keys (
 );
 INSERT INTO campaign_keys (key_hash, campaign_seq)
   SELECT DISTINCT i.key_hash, i.campaign_seq FROM campaign_items i JOIN campaigns c ON c.seq = i.campaign_seq WHERE c.started_at > 0 AND c.state <> 'closed' AND length(i.key_hash) = 32;
+
+-- What a step of many items says stands once, with the step: an item has its number, and keeps its size.
+ALTER TABLE campaign_items ADD COLUMN move_seq BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE campaign_moves ADD COLUMN change_id TEXT COLLATE "C" NOT NULL DEFAULT '';
