@@ -104,7 +104,7 @@ type row struct {
 
 // snapshot reads every certificate of the incident that is neither revoked nor expired.
 func (s *Service) snapshot(ctx context.Context, i bulkhead.Incident, c bulkhead.Campaign, req PlanRequest) (*snapshot, error) {
-	out := &snapshot{Snapshot: plan.Snapshot{Incident: i.ID, Parent: c.PlanHash, Now: s.now(), FinishBy: req.FinishBy, Capacity: s.cfg.Capacity, Chunk: s.cfg.Chunk}}
+	out := &snapshot{Snapshot: plan.Snapshot{Incident: i.ID, Parent: c.PlanHash, Now: s.now(), FinishBy: req.FinishBy, Capacity: s.cfg.Capacity, Chunk: s.cfg.Chunk, Together: s.cfg.Together}}
 	if req.Capacity != nil {
 		out.Capacity = *req.Capacity
 	}

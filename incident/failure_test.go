@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +28,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 		for way, persisted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/persisted=%v", e.name, persisted), func(t *testing.T) {
 				fault := 1 + (2*(2*n+way))%step
-				for killedAt(t, e, fault, persisted) {
-					fault += step
+				for more := true; more; fault += step {
+					t.Run(strconv.Itoa(fault), func(t *testing.T) { more = killedAt(t, e, fault, persisted) }) // its house is closed before the next
 				}
 				if fault < 20 {
 					t.Errorf("only %d commits could fail", fault)
@@ -43,7 +42,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 // killedAt runs a campaign in which the process dies at the fault-th commit; false when there are not so many.
 func killedAt(t *testing.T, e engine, fault int, persisted bool) bool {
 	t.Helper()
-	h, l, p := mailHouse(t, e, func(c *incident.Config) { c.Chunk, c.Lease = 2, time.Minute })
+	h, l, p := mailHouse(t, e, func(c *incident.Config) { c.Chunk, c.Together, c.Lease = 2, 1, time.Minute })
 	h.account("a0", "", "mailto:a0@a.test")
 	h.account("a1", "", "mailto:a1@a.test")
 	refs := h.many(4, 2)
@@ -135,42 +134,9 @@ func (h *house) toldOnce(i bulkhead.Incident, c bulkhead.Campaign, p *post) {
 		}
 		for n, name := range []string{"w0.", "w1.", "w2.", "w3."} {
 			if own := m.Account == "a"+strconv.Itoa(n%2); len(got) == 1 && strings.Contains(got[0].body, name+"example.com") != own {
-				h.t.Fatalf("%s is told of %s: %v", m.Account, name, !own)
+				h.t.Fatalf("%s is told of %s: %v (its message is %s, %q): %s", m.Account, name, !own, m.State, m.Problem, got[0].body)
 			}
 		}
-	}
-}
-
-// TestTwoWorkers: two processes work on one campaign at the same time; each item is revoked once.
-func TestTwoWorkers(t *testing.T) {
-	for _, e := range engines() {
-		t.Run(e.name, func(t *testing.T) {
-			h := newHouseOn(t, e, func(c *incident.Config) { c.Chunk = 5 })
-			refs := h.many(40, 8)
-			i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})
-			c := h.campaign(i, incident.PlanRequest{})
-			h.pass(c.ForceAt.Sub(h.now()) + time.Second)
-			var wg sync.WaitGroup
-			for range 2 {
-				desk := h.process()
-				wg.Go(func() {
-					for range 3 {
-						_ = desk.Tick(t.Context())
-					}
-				})
-			}
-			wg.Wait()
-			h.pass(time.Minute)
-			h.tick()
-			for _, ref := range refs {
-				if h.item(ref).State != bulkhead.ItemRevoked {
-					t.Fatalf("%s is %s", ref, h.item(ref).State)
-				}
-			}
-			if n := len(evidenceOf(h, bulkhead.EvRevocation)); n != len(refs) {
-				t.Fatalf("%d revocations of %d certificates", n, len(refs))
-			}
-		})
 	}
 }
 

@@ -201,6 +201,7 @@ type Config struct {
 	TicketLife      time.Duration // 0 means 30 days
 	Explanation     string        // URL that renewal information gives
 	Chunk           int           // items of one job; 0 means 500
+	Together        int           // chunks that one job revokes by one change; 0 means 2000
 	Lease           time.Duration // of a job; 0 means 5 minutes
 	Looks           int           // items looked at in one round; 0 means 100
 	Alarm           func(ctx context.Context, a bulkhead.Alarm)

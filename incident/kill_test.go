@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ type child struct {
 }
 
 // campaignOf is how both processes configure the desk.
-func campaignOf(c *incident.Config) { c.Chunk, c.Lease = 2, time.Minute }
+func campaignOf(c *incident.Config) { c.Chunk, c.Together, c.Lease = 2, 1, time.Minute }
 
 // TestCampaignProcess is the process that TestCampaignProcessKilled kills; by itself it does nothing.
 func TestCampaignProcess(t *testing.T) {
@@ -65,7 +66,7 @@ func TestCampaignProcessKilled(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			r := mrand.New(mrand.NewPCG(20260101, uint64(n)))
 			for left := kills; left > 0; left -= 10 {
-				killProcesses(t, e, r, min(left, 10))
+				t.Run(strconv.Itoa(left), func(t *testing.T) { killProcesses(t, e, r, min(left, 10)) }) // its house is closed before the next
 			}
 		})
 	}

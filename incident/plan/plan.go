@@ -46,7 +46,8 @@ type Snapshot struct {
 	Now      time.Time
 	FinishBy time.Time // later than the deadline only with a record of the delay; zero: the deadline
 	Capacity Capacity
-	Chunk    int // items of one job that tells; one that revokes has 2000 times as many; 0 means 500
+	Chunk    int // items of one job that tells; 0 means 500
+	Together int // chunks that one job revokes; 0 means 2000
 	Items    []Item
 }
 
@@ -161,7 +162,7 @@ func Make(s Snapshot) (*Plan, []byte, bulkhead.Hash, error) {
 	}
 	b := &builder{Plan: p, items: s.Items, noticeOf: map[string]int{}}
 	b.assign(order)
-	b.finish(cmp.Or(s.Chunk, defaultChunk))
+	b.finish(cmp.Or(s.Chunk, defaultChunk), cmp.Or(s.Together, defaultTogether))
 	body, err := p.JSON()
 	if err != nil {
 		return nil, nil, bulkhead.Hash{}, err
@@ -373,7 +374,7 @@ func (b *builder) window(w Wave, index, slice int) Assignment {
 }
 
 // finish numbers the assignments, sums up waves, cuts jobs and takes the digest.
-func (b *builder) finish(chunk int) {
+func (b *builder) finish(chunk, together int) {
 	// In the order of revocation: the waves, and in each the slices.
 	slices.SortStableFunc(b.Assignments, func(x, y Assignment) int { return cmp.Compare(x.Wave, y.Wave) })
 	h := sha256.New()
@@ -406,7 +407,7 @@ func (b *builder) finish(chunk int) {
 		}
 	}
 	b.NoReturn = b.UsableEnd.Add(-Needed(b.Capacity, replacements, validations, b.Accounts))
-	b.Jobs = jobs(b.Assignments, int64(chunk))
+	b.Jobs = jobs(b.Assignments, int64(chunk), int64(together))
 }
 
 // Needed is how long the work takes at full capacity.
@@ -451,14 +452,14 @@ func encode(ref bulkhead.CertificateRef, a Assignment) []byte {
 	return out
 }
 
-// together is how many chunks are revoked by one job. A change signs a head and the whole CRLs of its issuers however few
+// defaultTogether is how many chunks are revoked by one job. A change signs a head and the whole CRLs of its issuers however few
 // certificates it has, and goes through the table of certificates, in which those of a chunk lie far apart: ten changes of a
 // hundred thousand write that table ten times. With the default chunk a change has up to a million.
-const together = 2000
+const defaultTogether = 2000
 
 // jobs cuts the assignments into chunks of work. A chunk is due with the first of its items, and again for those that are
 // due later: a chunk for each slice would sign heads and CRLs for a handful of certificates.
-func jobs(all []Assignment, chunk int64) []Job {
+func jobs(all []Assignment, chunk, together int64) []Job {
 	var out []Job
 	for _, kind := range []bulkhead.JobKind{bulkhead.JobNotify, bulkhead.JobRevoke} {
 		var open *Job

@@ -62,8 +62,8 @@ func (s *Store) AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev .
 func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error) {
 	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.Certificate, error) {
 		c := bulkhead.Certificate{Kind: bulkhead.LeafCertificate, State: bulkhead.Issued}
-		err := r.Scan(&c.IntentSeq, &c.OutcomeSeq, &c.Issuer, serialCol{&c.Serial}, &c.Profile, jsonCol{&c.Names}, hashCol{&c.KeyHash}, &c.AccountID, timeCol{&c.NotAfter},
-			&c.Replaces.Issuer, serialCol{&c.Replaces.Serial})
+		err := r.Scan(intCol[int64]{&c.IntentSeq}, intCol[int64]{&c.OutcomeSeq}, wordCol[bulkhead.AuthorityID]{&c.Issuer}, serialCol{&c.Serial}, wordCol[string]{&c.Profile}, namesCol{&c.Names},
+			hashCol{&c.KeyHash}, wordCol[string]{&c.AccountID}, timeCol{&c.NotAfter}, wordCol[bulkhead.AuthorityID]{&c.Replaces.Issuer}, serialCol{&c.Replaces.Serial})
 		return c, err
 	}, `SELECT intent_seq, outcome_seq, issuer, serial, profile, names, key_hash, account_id, not_after, replaces_issuer, replaces_serial FROM certificates
 		WHERE outcome_seq > 0 AND outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
