@@ -55,6 +55,7 @@ var rules = []rule{
 	{"watch/deliver", []string{"."}, "alarms go out as text; it knows nothing of certificates"},
 	{"watch/forged", []string{".", "pki/ocsp"}, "it makes forgeries under throw-away keys and asks our own check"},
 	{"notice", []string{"."}, "it tells people names, serials and dates, and is trusted with nothing else"},
+	{"notice/mailtest", []string{}, "the relay of tests knows mail and nothing of the house"},
 	{"incident/report", []string{"."}, "a report is a function of what it is handed"},
 	{"importer", []string{"."}, "what others left behind is read and judged; where it goes is another's business"},
 	{"importer/stepca", []string{".", "importer"}, "one program's database and the library that reads it: linked into the command that imports, and into no role"},

@@ -12,6 +12,7 @@ import (
 	"bulkhead"
 	"bulkhead/incident"
 	"bulkhead/notice"
+	"bulkhead/notice/mailtest"
 	"bulkhead/pki/tlog"
 )
 
@@ -87,7 +88,7 @@ func killedAt(t *testing.T, e engine, fault int, persisted bool) bool {
 }
 
 // once holds the record against "exactly once".
-func (h *house) once(i bulkhead.Incident, c bulkhead.Campaign, refs []bulkhead.CertificateRef, p *post) {
+func (h *house) once(i bulkhead.Incident, c bulkhead.Campaign, refs []bulkhead.CertificateRef, p *mailtest.Relay) {
 	h.t.Helper()
 	revoked := map[bulkhead.CertificateRef]int{}
 	rows, err := h.store.EvidenceOfKinds(h.t.Context(), 0, []bulkhead.EvidenceKind{bulkhead.EvRevocation}, 1000)
@@ -118,7 +119,7 @@ func (h *house) once(i bulkhead.Incident, c bulkhead.Campaign, refs []bulkhead.C
 
 // toldOnce: each account got one mail that names all of its certificates, or its message is in doubt by name and arrived at
 // most once.
-func (h *house) toldOnce(i bulkhead.Incident, c bulkhead.Campaign, p *post) {
+func (h *house) toldOnce(i bulkhead.Incident, c bulkhead.Campaign, p *mailtest.Relay) {
 	h.t.Helper()
 	messages, err := h.store.NoticesTo(h.t.Context(), i.ID, notice.CampaignStep(c.ID, c.Generation), []string{"a0", "a1"})
 	ok(h.t, err)
@@ -126,15 +127,15 @@ func (h *house) toldOnce(i bulkhead.Incident, c bulkhead.Campaign, p *post) {
 		h.t.Fatalf("%d messages of 2 accounts", len(messages))
 	}
 	for _, m := range messages {
-		got := p.to(m.Recipient)
+		got := p.To(m.Recipient)
 		switch {
 		case m.State == bulkhead.NoticeInDoubt && len(got) <= 1:
 		case m.State != bulkhead.NoticeSent || len(got) != 1:
 			h.t.Fatalf("%s: %s, and %d mails arrived", m.Account, m.State, len(got))
 		}
 		for n, name := range []string{"w0.", "w1.", "w2.", "w3."} {
-			if own := m.Account == "a"+strconv.Itoa(n%2); len(got) == 1 && strings.Contains(got[0].body, name+"example.com") != own {
-				h.t.Fatalf("%s is told of %s: %v (its message is %s, %q): %s", m.Account, name, !own, m.State, m.Problem, got[0].body)
+			if own := m.Account == "a"+strconv.Itoa(n%2); len(got) == 1 && strings.Contains(got[0].Text(), name+"example.com") != own {
+				h.t.Fatalf("%s is told of %s: %v (its message is %s, %q): %s", m.Account, name, !own, m.State, m.Problem, got[0].Text())
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/incident"
+	"bulkhead/notice/mailtest"
 )
 
 // childEnv tells this program to work on a campaign until somebody kills it.
@@ -43,7 +44,7 @@ func TestCampaignProcess(t *testing.T) {
 	h.clock.Store(int64(c.Now))
 	h.store = engines()[i].open(t, c.House.Where, nil)
 	h.open(h.ring())
-	p, l := &post{addr: c.Relay}, &letters{h: h}
+	p, l := &mailtest.Relay{Addr: c.Relay}, &letters{h: h}
 	h.staff(campaignOf, func(cfg *incident.Config) { cfg.Notifier = l })
 	l.open(p)
 	os.Stdout.WriteString("works\n")
@@ -99,7 +100,7 @@ func killProcesses(t *testing.T, e engine, r *mrand.Rand, kills int) {
 		}
 		before, _, err := h.store.EvidenceHead(t.Context())
 		ok(t, err)
-		killed(t, child{House: h.on, Relay: p.addr, Now: time.Duration(h.clock.Load())}, time.Duration(r.IntN(120))*time.Millisecond)
+		killed(t, child{House: h.on, Relay: p.Addr, Now: time.Duration(h.clock.Load())}, time.Duration(r.IntN(120))*time.Millisecond)
 		if after, _, err := h.store.EvidenceHead(t.Context()); err != nil || after > before {
 			worked++
 		}

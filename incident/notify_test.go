@@ -21,7 +21,7 @@ func TestLetters(t *testing.T) {
 			h.account("b", "reseller", "mailto:b@b.test")
 			h.account("gone", "", "mailto:gone@gone.test")
 			h.account("mute", "")
-			p.refuse["gone@gone.test"] = true
+			p.Reject("gone@gone.test")
 			mine := h.issue(h.cert("a", "a1.test"), h.cert("a", "a2.test"), h.cert("a", "a3.test"))
 			others := h.issue(h.cert("b", "b1.test"), h.cert("gone", "g1.test"), h.cert("mute", "m1.test"))
 			yes, needs := true, bulkhead.CampaignNeeds{NewKey: true}
@@ -29,7 +29,7 @@ func TestLetters(t *testing.T) {
 			c := h.campaign(i, incident.PlanRequest{Tickets: &yes, Needs: &needs})
 			h.pass(6 * time.Hour) // every notice is due
 			h.tick()
-			if it := h.item(mine[0]); it.State != bulkhead.ItemPlanned || len(p.to("a@a.test")) != 0 {
+			if it := h.item(mine[0]); it.State != bulkhead.ItemPlanned || len(p.To("a@a.test")) != 0 {
 				t.Fatalf("%s before its message left", it.State)
 			}
 			for range 3 {
@@ -38,7 +38,7 @@ func TestLetters(t *testing.T) {
 				h.pass(time.Minute)
 				h.tick()
 			}
-			ours := p.to("a@a.test")
+			ours := p.To("a@a.test")
 			if len(ours) != 1 {
 				t.Fatalf("account a got %d mails", len(ours))
 			}
@@ -48,22 +48,22 @@ func TestLetters(t *testing.T) {
 				t.Fatalf("%d tickets", len(tickets))
 			}
 			for id, code := range h.desk.Codes(tickets) {
-				if strings.Count(ours[0].body, code) != 2 { // once in each language
-					t.Errorf("the code of ticket %s stands %d times", id, strings.Count(ours[0].body, code))
+				if strings.Count(ours[0].Text(), code) != 2 { // once in each language
+					t.Errorf("the code of ticket %s stands %d times", id, strings.Count(ours[0].Text(), code))
 				}
 			}
 			for _, want := range []string{"a1.test", "a2.test", "a3.test", "秘密鍵", "new key", "無償再発行コード"} {
-				if !strings.Contains(ours[0].body, want) {
+				if !strings.Contains(ours[0].Text(), want) {
 					t.Errorf("the letter lacks %q", want)
 				}
 			}
 			for _, not := range []string{"b1.test", "g1.test", "m1.test"} {
-				if strings.Contains(ours[0].body, not) {
+				if strings.Contains(ours[0].Text(), not) {
 					t.Errorf("the letter has %q of somebody else", not)
 				}
 			}
-			partner := p.to("desk@reseller.test")
-			if len(partner) != 1 || !strings.Contains(partner[0].body, "b1.test") || strings.Contains(partner[0].body, "code for a free reissue") || strings.Contains(partner[0].body, "a1.test") {
+			partner := p.To("desk@reseller.test")
+			if len(partner) != 1 || !strings.Contains(partner[0].Text(), "b1.test") || strings.Contains(partner[0].Text(), "code for a free reissue") || strings.Contains(partner[0].Text(), "a1.test") {
 				t.Errorf("the partner got %+v", partner)
 			}
 			for ref, how := range map[bulkhead.CertificateRef]string{mine[0]: "told by message", others[0]: "told by message", others[1]: "every address refused it", others[2]: "no address"} {
@@ -108,7 +108,7 @@ func TestPausedCampaignSendsNothing(t *testing.T) {
 	h.tick()
 	_, err := h.desk.Pause(t.Context(), "operator:a", c.ID, "wait")
 	ok(t, err)
-	if n, err := l.tell.SendCampaigns(t.Context(), 100); err != nil || n != 0 || len(p.to("a@a.test")) != 0 {
+	if n, err := l.tell.SendCampaigns(t.Context(), 100); err != nil || n != 0 || len(p.To("a@a.test")) != 0 {
 		t.Fatalf("a paused campaign sent %d: %v", n, err)
 	}
 	_, err = h.desk.Resume(t.Context(), "operator:a", c.ID, "go on")
@@ -123,7 +123,7 @@ func TestPausedCampaignSendsNothing(t *testing.T) {
 		}
 	}
 	again()
-	if len(p.to("a@a.test")) != 1 {
+	if len(p.To("a@a.test")) != 1 {
 		t.Fatal("the resumed campaign did not send")
 	}
 	h.issue(h.cert("a", "a2.test"))
@@ -133,9 +133,9 @@ func TestPausedCampaignSendsNothing(t *testing.T) {
 	h.pass(3 * time.Hour)
 	h.tick()
 	again()
-	got := p.to("a@a.test")
-	if len(got) != 2 || strings.Contains(got[1].body, "a1.test") || !strings.Contains(got[1].body, "a2.test") {
-		t.Fatalf("%d mails; the second: %q", len(got), got[len(got)-1].body)
+	got := p.To("a@a.test")
+	if len(got) != 2 || strings.Contains(got[1].Text(), "a1.test") || !strings.Contains(got[1].Text(), "a2.test") {
+		t.Fatalf("%d mails; the second: %q", len(got), got[len(got)-1].Text())
 	}
 }
 
@@ -172,15 +172,15 @@ func lettersAfterHold(t *testing.T, e engine) {
 	hold(2)
 	rounds()
 	told := func(name string) (n int) {
-		for _, m := range p.to("a@a.test") {
-			if strings.Contains(m.body, name) {
+		for _, m := range p.To("a@a.test") {
+			if strings.Contains(m.Text(), name) {
 				n++
 			}
 		}
 		return n
 	}
-	if len(p.to("a@a.test")) != 1 || told("early.test") != 0 || told("late.test") != 0 || told("told.test") == 0 {
-		t.Fatalf("%+v", p.to("a@a.test"))
+	if len(p.To("a@a.test")) != 1 || told("early.test") != 0 || told("late.test") != 0 || told("told.test") == 0 {
+		t.Fatalf("%+v", p.To("a@a.test"))
 	}
 	// The process is killed between the end of the hold and its work: the next round finds it.
 	ok(t, h.store.ReleaseItem(t.Context(), i.ID, refs[0], bulkhead.Evidence{Kind: bulkhead.EvIncidentRelease, At: h.now(), Actor: "operator:a", Ref: i.ID}))
@@ -188,18 +188,18 @@ func lettersAfterHold(t *testing.T, e engine) {
 	release(2)
 	rounds()
 	rounds()
-	mails := p.to("a@a.test")
+	mails := p.To("a@a.test")
 	if len(mails) != 3 {
 		t.Fatalf("%d letters", len(mails))
 	}
 	for _, name := range []string{"early.test", "late.test"} {
 		n := 0
 		for _, m := range mails[1:] {
-			if strings.Contains(m.body, name) {
+			if strings.Contains(m.Text(), name) {
 				n++
 			}
-			if strings.Contains(m.body, "plain.test") || strings.Contains(m.body, "told.test") {
-				t.Errorf("told twice: %s", m.body)
+			if strings.Contains(m.Text(), "plain.test") || strings.Contains(m.Text(), "told.test") {
+				t.Errorf("told twice: %s", m.Text())
 			}
 		}
 		if n != 1 {

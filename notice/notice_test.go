@@ -17,6 +17,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/notice"
+	"bulkhead/notice/mailtest"
 	"bulkhead/store/sqlite"
 )
 
@@ -77,10 +78,10 @@ func (w *world) service(t testing.TB, senders ...notice.Sender) *notice.Service 
 	return s
 }
 
-func mailTo(t testing.TB, s *sink) *notice.Mail {
+func mailTo(t testing.TB, s *mailtest.Relay) *notice.Mail {
 	t.Helper()
-	c := notice.MailConfig{Server: s.addr, From: "ca@example.test", Operator: "ops@example.test", Language: "both", StartTLS: s.roots != nil, Roots: s.roots}
-	if s.roots != nil {
+	c := notice.MailConfig{Server: s.Addr, From: "ca@example.test", Operator: "ops@example.test", Language: "both", StartTLS: s.Roots != nil, Roots: s.Roots}
+	if s.Roots != nil {
 		c.User, c.Password = "ca", "secret"
 	}
 	m, err := notice.NewMail(c)
@@ -88,9 +89,9 @@ func mailTo(t testing.TB, s *sink) *notice.Mail {
 	return m
 }
 
-func text(t testing.TB, l letter) string {
+func text(t testing.TB, l mailtest.Mail) string {
 	t.Helper()
-	_, body, _ := strings.Cut(l.data, "\r\n\r\n")
+	_, body, _ := strings.Cut(l.Data, "\r\n\r\n")
 	p, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body)))
 	ok(t, err)
 	return string(p)
@@ -100,7 +101,7 @@ func text(t testing.TB, l letter) string {
 func TestMail(t *testing.T) {
 	for _, startTLS := range []bool{false, true} {
 		t.Run(fmt.Sprint("starttls=", startTLS), func(t *testing.T) {
-			w, s := newWorld(t), newSink(t, startTLS)
+			w, s := newWorld(t), mailtest.New(t, startTLS)
 			w.account(t, "a", "mailto:a@a.test", "mailto:b@A.test")
 			w.account(t, "none")
 			w.issue(t, "a", "one.a.test", start.Add(20*day))
@@ -108,8 +109,8 @@ func TestMail(t *testing.T) {
 			w.issue(t, "none", "house.test", start.Add(29*day))
 			w.issue(t, "a", "late.a.test", start.Add(60*day))
 			ok(t, w.service(t, mailTo(t, s)).Once(t.Context()))
-			got := s.take()
-			if len(got) != 3 || got[0].to != "a@a.test" || got[1].to != "b@a.test" || got[2].to != "ops@example.test" {
+			got := s.Take()
+			if len(got) != 3 || got[0].To != "a@a.test" || got[1].To != "b@a.test" || got[2].To != "ops@example.test" {
 				t.Fatalf("mails: %+v", got)
 			}
 			body := text(t, got[0])
@@ -118,19 +119,19 @@ func TestMail(t *testing.T) {
 					t.Errorf("%q is not in %s", want, body)
 				}
 			}
-			if strings.Contains(body, "late") || strings.Contains(body, "house.test") || strings.Index(body, "two.") > strings.Index(body, "one.") || got[0].encrypted != startTLS {
-				t.Errorf("encrypted %v:\n%s", got[0].encrypted, body)
+			if strings.Contains(body, "late") || strings.Contains(body, "house.test") || strings.Index(body, "two.") > strings.Index(body, "one.") || got[0].Encrypted != startTLS {
+				t.Errorf("encrypted %v:\n%s", got[0].Encrypted, body)
 			}
-			if startTLS && (len(s.seen()) == 0 || s.seen()[0] != "|ca|secret") {
-				t.Errorf("logins: %q", s.seen())
+			if startTLS && (len(s.Logins()) == 0 || s.Logins()[0] != "|ca|secret") {
+				t.Errorf("logins: %q", s.Logins())
 			}
 			ok(t, w.service(t, mailTo(t, s)).Once(t.Context())) // a restart
-			if got := s.take(); len(got) != 0 {
+			if got := s.Take(); len(got) != 0 {
 				t.Fatalf("told twice: %+v", got)
 			}
 			w.now = start.Add(6*day + time.Hour) // one is within 14 days, two within 7
 			ok(t, w.service(t, mailTo(t, s)).Once(t.Context()))
-			if got := s.take(); len(got) != 2 || !strings.Contains(text(t, got[1]), "one.a.test") || !strings.Contains(text(t, got[1]), "two.a.test") {
+			if got := s.Take(); len(got) != 2 || !strings.Contains(text(t, got[1]), "one.a.test") || !strings.Contains(text(t, got[1]), "two.a.test") {
 				t.Fatalf("mails: %+v", got)
 			}
 		})
@@ -139,24 +140,21 @@ func TestMail(t *testing.T) {
 
 // TestFailures: a recipient that is refused keeps nobody else's mail from going, and gets his own later.
 func TestFailures(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.account(t, "a", "mailto:a@a.test", "mailto:b@a.test")
 	w.issue(t, "a", "one.a.test", start.Add(20*day))
-	s.mu.Lock()
-	s.refuse["a@a.test"], s.refuse["b@a.test"] = -1, 2
-	s.mu.Unlock()
+	s.Refuse("a@a.test", -1)
+	s.Refuse("b@a.test", 2)
 	if err := w.service(t, mailTo(t, s)).Once(t.Context()); err == nil {
 		t.Fatal("a refusal is no error")
 	}
-	if got := s.take(); len(got) != 1 || got[0].to != "b@a.test" {
+	if got := s.Take(); len(got) != 1 || got[0].To != "b@a.test" {
 		t.Fatalf("mails: %+v", got)
 	}
-	s.mu.Lock()
-	delete(s.refuse, "a@a.test")
-	s.mu.Unlock()
+	s.Refuse("a@a.test", 0)
 	for _, want := range []int{1, 0} {
 		ok(t, w.service(t, mailTo(t, s)).Once(t.Context()))
-		if got := s.take(); len(got) != want || want == 1 && got[0].to != "a@a.test" {
+		if got := s.Take(); len(got) != want || want == 1 && got[0].To != "a@a.test" {
 			t.Fatalf("mails: %+v", got)
 		}
 	}
@@ -164,13 +162,13 @@ func TestFailures(t *testing.T) {
 
 // TestUntrustedRelay: without a trusted certificate nothing is sent, least of all the password.
 func TestUntrustedRelay(t *testing.T) {
-	w, s := newWorld(t), newSink(t, true)
+	w, s := newWorld(t), mailtest.New(t, true)
 	w.issue(t, "", "one.a.test", start.Add(20*day))
-	plain := newSink(t, false) // offers no STARTTLS
-	for _, x := range []*sink{s, plain} {
+	plain := mailtest.New(t, false) // offers no STARTTLS
+	for _, x := range []*mailtest.Relay{s, plain} {
 		m, err := notice.NewMail(notice.MailConfig{Server: x.addr, From: "ca@example.test", Operator: "ops@example.test", Language: "en", StartTLS: true, User: "ca", Password: "secret"})
 		ok(t, err)
-		if w.service(t, m).Once(t.Context()) == nil || len(x.take()) != 0 || len(x.seen()) != 0 {
+		if w.service(t, m).Once(t.Context()) == nil || len(x.Take()) != 0 || len(x.Logins()) != 0 {
 			t.Fatalf("sent to a relay that is not trusted: %q", x.logins)
 		}
 	}
@@ -204,11 +202,9 @@ func TestWebhook(t *testing.T) {
 
 // TestRun: what could not be sent raises an alarm, and the end of the context ends it.
 func TestRun(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.issue(t, "", "one.a.test", start.Add(20*day))
-	s.mu.Lock()
-	s.refuse["ops@example.test"] = -1
-	s.mu.Unlock()
+	s.Refuse("ops@example.test", -1)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	alarms := 0

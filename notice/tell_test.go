@@ -20,6 +20,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/notice"
+	"bulkhead/notice/mailtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -125,7 +126,7 @@ func (w *world) counts(t testing.TB, x *notice.Tell) map[bulkhead.NoticeState]in
 // TestTell: each account is told of its own certificates, the partner of those of its own customers, and nobody else's;
 // a second call and a second step of the same name tell nobody; who has no contact is listed; the gate holds everything.
 func TestTell(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.day(t)
 	g := &gate{bulkhead.NewFault(bulkhead.KindGate, "own estate first")}
 	x := w.tell(t, w, g, mailTo(t, s))
@@ -139,23 +140,23 @@ func TestTell(t *testing.T) {
 	if _, _, err = x.Plan(t.Context(), "operator:a", announcement()); bulkhead.KindOf(err) != bulkhead.KindConflict {
 		t.Error(err)
 	}
-	if _, err := x.Send(t.Context(), "i", "first", 100); bulkhead.KindOf(err) != bulkhead.KindGate || len(s.take()) != 0 {
+	if _, err := x.Send(t.Context(), "i", "first", 100); bulkhead.KindOf(err) != bulkhead.KindGate || len(s.Take()) != 0 {
 		t.Fatalf("the gate was passed: %v", err)
 	}
 	g.err = nil
 	for _, want := range []int{3, 0} {
 		n, err := w.tell(t, w, g, mailTo(t, s)).Send(t.Context(), "i", "first", 100)
 		ok(t, err)
-		got := s.take()
+		got := s.Take()
 		if n != want || len(got) != want {
 			t.Fatalf("%d messages handled, %d arrived, want %d", n, len(got), want)
 		}
 		for _, l := range got {
 			body := text(t, l)
-			own := map[string]string{"a@a.test": "one.a.test", "p@p.test": "three.p.test", "desk@reseller.test": "three.p.test"}[l.to]
+			own := map[string]string{"a@a.test": "one.a.test", "p@p.test": "three.p.test", "desk@reseller.test": "three.p.test"}[l.To]
 			for _, name := range []string{"one.a.test", "two.none.test", "three.p.test"} {
 				if strings.Contains(body, name) != (name == own) {
-					t.Errorf("%s is told of %s: %v", l.to, name, name != own)
+					t.Errorf("%s is told of %s: %v", l.To, name, name != own)
 				}
 			}
 		}
@@ -175,11 +176,11 @@ func TestTell(t *testing.T) {
 // TestRefusedForGood: a 5xx is a bounce and not sent again, a 4xx is; a connection that broke after the data leaves doubt,
 // which a person resolves.
 func TestRefusedForGood(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.day(t)
-	s.mu.Lock()
-	s.reject["a@a.test"], s.refuse["p@p.test"], s.hangUp["desk@reseller.test"] = true, 1, 1
-	s.mu.Unlock()
+	s.Reject("a@a.test")
+	s.Refuse("p@p.test", 1)
+	s.HangUp("desk@reseller.test", 1)
 	x := w.tell(t, w, &gate{}, mailTo(t, s))
 	_, _, err := x.Plan(t.Context(), "operator:a", announcement())
 	ok(t, err)
@@ -234,7 +235,7 @@ func TestNobodyIsToldTwice(t *testing.T) {
 	}{{"claim lost", faulty{at: 1}}, {"claim persisted", faulty{at: 1, persisted: true}}, {"outcome lost", faulty{at: 2}}, {"outcome persisted", faulty{at: 2, persisted: true}},
 		{"died before the claim", faulty{at: 1, down: true}}, {"died after the claim", faulty{at: 1, persisted: true, down: true}}, {"died after sending", faulty{at: 2, down: true}}, {"died after the outcome", faulty{at: 2, persisted: true, down: true}}} {
 		t.Run(c.name, func(t *testing.T) {
-			w, s := newWorld(t), newSink(t, false)
+			w, s := newWorld(t), mailtest.New(t, false)
 			w.day(t)
 			f := c.f
 			f.world = w
@@ -247,8 +248,8 @@ func TestNobodyIsToldTwice(t *testing.T) {
 			_, err = again.Send(t.Context(), "i", "first", 100)
 			ok(t, err)
 			arrived := map[string]int{}
-			for _, l := range s.take() {
-				arrived[l.to]++
+			for _, l := range s.Take() {
+				arrived[l.To]++
 			}
 			n := w.counts(t, again)
 			if n[bulkhead.NoticePlanned]+n[bulkhead.NoticeSending] != 0 || n[bulkhead.NoticeSent]+n[bulkhead.NoticeInDoubt] != 3 {
@@ -268,22 +269,22 @@ func TestNobodyIsToldTwice(t *testing.T) {
 
 // TestDKIM checks the signature as a receiver does: the hash of the body, and the domain and selector of the house.
 func TestDKIM(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.day(t)
 	_, key, err := ed25519.GenerateKey(nil)
 	ok(t, err)
-	m, err := notice.NewMail(notice.MailConfig{Server: s.addr, From: "ca@example.test", Language: "en", DKIM: key, DKIMSelector: "day"})
+	m, err := notice.NewMail(notice.MailConfig{Server: s.Addr, From: "ca@example.test", Language: "en", DKIM: key, DKIMSelector: "day"})
 	ok(t, err)
 	x := w.tell(t, w, &gate{}, m)
 	_, _, err = x.Plan(t.Context(), "operator:a", announcement())
 	ok(t, err)
 	_, err = x.Send(t.Context(), "i", "first", 1)
 	ok(t, err)
-	got := s.take()
+	got := s.Take()
 	if len(got) != 1 {
 		t.Fatalf("%d mails", len(got))
 	}
-	head, body, _ := strings.Cut(got[0].data, "\r\n\r\n")
+	head, body, _ := strings.Cut(got[0].Data, "\r\n\r\n")
 	head = regexp.MustCompile(`\r\n[ \t]+`).ReplaceAllString(head, "")
 	found := regexp.MustCompile(`(?m)^DKIM-Signature:.*$`).FindString(head)
 	bh := regexp.MustCompile(`\bbh=([A-Za-z0-9+/= ]+)`).FindStringSubmatch(found)
@@ -337,7 +338,7 @@ const report = "From: MAILER-DAEMON@relay.test\r\nMessage-ID: <x@relay.test>\r\n
 
 // TestBounces: a report marks the message that it quotes; a delay, a stranger's message and nonsense mark none.
 func TestBounces(t *testing.T) {
-	w, s := newWorld(t), newSink(t, false)
+	w, s := newWorld(t), mailtest.New(t, false)
 	w.day(t)
 	x := w.tell(t, w, &gate{}, mailTo(t, s))
 	_, _, err := x.Plan(t.Context(), "operator:a", announcement())

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -17,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,11 +24,12 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/incident"
+	"bulkhead/notice/mailtest"
 	"bulkhead/quorum"
 )
 
 // campaignWorld is a house of which one person may start campaigns of one certificate, with a relay for its mail.
-func campaignWorld(t *testing.T) (*world, *relay) {
+func campaignWorld(t *testing.T) (*world, *mailtest.Relay) {
 	t.Helper()
 	w := &world{T: t, at: time.Now().UTC().Truncate(time.Second), raised: map[string]bulkhead.Alarm{}}
 	dir := filepath.Join(t.TempDir(), "data")
@@ -40,10 +39,10 @@ func campaignWorld(t *testing.T) (*world, *relay) {
 	w.ok(exec.Command("cp", "-a", RootDir(made), RootDir(dir)).Run())
 	cfg, err := LoadConfig(dir)
 	w.ok(err)
-	r := newRelay(t)
+	r := mailtest.New(t, false)
 	cfg.Resolver = nobodyIsThere(t)
 	cfg.Status.OnePerson, cfg.Status.Verifiers = 1, []string{"none"}
-	cfg.ExpiryNotices.To.Mail.SMTP, cfg.ExpiryNotices.To.Mail.From, cfg.ExpiryNotices.To.Mail.StartTLS = r.addr, "ca@house.test", false
+	cfg.ExpiryNotices.To.Mail.SMTP, cfg.ExpiryNotices.To.Mail.From, cfg.ExpiryNotices.To.Mail.StartTLS = r.Addr, "ca@house.test", false
 	w.h, err = OpenWith(t.Context(), Options{Dir: dir, Config: cfg, Now: w.now})
 	w.ok(err)
 	t.Cleanup(func() { _ = w.h.Close() })
@@ -80,72 +79,6 @@ func (w *world) customers(name string) bulkhead.CertificateRef {
 	ref := got.Certificate.CertificateRef
 	w.plant(`UPDATE certificates SET account_id = 'customer' WHERE issuer = ? AND hex(serial) LIKE ?`, string(ref.Issuer), "%"+strings.ToUpper(ref.Serial.String()))
 	return ref
-}
-
-// relay is an SMTP server that counts what arrives.
-type relay struct {
-	addr string
-	mu   sync.Mutex
-	got  []string // recipient and text
-}
-
-func newRelay(t *testing.T) *relay {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	r := &relay{addr: l.Addr().String()}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go r.serve(c)
-		}
-	}()
-	return r
-}
-
-func (r *relay) serve(c net.Conn) {
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	in, mail := bufio.NewReader(c), ""
-	say := func(line string) { c.Write([]byte(line + "\r\n")) }
-	say("220 relay")
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
-		switch verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimSpace(line)), " "); verb {
-		case "RCPT":
-			mail = line
-			say("250 ok")
-		case "DATA":
-			say("354 go on")
-			for line, err = in.ReadString('\n'); err == nil && line != ".\r\n"; line, err = in.ReadString('\n') {
-				mail += line
-			}
-			r.mu.Lock()
-			r.got = append(r.got, mail)
-			r.mu.Unlock()
-			say("250 kept")
-		case "QUIT":
-			say("221 bye")
-			return
-		default:
-			say("250 ok")
-		}
-	}
-}
-
-func (r *relay) mails() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]string(nil), r.got...)
 }
 
 // operatorKeyOf is the key of the first or the second operator.
@@ -219,7 +152,7 @@ func TestCampaignByQuorum(t *testing.T) {
 	}
 	w.round()
 	w.signAs(asked.Approval.ID, 0)
-	if s := state(); s != bulkhead.CampaignPlanned || len(r.mails()) != 0 {
+	if s := state(); s != bulkhead.CampaignPlanned || len(r.All()) != 0 {
 		t.Fatalf("one approval made it %s", s)
 	}
 	w.signAs(asked.Approval.ID, 1)
@@ -231,16 +164,16 @@ func TestCampaignByQuorum(t *testing.T) {
 	w.pass(4 * time.Hour) // every notice is due
 	w.round()
 	gate := ownEstateFirst{w.h}
-	if err := gate.MayTell(t.Context(), i.ID); bulkhead.KindOf(err) != bulkhead.KindGate || len(r.mails()) != 0 {
-		t.Fatalf("customers are told before the house has done its own: %v, %d mails", err, len(r.mails()))
+	if err := gate.MayTell(t.Context(), i.ID); bulkhead.KindOf(err) != bulkhead.KindGate || len(r.All()) != 0 {
+		t.Fatalf("customers are told before the house has done its own: %v, %d mails", err, len(r.All()))
 	}
 	w.issue("own.test") // by account and name the replacement of the first
 	w.round()
 	w.pass(2 * time.Minute)
 	w.round()
 	w.ok(gate.MayTell(t.Context(), i.ID))
-	mails := r.mails()
-	if len(mails) != 1 || !strings.Contains(mails[0], "pki@customer.test") || !strings.Contains(mails[0], "one.customer.test") || !strings.Contains(mails[0], "two.customer.test") || strings.Contains(mails[0], "own.test") {
+	mails := r.All()
+	if len(mails) != 1 || mails[0].To != "pki@customer.test" || !strings.Contains(mails[0].Data, "one.customer.test") || !strings.Contains(mails[0].Data, "two.customer.test") || strings.Contains(mails[0].Data, "own.test") {
 		t.Fatalf("%d mails: %v", len(mails), mails)
 	}
 	for _, ref := range []bulkhead.CertificateRef{first, second} {

@@ -16,6 +16,7 @@ import (
 	"bulkhead"
 	"bulkhead/console"
 	"bulkhead/incident"
+	"bulkhead/notice/mailtest"
 	"bulkhead/pki/tlog"
 )
 
@@ -126,7 +127,7 @@ func TestCampaignKilledHouse(t *testing.T) {
 // which their clocks have run out.
 func campaignsToKill(t *testing.T) (*world, []bulkhead.CertificateRef, campaignChild) {
 	t.Helper()
-	at := campaignChild{Dir: filepath.Join(t.TempDir(), "data"), Relay: newRelay(t).addr, Resolver: nobodyIsThere(t), Now: time.Now().UTC().Truncate(time.Second)}
+	at := campaignChild{Dir: filepath.Join(t.TempDir(), "data"), Relay: mailtest.New(t, false).Addr, Resolver: nobodyIsThere(t), Now: time.Now().UTC().Truncate(time.Second)}
 	w := &world{T: t, raised: map[string]bulkhead.Alarm{}}
 	made, err := firstHouse()
 	w.ok(err)
