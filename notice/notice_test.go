@@ -166,10 +166,10 @@ func TestUntrustedRelay(t *testing.T) {
 	w.issue(t, "", "one.a.test", start.Add(20*day))
 	plain := mailtest.New(t, false) // offers no STARTTLS
 	for _, x := range []*mailtest.Relay{s, plain} {
-		m, err := notice.NewMail(notice.MailConfig{Server: x.addr, From: "ca@example.test", Operator: "ops@example.test", Language: "en", StartTLS: true, User: "ca", Password: "secret"})
+		m, err := notice.NewMail(notice.MailConfig{Server: x.Addr, From: "ca@example.test", Operator: "ops@example.test", Language: "en", StartTLS: true, User: "ca", Password: "secret"})
 		ok(t, err)
 		if w.service(t, m).Once(t.Context()) == nil || len(x.Take()) != 0 || len(x.Logins()) != 0 {
-			t.Fatalf("sent to a relay that is not trusted: %q", x.logins)
+			t.Fatalf("sent to a relay that is not trusted: %q", x.Logins())
 		}
 	}
 }
