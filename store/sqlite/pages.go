@@ -120,6 +120,11 @@ func (m *moment) Scan(ctx context.Context, table string, after, through int64) (
 	return w, columns.Err()
 }
 
+// QueryContext implements rel.Moment.
+func (m *moment) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return m.tx.QueryContext(ctx, query, args...)
+}
+
 // literal is the default of a column, as a migration writes it: a number, a text in quotes, or none.
 func literal(text string) (v btree.Value, err error) {
 	switch {

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"bulkhead"
@@ -22,7 +23,15 @@ func (s *Store) Activate(ctx context.Context, c bulkhead.Change, head bulkhead.H
 		return s.fault("Activate", err)
 	}
 	c.State, c.Epoch = bulkhead.ChangeActivated, head.Sequence
-	at := s.locations.take(c.ID)
+	err = s.activate(ctx, c, head, crls, leaves, s.locations.take(c.ID))
+	if errors.Is(err, errNotThere) {
+		err = s.activate(ctx, c, head, crls, leaves, nil)
+	}
+	return err
+}
+
+// activate is Activate; at is where the rows lie, when that is known.
+func (s *Store) activate(ctx context.Context, c bulkhead.Change, head bulkhead.HeadRecord, crls []bulkhead.CRLRecord, leaves [][]byte, at *located) error {
 	return s.write(ctx, "Activate", nil, func(t *tx) error {
 		// Held even without evidence: Reserve, Complete and Activate exclude each other by it.
 		if err := t.lockEvidence(ctx); err != nil {
@@ -63,13 +72,16 @@ func (t *tx) revokeItems(ctx context.Context, seq, want int64, id string, at *lo
 	if _, err := exec(ctx, t, `UPDATE changes SET was_kept = 1 WHERE seq = $1`, seq); err != nil {
 		return err
 	}
+	if at != nil && at.rows == want {
+		return t.revokeLocated(ctx, at)
+	}
 	const fresh = `UPDATE certificates SET state = 'revoked', reason = i.reason, revoked_at = i.revoked_at` + ofItems + `AND certificates.state = 'issued'`
 	// Nearly always every row is issued, and one statement is all; else it is taken back and the rows that are revoked
 	// already come first.
 	if _, err := exec(ctx, t, `SAVEPOINT items`); err != nil {
 		return err
 	}
-	n, err := t.revokeFresh(ctx, seq, want, fresh, at)
+	n, err := t.revokeFresh(ctx, seq, fresh)
 	if err != nil || n == want {
 		return err
 	}
@@ -104,12 +116,9 @@ const revokeAlike = `UPDATE certificates SET state = 'revoked', reason = $2, rev
 
 // revokeFresh moves the rows of a change that are issued, and says how many those were; fresh is how, where a join costs
 // nothing more or items differ.
-func (t *tx) revokeFresh(ctx context.Context, seq, want int64, fresh string, at *located) (int64, error) {
+func (t *tx) revokeFresh(ctx context.Context, seq int64, fresh string) (int64, error) {
 	if t.dialect.Arrays {
 		return exec(ctx, t, fresh, seq)
-	}
-	if at != nil && at.rows == want {
-		return t.revokeLocated(ctx, at)
 	}
 	var say located
 	alike, err := say.readItems(ctx, t, seq)
@@ -207,10 +216,20 @@ func (s *Store) ChangeEvidence(ctx context.Context, id string) ([]bulkhead.Evide
 }
 
 // Affected streams the certificates of a change under one issuer in serial order: each item with its row as it is now.
-// One statement, so it is one moment of the record; an item without a row is left out. It holds a reading connection
+// It is one moment of the record; an item without a row is left out. It holds a reading connection
 // until the loop ends. Nothing for a change that does not exist.
 func (s *Store) Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error] {
 	return func(yield func(bulkhead.AffectedStatus, error) bool) {
+		dense, err := s.dense(ctx, change)
+		if err == nil && dense {
+			err = s.affectedPages(ctx, change, issuer, func(a bulkhead.AffectedStatus) bool { return yield(a, nil) })
+		}
+		if err != nil {
+			yield(bulkhead.AffectedStatus{}, s.fault("Affected", err))
+		}
+		if err != nil || dense {
+			return
+		}
 		rows, err := s.reader.QueryContext(ctx, `SELECT i.serial, i.reason, i.revoked_at, i.was_reason, i.was_revoked_at,
 			c.state, c.revoked_at, c.reason, c.not_after, c.shard, c.outcome_seq
 			FROM change_items i JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -18,6 +19,8 @@ type Bulk func(ctx context.Context) (Moment, error)
 type Moment interface {
 	// Scan begins a walk over a table with an integer key: rows with a key above after and not above through, in its order.
 	Scan(ctx context.Context, table string, after, through int64) (Walk, error)
+	// QueryContext runs a statement at the same moment.
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	Close() error
 }
 

@@ -5,6 +5,9 @@ import "strings"
 // SetSearchWindow makes one search go back n evidence numbers.
 func SetSearchWindow(s *Store, n int64) { s.window = n }
 
+// SetBulkItems has changes of so many items read page by page.
+func SetBulkItems(s *Store, n int64) { s.bulkItems = n }
+
 // PreviewQueries are the statements of a preview that must not read the record through, with what the plan must say.
 var PreviewQueries = map[string]string{
 	firstProfile: "USING COVERING INDEX certificates_product (issuer=?)", nextProfile: "USING COVERING INDEX certificates_product (issuer=? AND profile>?)",

@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"sync"
 
@@ -164,30 +165,39 @@ func numbers(rows *sql.Rows, each func(int64)) (all []int64, err error) {
 	return all, rows.Err()
 }
 
-// revokeRun moves the issued rows of one run. Its rows are found by the table's own key, whatever indexes there are.
-const revokeRun = `UPDATE certificates NOT INDEXED SET state = 'revoked', reason = $4, revoked_at = $5 WHERE state = 'issued' AND issuer = $1 AND intent_seq BETWEEN $2 AND $3`
+// errNotThere says that not all rows that were located are still issued; the transaction is over then, and another one looks at
+// each. A savepoint would spare that, and have every page copied that a million rows lie on.
+var errNotThere = errors.New("some rows of the change have moved since they were located")
 
-// revokeLocated moves the rows that were located and are issued, and says how many those were.
-func (t *tx) revokeLocated(ctx context.Context, l *located) (n int64, err error) {
+// revokeRun moves the issued rows of one run. Its rows are found by the table's own key, whatever indexes there are. What fails
+// in the middle is undone with the transaction, and keeps no copies of pages for itself either.
+const revokeRun = `UPDATE OR FAIL certificates NOT INDEXED SET state = 'revoked', reason = $4, revoked_at = $5 WHERE state = 'issued' AND issuer = $1 AND intent_seq BETWEEN $2 AND $3`
+
+// revokeLocated moves the rows that were located; errNotThere when some are not issued any more.
+func (t *tx) revokeLocated(ctx context.Context, l *located) (err error) {
 	ctx = t.within(ctx)
 	st := t.statement(ctx, revokeRun)
 	if st == nil {
 		if st, err = t.PrepareContext(ctx, revokeRun); err != nil {
-			return 0, err
+			return err
 		}
 		defer st.Close()
 	}
+	n := int64(0)
 	for _, r := range l.runs {
 		t.pool.inTx.Add(1)
 		res, err := st.ExecContext(ctx, r.issuer, r.first, r.last, l.reason, l.at)
 		if err != nil {
-			return n, err
+			return err
 		}
 		moved, err := res.RowsAffected()
 		if err != nil {
-			return n, err
+			return err
 		}
 		n += moved
 	}
-	return n, nil
+	if n != l.rows {
+		return errNotThere
+	}
+	return nil
 }

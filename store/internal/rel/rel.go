@@ -73,6 +73,7 @@ type Store struct {
 	tally          tally
 	window         int64 // searchWindow; smaller in a test
 	bulk           Bulk  // nil where whole tables are read by statements
+	bulkItems      int64 // manyItems; fewer in a test
 	locations      locations
 }
 
@@ -81,7 +82,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Writer == nil || cfg.Reader == nil || cfg.Dialect.Classify == nil {
 		return nil, errors.New("rel: Writer, Reader and Dialect.Classify are required")
 	}
-	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, committed: cfg.Committed, window: searchWindow, bulk: cfg.Bulk}
+	s := &Store{writer: newPool(cfg.Writer, cfg.Dialect.Prepares), dialect: cfg.Dialect, commit: cfg.CommitHook, committed: cfg.Committed, window: searchWindow, bulk: cfg.Bulk, bulkItems: manyItems}
 	if s.reader = s.writer; cfg.Reader != cfg.Writer {
 		s.reader = newPool(cfg.Reader, cfg.Dialect.Prepares)
 	}

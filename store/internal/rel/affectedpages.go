@@ -1,0 +1,180 @@
+package rel
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"bulkhead"
+)
+
+const (
+	// manyItems is from how many items on a change may be read page by page.
+	manyItems = 16_384
+	// bulkShare is how many evidence numbers there may be for each item: an issuance takes two, and looking a certificate up costs
+	// as much as passing a dozen by.
+	bulkShare = 16
+)
+
+// dense reports that so many of the certificates are in a change that reading all of them once is less than finding those.
+func (s *Store) dense(ctx context.Context, change string) (bool, error) {
+	if s.bulk == nil {
+		return false, nil
+	}
+	var items, newest int64
+	err := s.reader.QueryRowContext(ctx, `SELECT c.items, h.seq FROM changes c, evidence_head h WHERE c.id = $1 AND h.id = 1`, change).Scan(&items, &newest)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return items >= s.bulkItems && items*bulkShare >= newest, err
+}
+
+// item is one certificate of a change, with its row once that was met. Times are seconds.
+type item struct {
+	serial                   bulkhead.Serial
+	reason, wasReason        uint8
+	is                       uint8 // the row's state, by its place in itemStates; 0 while it was not met
+	rowReason                uint8
+	shard                    int32
+	at, wasAt                int64
+	rowAt, notAfter, outcome int64
+}
+
+var itemStates = [...]bulkhead.CertificateState{"", bulkhead.Reserved, bulkhead.Issued, bulkhead.Revoked, bulkhead.Abandoned}
+
+// affectedPages is Affected page by page: the items in their order, and then the certificates in theirs, each once.
+func (s *Store) affectedPages(ctx context.Context, change string, issuer bulkhead.AuthorityID, yield func(bulkhead.AffectedStatus) bool) (err error) {
+	m, err := s.bulk(ctx)
+	if err != nil {
+		return err
+	}
+	items, err := itemsAt(ctx, m, change, issuer)
+	if err == nil && len(items) > 0 {
+		err = meet(ctx, m, issuer, items)
+	}
+	if err = errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	for i := range items {
+		if x := &items[i]; x.is != 0 && !yield(x.affected(issuer)) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// itemsAt reads the items of a change under one issuer, in serial order.
+func itemsAt(ctx context.Context, m Moment, change string, issuer bulkhead.AuthorityID) ([]item, error) {
+	rows, err := m.QueryContext(ctx, `SELECT serial, reason, revoked_at, was_reason, was_revoked_at FROM change_items
+		WHERE change_seq = (SELECT seq FROM changes WHERE id = $1) AND issuer = $2 ORDER BY serial`, change, string(issuer))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []item
+	var x item
+	into := []any{serialCol{&x.serial}, intCol[uint8]{&x.reason}, intCol[int64]{&x.at}, intCol[uint8]{&x.wasReason}, intCol[int64]{&x.wasAt}}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		items = append(items, x)
+	}
+	return items, rows.Err()
+}
+
+// What meet reads of a certificate, in this order.
+const (
+	metSerial = iota
+	metIssuer
+	metState
+	metReason
+	metShard
+	metRevokedAt
+	metNotAfter
+	metOutcome
+)
+
+var metColumns = []string{"serial", "issuer", "state", "reason", "shard", "revoked_at", "not_after", "outcome_seq"}
+
+// meet goes through the certificates until it has met the rows of all items, and keeps what they say.
+func meet(ctx context.Context, m Moment, issuer bulkhead.AuthorityID, items []item) error {
+	at := make(map[bulkhead.Serial]int32, len(items))
+	for i := range items {
+		at[items[i].serial] = int32(i)
+	}
+	certs, err := pick(ctx, m, "certificates", 0, math.MaxInt64, metColumns...)
+	if err != nil {
+		return err
+	}
+	for met := 0; met < len(items); {
+		if ok, err := certs.next(ctx); err != nil || !ok {
+			return err
+		}
+		if err := certs.row(); err != nil {
+			return err
+		}
+		of, err := certs.bytes(metIssuer)
+		if err != nil {
+			return err
+		}
+		if string(of) != string(issuer) {
+			continue
+		}
+		octets, err := certs.bytes(metSerial)
+		if err != nil {
+			return err
+		}
+		serial, err := bulkhead.SerialFromBytes(octets)
+		if err != nil {
+			return err
+		}
+		if i, is := at[serial]; is {
+			if err := items[i].read(certs); err != nil {
+				return err
+			}
+			met++
+		}
+	}
+	return nil
+}
+
+// read keeps what the row of the item says.
+func (x *item) read(row *picked) error {
+	state, err := row.bytes(metState)
+	if err != nil {
+		return err
+	}
+	if x.is = uint8(max(0, slices.Index(itemStates[:], bulkhead.CertificateState(state)))); x.is == 0 {
+		return fmt.Errorf("certificate %s is in the state %q", x.serial, state)
+	}
+	var numbers [5]int64
+	for i := range numbers {
+		if numbers[i], err = row.int(metReason + i); err != nil {
+			return err
+		}
+	}
+	x.rowReason, x.shard, x.rowAt, x.notAfter, x.outcome = uint8(numbers[0]), int32(numbers[1]), numbers[2], numbers[3], numbers[4]
+	return nil
+}
+
+// ofUnix is the time of seconds since 1970; none for 0.
+func ofUnix(v int64) (t time.Time) {
+	if v != 0 {
+		t = time.Unix(v, 0).UTC()
+	}
+	return t
+}
+
+// affected is the item as Affected gives it.
+func (x *item) affected(issuer bulkhead.AuthorityID) bulkhead.AffectedStatus {
+	ref := bulkhead.CertificateRef{Issuer: issuer, Serial: x.serial}
+	return bulkhead.AffectedStatus{
+		Status: bulkhead.Status{CertificateRef: ref, State: itemStates[x.is], RevokedAt: ofUnix(x.rowAt), Reason: bulkhead.Reason(x.rowReason), NotAfter: ofUnix(x.notAfter), Shard: int(x.shard), Seq: x.outcome},
+		Item:   bulkhead.ChangeItem{CertificateRef: ref, Reason: bulkhead.Reason(x.reason), RevokedAt: ofUnix(x.at), WasReason: bulkhead.Reason(x.wasReason), WasRevokedAt: ofUnix(x.wasAt)},
+	}
+}
