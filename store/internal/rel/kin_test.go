@@ -201,3 +201,38 @@ func TestKinLost(t *testing.T) {
 		t.Errorf("%v, %q", states, leaves)
 	}
 }
+
+// TestSignerStatements holds the round trips of what the signer commits for many certificates at once.
+func TestSignerStatements(t *testing.T) {
+	g := gather(t)
+	const n = 30
+	items := make([]bulkhead.Reservation, n)
+	done := make([]bulkhead.Completion, n)
+	for i := range items {
+		serial, err := bulkhead.SerialFromBytes([]byte{1, byte(i)})
+		g.ok(err)
+		ref := bulkhead.CertificateRef{Issuer: "i", Serial: serial}
+		ev := func(kind bulkhead.EvidenceKind) bulkhead.Evidence {
+			return bulkhead.Evidence{Kind: kind, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Actor: "role:test", Authority: "i", Serial: serial, Signer: bulkhead.Digest([]byte("key")), Digest: bulkhead.Digest([]byte{byte(i)}), Link: bulkhead.Digest([]byte{1, byte(i)})}
+		}
+		items[i] = bulkhead.Reservation{Certificate: bulkhead.Certificate{CertificateRef: ref, Kind: bulkhead.LeafCertificate, Names: []bulkhead.Identifier{{Type: bulkhead.DNS, Value: fmt.Sprint(i, ".test")}}, KeyHash: bulkhead.Digest([]byte(fmt.Sprint(i)))}, Intent: ev(bulkhead.EvCertificateIntent)}
+		done[i] = bulkhead.Completion{CertificateRef: ref, DER: []byte{byte(i)}, Outcome: ev(bulkhead.EvCertificateOutcome)}
+	}
+	close(g.let)
+	before := func() int64 { _, in := g.Statements(); return in }
+	was := before()
+	_, errs, err := g.Reserve(t.Context(), items)
+	g.ok(errors.Join(append(errs, err)...))
+	if n := before() - was; n > 5 { // the head; serials and keys; leaves with rows; counters with the head
+		t.Errorf("%d statements for 30 intents", n)
+	}
+	was = before()
+	_, errs, err = g.Complete(t.Context(), done)
+	g.ok(errors.Join(append(errs, err)...))
+	if n := before() - was; n > 4 { // the head, the rows; leaves with what moves; counters with the head
+		t.Errorf("%d statements for 30 outcomes", n)
+	}
+	if _, leaves := g.record(); len(leaves) != 2*n {
+		t.Errorf("%d leaves", len(leaves))
+	}
+}
