@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -424,7 +425,7 @@ func (s *Service) seenPatched(ctx context.Context, c bulkhead.Campaign, it bulkh
 		}
 		it.State = bulkhead.ItemNotified
 	}
-	if err := s.move(ctx, c, "role:incident", []bulkhead.CampaignItem{it}, bulkhead.ItemPatched, fmt.Sprintf("%d nodes were seen without the fault", nodes), nil); err != nil {
+	if err := s.move(ctx, c, "role:incident", []bulkhead.CampaignItem{it}, bulkhead.ItemPatched, seenNodes(nodes)+" without the fault", nil); err != nil {
 		return err
 	}
 	if n.Fingerprint.IsZero() {
@@ -441,6 +442,14 @@ func (s *Service) seenPatched(ctx context.Context, c bulkhead.Campaign, it bulkh
 	return s.reissued(ctx, c, it, n, nil)
 }
 
+// seenNodes says how many were looked at.
+func seenNodes(n int) string {
+	if n == 1 {
+		return "1 node was seen"
+	}
+	return strconv.Itoa(n) + " nodes were seen"
+}
+
 // seenInstalled wants the replacement on every node; one that is stale is named.
 func (s *Service) seenInstalled(ctx context.Context, c bulkhead.Campaign, it bulkhead.CampaignItem, x seen) error {
 	if len(x.stale) > 0 {
@@ -450,7 +459,7 @@ func (s *Service) seenInstalled(ctx context.Context, c bulkhead.Campaign, it bul
 		}
 		return s.cfg.Store.NoteItem(ctx, c.ID, bulkhead.ItemMove{IntentSeq: it.IntentSeq, Detail: detail})
 	}
-	return s.move(ctx, c, "role:incident", []bulkhead.CampaignItem{it}, bulkhead.ItemInstalled, fmt.Sprintf("%d nodes were seen with the replacement", x.current), nil)
+	return s.move(ctx, c, "role:incident", []bulkhead.CampaignItem{it}, bulkhead.ItemInstalled, seenNodes(x.current)+" with the replacement", nil)
 }
 
 // risk is D13: the deadline is at risk when notices or replacements are too slow.

@@ -305,16 +305,3 @@ func (a *app) campaignImport() *cobra.Command {
 	c.Flags().StringVar(&why, "why", "", "who said so, and how they know")
 	return c
 }
-
-func (a *app) campaignLook() *cobra.Command {
-	var file string
-	c := &cobra.Command{Use: "look --serials FILE", Short: "look at their endpoints now", Args: exactly(0, "no arguments"), RunE: func(c *cobra.Command, _ []string) error {
-		serials, err := readSerials(file)
-		if err != nil {
-			return err
-		}
-		return a.each(c, serials, "look", func(issuer string) any { return console.LookRequest{Issuer: issuer} })
-	}}
-	c.Flags().StringVar(&file, "serials", "", "file with ISSUER,SERIAL a line")
-	return c
-}

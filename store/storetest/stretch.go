@@ -55,6 +55,10 @@ func testCampaignStretch(t *testing.T, open Open) {
 		t.Fatalf("%+v", steps)
 	}
 
+	if known := value(s.KnownKeys(ctx, "k1", digest("key", 0)))(t); len(known) != 0 || len(value(s.CampaignsOfKey(ctx, digest("key", 0)))(t)) != 0 {
+		t.Fatal("a campaign that asks for no new keys refuses one")
+	}
+
 	j.LeaseUntil = at(10)
 	ok(t, s.HoldJob(ctx, j))
 	if _, found, err := s.ClaimJob(ctx, "w2", at(9), at(20)); err != nil || found {
