@@ -220,9 +220,9 @@ func (s *Store) ChangeEvidence(ctx context.Context, id string) ([]bulkhead.Evide
 // until the loop ends. Nothing for a change that does not exist.
 func (s *Store) Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error] {
 	return func(yield func(bulkhead.AffectedStatus, error) bool) {
-		dense, err := s.dense(ctx, change)
+		dense, closed, err := s.dense(ctx, change)
 		if err == nil && dense {
-			err = s.affectedPages(ctx, change, issuer, func(a bulkhead.AffectedStatus) bool { return yield(a, nil) })
+			err = s.affectedPages(ctx, change, closed, issuer, func(a bulkhead.AffectedStatus) bool { return yield(a, nil) })
 		}
 		if err != nil {
 			yield(bulkhead.AffectedStatus{}, s.fault("Affected", err))

@@ -20,17 +20,19 @@ const (
 	bulkShare = 16
 )
 
-// dense reports that so many of the certificates are in a change that reading all of them once is less than finding those.
-func (s *Store) dense(ctx context.Context, change string) (bool, error) {
+// dense reports that so many of the certificates are in a change that reading all of them once is less than finding those;
+// closed, that its items stay as they are.
+func (s *Store) dense(ctx context.Context, change string) (is, closed bool, err error) {
 	if s.bulk == nil {
-		return false, nil
+		return false, false, nil
 	}
 	var items, newest int64
-	err := s.reader.QueryRowContext(ctx, `SELECT c.items, h.seq FROM changes c, evidence_head h WHERE c.id = $1 AND h.id = 1`, change).Scan(&items, &newest)
+	var state string
+	err = s.reader.QueryRowContext(ctx, `SELECT c.items, c.state, h.seq FROM changes c, evidence_head h WHERE c.id = $1 AND h.id = 1`, change).Scan(&items, &state, &newest)
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+		return false, false, nil
 	}
-	return items >= s.bulkItems && items*bulkShare >= newest, err
+	return items >= s.bulkItems && items*bulkShare >= newest, state != string(bulkhead.ChangePlanned), err
 }
 
 // item is one certificate of a change, with its row once that was met. Times are seconds.
@@ -46,18 +48,23 @@ type item struct {
 
 var itemStates = [...]bulkhead.CertificateState{"", bulkhead.Reserved, bulkhead.Issued, bulkhead.Revoked, bulkhead.Abandoned}
 
-// affectedPages is Affected page by page: the items in their order, and then the certificates in theirs, each once.
-func (s *Store) affectedPages(ctx context.Context, change string, issuer bulkhead.AuthorityID, yield func(bulkhead.AffectedStatus) bool) (err error) {
+// affectedPages is Affected page by page: the items in their order, and then the certificates in theirs, each once. Of a closed change
+// it is noted where the rows lie.
+func (s *Store) affectedPages(ctx context.Context, change string, closed bool, issuer bulkhead.AuthorityID, yield func(bulkhead.AffectedStatus) bool) (err error) {
 	m, err := s.bulk(ctx)
 	if err != nil {
 		return err
 	}
 	items, err := itemsAt(ctx, m, change, issuer)
+	var where seen
 	if err == nil && len(items) > 0 {
-		err = meet(ctx, m, issuer, items)
+		where, err = meet(ctx, m, issuer, items)
 	}
 	if err = errors.Join(err, m.Close()); err != nil {
 		return err
+	}
+	if closed {
+		s.locations.note(change, string(issuer), where)
 	}
 	for i := range items {
 		if x := &items[i]; x.is != 0 && !yield(x.affected(issuer)) {
@@ -101,46 +108,58 @@ const (
 
 var metColumns = []string{"serial", "issuer", "state", "reason", "shard", "revoked_at", "not_after", "outcome_seq"}
 
-// meet goes through the certificates until it has met the rows of all items, and keeps what they say.
-func meet(ctx context.Context, m Moment, issuer bulkhead.AuthorityID, items []item) error {
+// meet goes through the certificates until it has met the rows of all items, and keeps what they say and where they lie.
+func meet(ctx context.Context, m Moment, issuer bulkhead.AuthorityID, items []item) (where seen, err error) {
 	at := make(map[bulkhead.Serial]int32, len(items))
 	for i := range items {
 		at[items[i].serial] = int32(i)
 	}
 	certs, err := pick(ctx, m, "certificates", 0, math.MaxInt64, metColumns...)
 	if err != nil {
-		return err
+		return where, err
 	}
-	for met := 0; met < len(items); {
+	for open := false; where.rows < int64(len(items)); {
 		if ok, err := certs.next(ctx); err != nil || !ok {
-			return err
+			return where, err
 		}
 		if err := certs.row(); err != nil {
-			return err
+			return where, err
 		}
 		of, err := certs.bytes(metIssuer)
 		if err != nil {
-			return err
+			return where, err
 		}
 		if string(of) != string(issuer) {
 			continue
 		}
 		octets, err := certs.bytes(metSerial)
 		if err != nil {
-			return err
+			return where, err
 		}
 		serial, err := bulkhead.SerialFromBytes(octets)
 		if err != nil {
-			return err
+			return where, err
 		}
-		if i, is := at[serial]; is {
+		i, is := at[serial]
+		if is {
 			if err := items[i].read(certs); err != nil {
-				return err
+				return where, err
 			}
-			met++
+			where.met(open, run{string(issuer), certs.walk.Key(), certs.walk.Key()})
 		}
+		open = is
 	}
-	return nil
+	return where, nil
+}
+
+// met adds a row, to the run that is open when there is one.
+func (w *seen) met(open bool, r run) {
+	w.rows++
+	if open {
+		w.runs[len(w.runs)-1].last = r.last
+		return
+	}
+	w.runs = append(w.runs, r)
 }
 
 // read keeps what the row of the item says.

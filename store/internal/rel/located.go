@@ -27,10 +27,39 @@ type run struct {
 	first, last int64
 }
 
-// locations keeps what was located last.
+// locations keeps what was located last, and what was seen of the rows of a change on the way to something else.
 type locations struct {
-	mu   sync.Mutex
-	last *located
+	mu     sync.Mutex
+	last   *located
+	change string
+	seen   map[string]seen // by issuer
+}
+
+// seen is where the rows of a change under one issuer lie.
+type seen struct {
+	rows int64
+	runs []run
+}
+
+// note keeps what was seen of a change whose items stay as they are.
+func (l *locations) note(change, issuer string, what seen) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.change != change {
+		l.change, l.seen = change, map[string]seen{}
+	}
+	l.seen[issuer] = what
+}
+
+// noted is what was seen of a change under an issuer.
+func (l *locations) noted(change, issuer string) (seen, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.change != change {
+		return seen{}, false
+	}
+	what, is := l.seen[issuer]
+	return what, is
 }
 
 func (l *locations) keep(found *located) {
@@ -43,6 +72,9 @@ func (l *locations) keep(found *located) {
 func (l *locations) take(change string) *located {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.change == change {
+		l.change, l.seen = "", nil
+	}
 	if l.last == nil || l.last.change != change {
 		return nil
 	}
@@ -117,6 +149,10 @@ const (
 
 // locateUnder finds the runs of the change's rows of one issuer; false when its rows lie too far apart.
 func (s *Store) locateUnder(ctx context.Context, found *located, seq int64, issuer string) (dense bool, err error) {
+	if what, is := s.locations.noted(found.change, issuer); is {
+		found.rows, found.runs = found.rows+what.rows, append(found.runs, what.runs...)
+		return true, nil
+	}
 	rows, err := s.reader.QueryContext(ctx, rowsOfItems, seq, issuer)
 	if err != nil {
 		return false, err
@@ -126,26 +162,24 @@ func (s *Store) locateUnder(ctx context.Context, found *located, seq int64, issu
 		return true, err
 	}
 	slices.Sort(mine)
-	found.rows += int64(len(mine))
 	rows, err = s.reader.QueryContext(ctx, neighbours, issuer, mine[0], mine[len(mine)-1], sparse*len(mine)+1)
 	if err != nil {
 		return false, err
 	}
-	seen, i, open := 0, 0, false
+	var where seen
+	passed, i, open := 0, 0, false
 	_, err = numbers(rows, func(intent int64) {
-		seen++
-		switch {
-		case i == len(mine) || mine[i] != intent:
+		passed++
+		if i == len(mine) || mine[i] != intent {
 			open = false
 			return
-		case open:
-			found.runs[len(found.runs)-1].last = intent
-		default:
-			found.runs, open = append(found.runs, run{issuer, intent, intent}), true
 		}
+		where.met(open, run{issuer, intent, intent})
+		open = true
 		i++
 	})
-	return i == len(mine) && seen <= sparse*len(mine), err
+	found.rows, found.runs = found.rows+where.rows, append(found.runs, where.runs...)
+	return i == len(mine) && passed <= sparse*len(mine), err
 }
 
 // numbers reads a column of numbers, and gives them to each, or back when that is nil.
