@@ -53,14 +53,15 @@ type signedPart struct {
 	err        error
 }
 
-// signParts has the answers of a change signed in batches and gives them on in order. While one is taken in the next is
-// signed already: what each costs beside its signatures is then done while the processors sign, and memory holds two.
+// signParts has the answers of a change signed in batches and gives them on in order. While one is taken in the next two are
+// signed already: what each costs beside its signatures, and the syncs of its evidence, are then done while the processors sign, and
+// memory holds three.
 func (s *Service) signParts(ctx context.Context, st *staging, u affected, take func(signedPart) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	var g sync.WaitGroup
 	defer g.Wait()
 	defer stop()
-	parts := make(chan chan signedPart)
+	parts := make(chan chan signedPart, 1)
 	g.Go(func() {
 		defer close(parts)
 		for from := 0; from < u.rows.Len(); from += largeBatch {
