@@ -31,14 +31,40 @@ func (s *Service) holdsEnded(ctx context.Context, c bulkhead.Campaign) error {
 // newCertificates is how many of them one round looks at.
 const newCertificates = 100_000
 
+// issuedPage is how many of them are read at once.
+const issuedPage = 1000
+
+// issued is a page of new certificates.
+type issued struct {
+	rows []bulkhead.Certificate
+	err  error
+}
+
+// issuedAfter reads a page in the background.
+func (s *Service) issuedAfter(ctx context.Context, cursor int64) <-chan issued {
+	c := make(chan issued, 1)
+	go func() {
+		rows, err := s.cfg.Store.IssuedAfter(ctx, cursor, issuedPage)
+		c <- issued{rows, err}
+	}()
+	return c
+}
+
 // findReplacements follows what was issued since the last round: a certificate that says which one it replaces, or that has
 // the same account and names as an item.
 func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) error {
 	cursor := c.Cursor
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	next := s.issuedAfter(ctx, cursor)
 	for seen := 0; seen < newCertificates; {
-		rows, err := s.cfg.Store.IssuedAfter(ctx, cursor, 1000)
+		page := <-next
+		rows, err := page.rows, page.err
 		if err != nil {
 			return err
+		}
+		if len(rows) == issuedPage && seen+len(rows) < newCertificates { // read while these are looked through
+			next = s.issuedAfter(ctx, rows[len(rows)-1].OutcomeSeq)
 		}
 		maybe, err := s.cfg.Store.Replacing(ctx, c.ID, rows)
 		if err != nil {
@@ -52,7 +78,7 @@ func (s *Service) findReplacements(ctx context.Context, c bulkhead.Campaign) err
 		if len(rows) > 0 {
 			cursor = rows[len(rows)-1].OutcomeSeq
 		}
-		if seen += len(rows); len(rows) < 1000 {
+		if seen += len(rows); len(rows) < issuedPage {
 			break
 		}
 	}

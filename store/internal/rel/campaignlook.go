@@ -60,10 +60,12 @@ func (s *Store) AddAttempt(ctx context.Context, a bulkhead.CampaignAttempt, ev .
 // as a search for replacements asks of them: name, row and end, profile, names, account and key, and what it says that it
 // replaces. It reads millions.
 func (s *Store) IssuedAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.Certificate, error) {
+	c := bulkhead.Certificate{Kind: bulkhead.LeafCertificate, State: bulkhead.Issued} // one for all rows: words are copied when they change
+	into := []any{intCol[int64]{&c.IntentSeq}, intCol[int64]{&c.OutcomeSeq}, wordCol[bulkhead.AuthorityID]{&c.Issuer}, serialCol{&c.Serial}, wordCol[string]{&c.Profile}, namesCol{&c.Names},
+		hashCol{&c.KeyHash}, wordCol[string]{&c.AccountID}, timeCol{&c.NotAfter}, wordCol[bulkhead.AuthorityID]{&c.Replaces.Issuer}, serialCol{&c.Replaces.Serial}}
 	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.Certificate, error) {
-		c := bulkhead.Certificate{Kind: bulkhead.LeafCertificate, State: bulkhead.Issued}
-		err := r.Scan(intCol[int64]{&c.IntentSeq}, intCol[int64]{&c.OutcomeSeq}, wordCol[bulkhead.AuthorityID]{&c.Issuer}, serialCol{&c.Serial}, wordCol[string]{&c.Profile}, namesCol{&c.Names},
-			hashCol{&c.KeyHash}, wordCol[string]{&c.AccountID}, timeCol{&c.NotAfter}, wordCol[bulkhead.AuthorityID]{&c.Replaces.Issuer}, serialCol{&c.Replaces.Serial})
+		c.Names = nil // each has its own
+		err := r.Scan(into...)
 		return c, err
 	}, `SELECT intent_seq, outcome_seq, issuer, serial, profile, names, key_hash, account_id, not_after, replaces_issuer, replaces_serial FROM certificates
 		WHERE outcome_seq > 0 AND outcome_seq > $1 AND kind = 'leaf' AND state = 'issued' ORDER BY outcome_seq LIMIT $2`, seq, atMost(limit))
