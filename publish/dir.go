@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,10 @@ func NewDir(root string) (*Dir, error) {
 		return nil, unavailable("read directory", err)
 	}
 	for _, e := range left {
+		if strings.HasPrefix(e.Name(), draftPrefix) {
+			d.clear(e.Name())
+			continue
+		}
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
 			_ = os.Remove(filepath.Join(d.temp(), e.Name())) // best effort: it is only space
 		}
@@ -76,11 +81,11 @@ func (d *Dir) Put(ctx context.Context, o Object) error {
 	if _, err := o.Body.Seek(0, io.SeekStart); err != nil {
 		return unavailable("read "+o.Name, err)
 	}
-	tmp, err := d.writeTemp(o.Body)
+	tmp, done, err := d.written(o.Body)
 	if err != nil {
 		return unavailable("write "+o.Name, err)
 	}
-	defer os.Remove(tmp)
+	defer done()
 	if err := makeDirs(d.root, filepath.Dir(path)); err != nil {
 		return nameClash(o.Name, err)
 	}
@@ -103,6 +108,79 @@ func (d *Dir) Put(ctx context.Context, o Object) error {
 		return unavailable("sync "+o.Name, err)
 	}
 	return nil
+}
+
+// draft is a temporary file that is being written.
+type draft struct {
+	file   *os.File
+	dir    *Dir
+	sealed atomic.Bool // it was given to Put, and may be an object by now
+}
+
+var _ Drafter = (*Dir)(nil)
+
+// draftPrefix begins the names of drafts. Whoever writes one holds its lock, which dies with him: a draft may be as large as the
+// answers of a million certificates, and one that nobody writes any more is cleared away at once.
+const draftPrefix = "draft-"
+
+// clear removes a draft whose writer died.
+func (d *Dir) clear(name string) {
+	f, err := os.Open(filepath.Join(d.temp(), name))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		_ = os.Remove(f.Name()) // best effort: it is only space
+	}
+}
+
+// Draft implements Drafter.
+func (d *Dir) Draft(ctx context.Context) (Draft, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, unavailable("begin an object", err)
+	}
+	f, err := d.newTemp(draftPrefix)
+	if err != nil {
+		return nil, unavailable("begin an object", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	if err == nil {
+		_, err = os.Stat(f.Name()) // somebody who started just now may have cleared it away before it was locked
+	}
+	if err != nil {
+		_, _ = os.Remove(f.Name()), f.Close()
+		return nil, unavailable("begin an object", err)
+	}
+	return &draft{file: f, dir: d}, nil
+}
+
+// Write implements io.Writer.
+func (x *draft) Write(p []byte) (int, error) {
+	if x.sealed.Load() {
+		return 0, fs.ErrPermission
+	}
+	return x.file.Write(p)
+}
+
+// Read implements io.Reader, Seek io.Seeker.
+func (x *draft) Read(p []byte) (int, error)                   { return x.file.Read(p) }
+func (x *draft) Seek(offset int64, whence int) (int64, error) { return x.file.Seek(offset, whence) }
+
+// Close gives the temporary name up; an object that was made of it stays.
+func (x *draft) Close() error {
+	err := os.Remove(x.file.Name())
+	return errors.Join(err, x.file.Close())
+}
+
+// written is a synced temporary file with the bytes of a body, which a draft of this directory is already.
+func (d *Dir) written(body io.Reader) (path string, done func(), err error) {
+	if x, is := body.(*draft); is && x.dir == d {
+		x.sealed.Store(true)
+		return x.file.Name(), func() {}, x.file.Sync()
+	}
+	path, err = d.writeTemp(body)
+	return path, func() { _ = os.Remove(path) }, err
 }
 
 // SetHead implements Store.
@@ -242,20 +320,17 @@ func (d *Dir) Delete(ctx context.Context, name string) error {
 
 // writeTemp writes a synced temporary file with mode 0644 and returns its path.
 func (d *Dir) writeTemp(body io.Reader) (path string, err error) {
-	path = filepath.Join(d.temp(), rand.Text())
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := d.newTemp("")
 	if err != nil {
 		return "", err
 	}
+	path = f.Name()
 	defer func() {
 		if err != nil {
 			_ = f.Close()
 			_ = os.Remove(path)
 		}
 	}()
-	if err = f.Chmod(0o644); err != nil { // whatever the umask says: other users' web servers read it
-		return "", err
-	}
 	if _, err = io.Copy(f, body); err != nil {
 		return "", err
 	}
@@ -263,6 +338,18 @@ func (d *Dir) writeTemp(body io.Reader) (path string, err error) {
 		return "", err
 	}
 	return path, f.Close()
+}
+
+// newTemp makes an empty temporary file with mode 0644.
+func (d *Dir) newTemp(prefix string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(d.temp(), prefix+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o644); err != nil { // whatever the umask says: other users' web servers read it
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return f, nil
 }
 
 // makeDirs makes dir below root, syncing the parent of each directory it made.

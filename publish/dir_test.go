@@ -29,6 +29,70 @@ func TestDirConformance(t *testing.T) {
 	})
 }
 
+// TestDraft: an object that was written where it lies is one like any other, and is not written any more; a draft that nobody
+// published leaves nothing.
+func TestDraft(t *testing.T) {
+	root := t.TempDir()
+	d, other := openDir(t, root), openDir(t, t.TempDir())
+	draft := func(text string) publish.Draft {
+		t.Helper()
+		x, err := publishtest.NewFaulty(d).Draft(t.Context())
+		if err == nil {
+			_, err = x.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	put := func(to publish.Store, name string, x publish.Draft) error {
+		return to.Put(t.Context(), publish.Object{Name: name, Body: x})
+	}
+	x := draft("first")
+	if err := errors.Join(put(d, "a/x", x), put(d, "a/x", x), put(other, "a/x", x)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Write([]byte("more")); err == nil {
+		t.Error("a published object was written")
+	}
+	twin, differs := draft("first"), draft("second")
+	if err := put(d, "a/x", twin); err != nil {
+		t.Error(err)
+	}
+	if err := put(d, "a/x", differs); bulkhead.KindOf(err) != bulkhead.KindConflict {
+		t.Errorf("other bytes under a taken name: %v", err)
+	}
+	dead := filepath.Join(root, ".tmp", "draft-of-a-process-that-died")
+	if err := os.WriteFile(dead, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	alive := draft("written while another process starts")
+	openDir(t, root)
+	if err := put(d, "a/z", alive); err != nil {
+		t.Errorf("a draft that somebody was writing is gone: %v", err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a draft that nobody writes is still there: %v", err)
+	}
+	for _, x := range []publish.Draft{x, twin, differs, alive, draft("nobody wants it")} {
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, d := range []*publish.Dir{d, other} {
+		if body, err := d.Get(t.Context(), "a/x"); err != nil || string(body) != "first" {
+			t.Errorf("%q, %v", body, err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(root, ".tmp")); err != nil || len(left) > 0 {
+		t.Errorf("%d temporary files are left, %v", len(left), err)
+	}
+	path, _ := d.LocalPath("a/x")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
 // TestFaultyConformance: without a plan the wrapper is the store it wraps.
 func TestFaultyConformance(t *testing.T) {
 	publishtest.Exercise(t, func(t *testing.T) (publish.Store, func() publish.Store) {

@@ -56,6 +56,19 @@ type Store interface {
 	Delete(ctx context.Context, name string) error
 }
 
+// Drafter is a Store in which a large object can be written where it will lie: it need not be copied there.
+type Drafter interface {
+	// Draft begins an object. Nobody sees it before it was the Body of a Put; then it is not written any more.
+	Draft(ctx context.Context) (Draft, error)
+}
+
+// Draft is an object in the making. Close lets go of it: what was not published is gone then.
+type Draft interface {
+	io.Writer
+	io.ReadSeeker
+	io.Closer
+}
+
 // MaxName is the longest object name in octets.
 const MaxName = 200
 

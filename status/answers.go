@@ -91,9 +91,9 @@ func (s *Service) putPack(ctx context.Context, a bulkhead.Authority, entries []p
 
 // writePack builds a pack and stores it under a name made of its digest.
 func (s *Service) writePack(ctx context.Context, authority bulkhead.AuthorityID, id ocsp.Issuer, fill func(*pack.Writer) error) (pack.ObjectRef, error) {
-	var buf spool
+	buf := &spool{ctx: ctx, objects: s.cfg.Objects}
 	defer buf.close()
-	w, err := pack.NewWriter(&buf, id)
+	w, err := pack.NewWriter(buf, id)
 	if err != nil {
 		return pack.ObjectRef{}, err
 	}

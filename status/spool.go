@@ -2,19 +2,25 @@ package status
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
+
+	"bulkhead/publish"
 )
 
 // spooled is how much of an object in the making is held in memory; the rest of a larger one is in a file.
 const spooled = 32 << 20
 
-// spool takes an object while it is written: in memory while it is small, and then in a file that has lost its name
-// already, so that nothing is left of it whatever happens. Where no file can be made it stays in memory.
+// spool takes an object while it is written: in memory while it is small, and then where the object store wants to have it,
+// or in a file that has lost its name already, so that nothing is left of it whatever happens. Where no file can be made it
+// stays in memory.
 type spool struct {
-	buf  bytes.Buffer
-	file *os.File
-	full bool // no file can be made
+	ctx     context.Context
+	objects publish.Store
+	buf     bytes.Buffer
+	file    publish.Draft
+	full    bool // no file can be made
 }
 
 // Write implements io.Writer.
@@ -25,18 +31,32 @@ func (s *spool) Write(p []byte) (int, error) {
 	if s.full || s.buf.Len()+len(p) <= spooled {
 		return s.buf.Write(p)
 	}
-	f, err := os.CreateTemp("", "bulkhead-object-")
+	f, err := s.begin()
 	if err != nil {
 		s.full = true
 		return s.buf.Write(p)
 	}
-	_ = os.Remove(f.Name()) // at worst it stays in the folder for temporary files
 	s.file = f
 	if _, err := s.buf.WriteTo(f); err != nil {
 		return 0, err
 	}
 	s.buf = bytes.Buffer{}
 	return f.Write(p)
+}
+
+// begin makes the file.
+func (s *spool) begin() (publish.Draft, error) {
+	if d, is := s.objects.(publish.Drafter); is {
+		if f, err := d.Draft(s.ctx); err == nil {
+			return f, nil
+		}
+	}
+	f, err := os.CreateTemp("", "bulkhead-object-")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(f.Name()) // at worst it stays in the folder for temporary files
+	return f, nil
 }
 
 // body is what was written.

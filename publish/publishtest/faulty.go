@@ -59,6 +59,14 @@ func (f *Faulty) Put(ctx context.Context, o publish.Object) error {
 	return f.do("put", o.Name, func() error { return f.Store.Put(ctx, o) })
 }
 
+// Draft implements publish.Drafter where the store does: nothing is published by it.
+func (f *Faulty) Draft(ctx context.Context) (publish.Draft, error) {
+	if d, is := f.Store.(publish.Drafter); is {
+		return d.Draft(ctx)
+	}
+	return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "this store takes no drafts")
+}
+
 // SetHead implements publish.Store.
 func (f *Faulty) SetHead(ctx context.Context, signed []byte) error {
 	return f.do("head", "head", func() error { return f.Store.SetHead(ctx, signed) })
