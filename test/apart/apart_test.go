@@ -93,19 +93,21 @@ func takenOver(t *testing.T, h *house) {
 
 	// The database: not another role's tables, and no evidence rewritten by anybody.
 	for what, statement := range map[string]string{
-		"a certificate row":      "INSERT INTO certificates SELECT * FROM certificates LIMIT 1",
-		"a status":               "UPDATE certificates SET state = 'issued', revoked_at = 0",
-		"an authority":           "UPDATE authorities SET key_uri = ''",
-		"an operator":            "INSERT INTO operators SELECT * FROM operators LIMIT 1",
-		"an approval":            "INSERT INTO approvals SELECT * FROM approvals LIMIT 1",
-		"a head":                 "INSERT INTO heads SELECT * FROM heads LIMIT 1",
-		"evidence rewritten":     "UPDATE evidence SET leaf = leaf",
-		"evidence deleted":       "DELETE FROM evidence",
-		"a block lifted":         "DELETE FROM blocked_keys",
-		"a validation rewritten": "UPDATE validations SET name = name",
-		"a table":                "CREATE TABLE intruder (x int)",
-		"a right":                "GRANT bulkhead_signer TO u_enroll",
-		"the signer's serial":    "DELETE FROM certificate_ders",
+		"a certificate row":         "INSERT INTO certificates SELECT * FROM certificates LIMIT 1",
+		"a status":                  "UPDATE certificates SET state = 'issued', revoked_at = 0",
+		"an authority":              "UPDATE authorities SET key_uri = ''",
+		"an operator":               "INSERT INTO operators SELECT * FROM operators LIMIT 1",
+		"an approval":               "INSERT INTO approvals SELECT * FROM approvals LIMIT 1",
+		"a head":                    "INSERT INTO heads SELECT * FROM heads LIMIT 1",
+		"what a partner is held to": "UPDATE held_scopes SET signed = signed",
+		"and forgotten":             "DELETE FROM held_scopes",
+		"evidence rewritten":        "UPDATE evidence SET leaf = leaf",
+		"evidence deleted":          "DELETE FROM evidence",
+		"a block lifted":            "DELETE FROM blocked_keys",
+		"a validation rewritten":    "UPDATE validations SET name = name",
+		"a table":                   "CREATE TABLE intruder (x int)",
+		"a right":                   "GRANT bulkhead_signer TO u_enroll",
+		"the signer's serial":       "DELETE FROM certificate_ders",
 	} {
 		err := h.sql("enroll", statement)
 		if err == nil || !strings.Contains(err.Error(), "permission denied") && !strings.Contains(err.Error(), "must have admin option") {
