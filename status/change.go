@@ -13,9 +13,8 @@ import (
 )
 
 // RevokeCertificates makes a change, previews it, and carries it through when policy lets one person do so: at most
-// Policy.OnePerson items, or any number whose keys are all blocked as compromised, none of them of an authority (promise
-// P7). Otherwise it fails with KindGate
-// and the change waits for approvals of its preview.
+// Policy.OnePerson items, or any number on at most Policy.OnePerson keys that are all blocked as compromised, none of them of an
+// authority (promise P7). Otherwise it fails with KindGate and the change waits for approvals of its preview.
 //
 // It refuses, and changes nothing: a serial that was never issued (KindNotFound), one revoked already
 // (KindAlreadyRevoked, unless the reason is upgraded to keyCompromise), a reason that BR 7.2.2 does not allow.
@@ -215,8 +214,8 @@ func checkRow(cert bulkhead.Certificate, it *bulkhead.ChangeItem, now time.Time)
 	return nil
 }
 
-// onePersonMay decides whether a single person is enough. Certificates whose key is blocked are expedited whatever
-// their number: the block was the decision, the revocations follow from it.
+// onePersonMay decides whether a single person is enough. Certificates on a few blocked keys are expedited whatever their
+// number: the block was the decision, the revocations follow from it.
 func (s *Service) onePersonMay(ctx context.Context, id string, count int) (bool, error) {
 	if count <= s.cfg.Policy.OnePerson {
 		return true, nil
@@ -234,8 +233,14 @@ func (s *Service) onePersonMay(ctx context.Context, id string, count int) (bool,
 		}
 		return false, err
 	}
-	blocked, err := s.cfg.Store.BlockedItems(ctx, id)
-	return blocked == count, err
+	return s.followsFromBlocks(ctx, id, count)
+}
+
+// followsFromBlocks reports that all items of a change are on blocked keys, and these are as few as one person may revoke
+// certificates: whoever could block every key in use would else revoke every certificate alone.
+func (s *Service) followsFromBlocks(ctx context.Context, id string, count int) (bool, error) {
+	items, keys, err := s.cfg.Store.BlockedItems(ctx, id)
+	return items == count && keys <= s.cfg.Policy.OnePerson, err
 }
 
 // Approve moves a previewed change on. The hash must be that of the newest preview (promise P4).

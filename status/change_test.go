@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -189,6 +190,29 @@ func TestStalePreview(t *testing.T) {
 		t.Errorf("preview of an overtaken change: %+v", p)
 	}
 	wantKind(t, h.status.Approve(t.Context(), late.ID, hash, "test"), bulkhead.KindGate, "blocked")
+	h.agree()
+}
+
+// TestManyKeysBlocked: who can block every key in use cannot thereby revoke every certificate alone. Two keys are as many as one
+// person may revoke certificates, and go through with all that is on them; three take two people.
+func TestManyKeysBlocked(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(p *status.Policy) { p.OnePerson = 2 })
+	var on [3][]bulkhead.CertificateRef
+	for i := range on {
+		key := bulkhead.Digest([]byte{byte(i)})
+		on[i] = h.issue(caB, 3, func(c *bulkhead.Certificate) { c.KeyHash = key })
+		ok(t, h.status.BlockKey(t.Context(), bulkhead.BlockedKey{KeyHash: key, Reason: "said to be public", Actor: "test"}))
+	}
+	id, err := h.status.RevokeCertificates(t.Context(), "test", "three keys", items(bulkhead.KeyCompromise, slices.Concat(on[:]...)...))
+	wantKind(t, err, bulkhead.KindGate, "take two people")
+	c, err := h.store.Change(t.Context(), id)
+	ok(t, err)
+	if c.State != bulkhead.ChangePreviewed {
+		t.Errorf("the change is %s", c.State)
+	}
+	_, err = h.status.RevokeCertificates(t.Context(), "test", "two keys", items(bulkhead.KeyCompromise, slices.Concat(on[:2]...)...))
+	ok(t, err)
 	h.agree()
 }
 

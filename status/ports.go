@@ -68,8 +68,8 @@ type Store interface {
 	// Affected streams the certificates of a change under one issuer in serial order, each as its row is now; an item
 	// without a row is left out.
 	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
-	// BlockedItems counts the certificates of a change whose keys are blocked.
-	BlockedItems(ctx context.Context, change string) (int, error)
+	// BlockedItems counts the certificates of a change whose keys are blocked, and those keys.
+	BlockedItems(ctx context.Context, change string) (items, keys int, err error)
 	// ChangeEvidence returns the leaves that tell the story of a change, in order.
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	// MoveChange stores the change if its state is still expect; KindConflict otherwise.

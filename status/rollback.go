@@ -103,7 +103,7 @@ func (s *Service) checkOverride(ctx context.Context, c bulkhead.Change, o overri
 // takeable are the items that take a change back; left counts certificates that say something else by now than the
 // change made them say.
 func (s *Service) takeable(ctx context.Context, c bulkhead.Change) (items []bulkhead.ChangeItem, left int, err error) {
-	if n, err := s.cfg.Store.BlockedItems(ctx, c.ID); err != nil {
+	if n, _, err := s.cfg.Store.BlockedItems(ctx, c.ID); err != nil {
 		return nil, 0, err
 	} else if n > 0 {
 		return nil, 0, bulkhead.Faultf(bulkhead.KindGate, "the keys of %d certificates of change %s are blocked for ever: they stay revoked", n, c.ID).WithHint("bulkhead change show " + c.ID)

@@ -66,7 +66,7 @@ func (s *Service) takesTwo(ctx context.Context, st *staging) (bool, error) {
 		if !compromised {
 			return true, nil
 		}
-		if blocked, err := s.cfg.Store.BlockedItems(ctx, st.change.ID); err != nil || blocked != n {
+		if follows, err := s.followsFromBlocks(ctx, st.change.ID, n); err != nil || !follows {
 			return true, err
 		}
 	}

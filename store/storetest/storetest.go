@@ -111,7 +111,7 @@ type Store interface {
 	ScopePage(ctx context.Context, scope bulkhead.Scope, t time.Time, after int64, limit int) ([]bulkhead.Certificate, int64, error)
 	ScopeSize(ctx context.Context, scope bulkhead.Scope, t time.Time) (int64, error)
 	Affected(ctx context.Context, change string, issuer bulkhead.AuthorityID) iter.Seq2[bulkhead.AffectedStatus, error]
-	BlockedItems(ctx context.Context, change string) (int, error)
+	BlockedItems(ctx context.Context, change string) (items, keys int, err error)
 	ChangeEvidence(ctx context.Context, id string) ([]bulkhead.EvidenceRow, error)
 	WithNewestHead(ctx context.Context, f func(bulkhead.HeadRecord) error) error
 	HoldChange(ctx context.Context, id string, until time.Time) error

@@ -148,7 +148,7 @@ func (t *tx) restoreItems(ctx context.Context, seq, want int64, c bulkhead.Chang
 	}
 	var right int64
 	var blocked int64
-	if err := t.QueryRowContext(ctx, countBlocked, seq).Scan(&blocked); err != nil {
+	if err := t.QueryRowContext(ctx, `SELECT COUNT(*)`+onBlocked, seq).Scan(&blocked); err != nil {
 		return err
 	}
 	if blocked > 0 {
@@ -163,19 +163,18 @@ func (t *tx) restoreItems(ctx context.Context, seq, want int64, c bulkhead.Chang
 	return err
 }
 
-// countBlocked counts the certificates of a change whose keys are blocked.
-const countBlocked = `SELECT COUNT(*) FROM change_items i JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial
+// onBlocked are the certificates of a change whose keys are blocked.
+const onBlocked = ` FROM change_items i JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial
 	JOIN blocked_keys b ON b.key_hash = c.key_hash WHERE i.change_seq = $1`
 
-// BlockedItems counts the certificates of a change whose keys are blocked; KindNotFound when there is no such change.
-func (s *Store) BlockedItems(ctx context.Context, change string) (int, error) {
+// BlockedItems counts the certificates of a change whose keys are blocked, and those keys; KindNotFound when there is no such change.
+func (s *Store) BlockedItems(ctx context.Context, change string) (items, keys int, err error) {
 	var seq int64
 	if err := s.reader.QueryRowContext(ctx, `SELECT seq FROM changes WHERE id = $1`, change).Scan(&seq); err != nil {
-		return 0, s.fault("BlockedItems", absent(err, "change", change))
+		return 0, 0, s.fault("BlockedItems", absent(err, "change", change))
 	}
-	var n int
-	err := s.reader.QueryRowContext(ctx, countBlocked, seq).Scan(&n)
-	return n, s.fault("BlockedItems", err)
+	err = s.reader.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(DISTINCT c.key_hash)`+onBlocked, seq).Scan(&items, &keys)
+	return items, keys, s.fault("BlockedItems", err)
 }
 
 var insertTold = insert("change_evidence", "change_id text", "seq bigint")
