@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead"
 	"bulkhead/scan"
 	"bulkhead/scan/probe/probetest"
@@ -23,6 +25,7 @@ func TestEstate(t *testing.T) {
 	closed, err := probetest.Listen(probetest.Patched, "127.0.0.1:0")
 	w.ok(err)
 	closed.Close()
+	occupy(t, closed.Addr())
 	w.h.cfg.Incident.OwnSites = []string{site.Addr().String()}
 	e := w.h.eyes(false)
 	e.names = book{netip.MustParseAddr("127.0.0.1")}
@@ -53,6 +56,7 @@ func TestEstate(t *testing.T) {
 	bad = look()
 	has(bad, "the host was vulnerable on") // it kept its key
 	site.Close()
+	occupy(t, site.Addr())
 	has(look(), "nobody listens")
 	w.h.cfg.Incident.OwnSites = nil
 	if good := look(); !good.Clean() || good.Endpoints != 1 || len(good.NotServed) != 1 {
@@ -65,5 +69,21 @@ func TestEstate(t *testing.T) {
 		if out.Clean() != clean {
 			t.Errorf("%s: %+v", detail, out)
 		}
+	}
+}
+
+// occupy keeps a port on which nobody listens from everybody else on this machine: it is bound, and connections are refused.
+func occupy(t *testing.T, addr netip.AddrPort) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
+		t.Fatal(err)
 	}
 }
