@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +73,8 @@ func TestEstate(t *testing.T) {
 	}
 }
 
-// occupy keeps a port on which nobody listens from everybody else on this machine: it is bound, and connections are refused.
+// occupy keeps a port on which nobody listens from everybody else on this machine: it is bound, and connections are refused. A
+// child of this process that is between fork and exec may hold the listener for a moment after it was closed.
 func occupy(t *testing.T, addr netip.AddrPort) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -83,7 +85,13 @@ func occupy(t *testing.T, addr netip.AddrPort) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
-		t.Fatal(err)
+	at := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if err = unix.Bind(fd, at); err == nil {
+			return
+		}
+		if err != unix.EADDRINUSE || time.Now().After(end) {
+			t.Fatal(err)
+		}
 	}
 }
