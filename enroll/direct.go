@@ -91,7 +91,7 @@ func (s *Service) repeated(ctx context.Context, acct bulkhead.Account, up Upload
 	}
 	for _, o := range processing {
 		if same(o) {
-			got, err = s.outcome(ctx, acct, o)
+			got, err = s.outcome(ctx, acct, ended{order: o})
 			return got, true, err
 		}
 	}

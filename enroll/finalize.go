@@ -52,7 +52,8 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err != nil {
 		return o, err
 	}
-	return s.awaitIssue(ctx, o, look)
+	end, err := s.awaitIssue(ctx, o, look)
+	return end.order, err
 }
 
 func notReady(o bulkhead.Order) error {
@@ -65,7 +66,7 @@ func notReady(o bulkhead.Order) error {
 
 // awaitIssue starts the issuance of a processing order and waits for it up to FinalizeWait. A full pool is no error:
 // the order is durable in processing and Resume takes it up.
-func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (bulkhead.Order, error) {
+func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (ended, error) {
 	began := time.Now()
 	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context, t *task) error {
 		if time.Since(began) > firstWithin {
@@ -75,21 +76,22 @@ func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook
 	}))
 	if err != nil {
 		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
-		return o, nil
+		return ended{order: o}, nil
 	}
 	late := time.NewTimer(s.limits.FinalizeWait)
 	defer late.Stop()
 	select {
 	case <-t.done:
 	case <-late.C:
-		return o, nil
+		return ended{order: o}, nil
 	case <-ctx.Done():
-		return o, nil
+		return ended{order: o}, nil
 	}
-	if now, ok := t.left.(bulkhead.Order); ok {
-		return now, nil
+	if end, ok := t.left.(ended); ok {
+		return end, nil
 	}
-	return s.present(ctx, o.ID)
+	o, err = s.present(ctx, o.ID)
+	return ended{order: o}, err
 }
 
 // firstWithin is how soon after an order became processing its first issuance goes by what Finalize has just read and
@@ -125,7 +127,7 @@ func (s *Service) issue(ctx context.Context, orderID string, look caaLook, t *ta
 	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
 	switch bulkhead.KindOf(err) {
 	case "":
-		return s.fulfil(ctx, o, c.CertificateRef, t)
+		return s.fulfil(ctx, o, c.CertificateRef, nil, t)
 	case bulkhead.KindNotFound:
 	default:
 		return err
@@ -157,7 +159,13 @@ func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook, t *t
 	if err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	return s.fulfil(ctx, o, cert.Certificate.CertificateRef, t)
+	return s.fulfil(ctx, o, cert.Certificate.CertificateRef, &cert, t)
+}
+
+// ended is what an issuance came to, for those who wait for it.
+type ended struct {
+	order  bulkhead.Order
+	issued *bulkhead.IssuedCertificate // nil when the certificate is to be read from the record
 }
 
 // outOfTime reports whether an order has had its time: its own, and that of trying while nothing was stopped.
@@ -178,15 +186,15 @@ func (s *Service) outOfTime(ctx context.Context, o bulkhead.Order) (bool, error)
 
 // fulfil marks the predecessor and makes the order valid; the certificate is durable already. Its client is told before
 // the row is written: that an order in processing has a durable certificate makes it valid to every reader (settle), and
-// whoever finds the row unwritten after a crash writes it.
-func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef, t *task) error {
+// whoever finds the row unwritten after a crash writes it. issued is what the signer handed out, nil when it was found in the record.
+func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.CertificateRef, issued *bulkhead.IssuedCertificate, t *task) error {
 	if o.Replaces != (bulkhead.CertificateRef{}) {
 		if err := s.cfg.Store.MarkReplaced(ctx, o.Replaces, ref); err != nil {
 			return err
 		}
 	}
 	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
-	t.tell(o)
+	t.tell(ended{o, issued})
 	return ignoreConflict(s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
 }
 

@@ -72,10 +72,11 @@ func (s *Service) OperatorOrder(ctx context.Context, actor string, acct bulkhead
 	if err := s.cfg.Store.PlaceOrder(ctx, o, fresh, validations, look.checks, append(ev, look.evidence...)...); err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	if o, err = s.awaitIssue(ctx, o, look); err != nil {
+	end, err := s.awaitIssue(ctx, o, look)
+	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	return s.outcome(ctx, acct, o)
+	return s.outcome(ctx, acct, end)
 }
 
 // vouched is a new authorisation that is valid on an operator's word, with its validation row and leaf.
@@ -171,18 +172,21 @@ func (s *Service) finish(ctx context.Context, acct bulkhead.Account, orderID str
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
-	return s.outcome(ctx, acct, o)
+	return s.outcome(ctx, acct, ended{order: o})
 }
 
 // outcome waits for the end of an order that was finalized.
-func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead.Order) (bulkhead.IssuedCertificate, error) {
-	if o.State == bulkhead.OrderProcessing {
+func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, end ended) (bulkhead.IssuedCertificate, error) {
+	if end.order.State == bulkhead.OrderProcessing {
 		var err error
-		if o, err = s.awaitEnd(ctx, o); err != nil {
+		if end, err = s.awaitEnd(ctx, end.order); err != nil {
 			return bulkhead.IssuedCertificate{}, err
 		}
 	}
+	o := end.order
 	switch {
+	case end.issued != nil && o.AccountID == acct.ID:
+		return *end.issued, nil // durable before the signer handed it out
 	case o.State == bulkhead.OrderValid:
 		return s.Certificate(ctx, acct, o.Certificate)
 	case o.Problem != nil:
@@ -197,20 +201,21 @@ func (s *Service) outcome(ctx context.Context, acct bulkhead.Account, o bulkhead
 }
 
 // awaitEnd joins the issuance under way for as long as issuing one order may take.
-func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (bulkhead.Order, error) {
+func (s *Service) awaitEnd(ctx context.Context, o bulkhead.Order) (ended, error) {
 	t, err := s.startIssue(o.ID)
 	if err != nil {
-		return o, nil
+		return ended{order: o}, nil
 	}
 	late := time.NewTimer(s.limits.IssueTimeout)
 	defer late.Stop()
 	select {
 	case <-t.done:
+		if end, ok := t.left.(ended); ok {
+			return end, nil
+		}
 	case <-late.C:
 	case <-ctx.Done():
 	}
-	if now, ok := t.left.(bulkhead.Order); ok {
-		return now, nil
-	}
-	return s.present(context.WithoutCancel(ctx), o.ID)
+	o, err = s.present(context.WithoutCancel(ctx), o.ID)
+	return ended{order: o}, err
 }

@@ -9,7 +9,7 @@ import (
 // What a lone certificate may cost. In transactions: the head, the order's rows and its leaves; the head, serials, keys, the leaf with the
 // certificate's rows, and the counters with the head; the head, the row, the leaf with what moves, and the counters with the head; the
 // head and the order that ends.
-const maxReads, maxWrites = 12, 3 + 5 + 4 + 2
+const maxReads, maxWrites = 10, 3 + 5 + 4 + 2
 
 // TestStatementsOnPostgres holds what a certificate on an operator's word asks of the record on PostgreSQL, from the order to the
 // answer, enrolment and signer together, while nobody else asks: each statement is a round trip. Those who ask at the same time share
