@@ -22,7 +22,10 @@ type group[T, R any] struct {
 }
 
 // crowd knows who may still come: certificates under way, less those that wait in one of the groups.
-type crowd struct{ underway, waiting atomic.Int64 }
+type crowd struct {
+	underway, waiting atomic.Int64
+	all               bool // a batch waits for all that are under way, and not for a third
+}
 
 // begin counts a certificate; call the result at its end.
 func (c *crowd) begin() (end func()) {
@@ -35,7 +38,7 @@ func (c *crowd) coming() bool { return c.underway.Load() > c.waiting.Load() }
 
 // plenty reports that so many need not wait for more: a third of all. While they are committed the others are at work; were all
 // of them in one batch, the processors would wait for the disk together with the callers.
-func (c *crowd) plenty(n int) bool { return n >= max(4, int(c.underway.Load()/3)) }
+func (c *crowd) plenty(n int) bool { return !c.all && n >= max(4, int(c.underway.Load()/3)) }
 
 // lookOut is how often a group that waits for company looks whether any can come.
 const lookOut = 250 * time.Microsecond

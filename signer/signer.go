@@ -68,6 +68,7 @@ type Config struct {
 	Actor            string        // for evidence of what nobody asked for; "" means "role:signer"
 	GroupSize        int           // most certificates in one commit; 0 means 64
 	GroupDelay       time.Duration // a commit waits so long for certificates under way; 0 means 8 ms, below 0 not at all
+	GroupAll         bool          // and for all of them, not only a third: where other processes wait for each commit too
 	DelegateValidity time.Duration // of OCSP delegates, renewed at half; 0 means 14 days
 	InfraValidity    time.Duration // of the house's own listeners; 0 means 30 days
 }
@@ -145,6 +146,7 @@ func New(c Config) (*Signer, error) {
 	if s.cfg.Book == nil {
 		s.cfg.Book = fixedProfiles(s.profiles)
 	}
+	s.crowd.all = c.GroupAll
 	s.reserves = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushReservations)
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushCompletions)
 	s.blocks = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushBlocks)
