@@ -251,16 +251,9 @@ const endingsEvery = 5 * time.Second
 
 // runEndings carries out what was approved where the keys are.
 func (h *House) runEndings(ctx context.Context) error {
-	t := time.NewTicker(endingsEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			if err := h.quorum.ResumeAction(ctx, console.ActionDestroyKey); err != nil && ctx.Err() == nil {
-				h.log.ErrorContext(ctx, "a key that is to be destroyed is still there", slog.String("role", "signer"), slog.String("error", err.Error()))
-			}
+	return every(ctx, endingsEvery, func() {
+		if err := h.quorum.ResumeAction(ctx, console.ActionDestroyKey); err != nil && ctx.Err() == nil {
+			h.log.ErrorContext(ctx, "a key that is to be destroyed is still there", slog.String("role", "signer"), slog.String("error", err.Error()))
 		}
-	}
+	})
 }

@@ -42,21 +42,14 @@ func (h *House) holdStops(ctx context.Context) (*heldRecord, error) {
 // watch takes in, once a second, what nobody may ask a certificate for: a stop, or a scope that one person made narrower, holds from
 // when it was seen, whatever becomes of its row.
 func (s *heldRecord) watch(ctx context.Context) error {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			if _, err := s.Stops(ctx); err != nil && ctx.Err() == nil {
-				s.h.log.WarnContext(ctx, "stops of issuance could not be looked for", slog.String("error", err.Error()))
-			}
-			if err := s.lookAtPartners(ctx); err != nil && ctx.Err() == nil {
-				s.h.log.WarnContext(ctx, "the scopes of registration partners could not be looked at", slog.String("error", err.Error()))
-			}
+	return every(ctx, time.Second, func() {
+		if _, err := s.Stops(ctx); err != nil && ctx.Err() == nil {
+			s.h.log.WarnContext(ctx, "stops of issuance could not be looked for", slog.String("error", err.Error()))
 		}
-	}
+		if err := s.lookAtPartners(ctx); err != nil && ctx.Err() == nil {
+			s.h.log.WarnContext(ctx, "the scopes of registration partners could not be looked at", slog.String("error", err.Error()))
+		}
+	})
 }
 
 // learn takes in the stops that were not seen yet, in force or not. Callers hold mu, or are alone.

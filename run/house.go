@@ -625,22 +625,15 @@ const sweepEvery = time.Minute
 
 // sweep abandons reservations whose commit was only reported lost, or whose token was never signed.
 func (h *House) sweep(ctx context.Context) error {
-	t := time.NewTicker(sweepEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			n, err := h.signer.Recover(ctx)
-			if err != nil && ctx.Err() == nil {
-				h.log.WarnContext(ctx, "stale reservations could not be swept", slog.String("error", err.Error()))
-			}
-			if n > 0 {
-				h.log.WarnContext(ctx, "stale reservations were abandoned; nobody received them", slog.Int("count", n))
-			}
+	return every(ctx, sweepEvery, func() {
+		n, err := h.signer.Recover(ctx)
+		if err != nil && ctx.Err() == nil {
+			h.log.WarnContext(ctx, "stale reservations could not be swept", slog.String("error", err.Error()))
 		}
-	}
+		if n > 0 {
+			h.log.WarnContext(ctx, "stale reservations were abandoned; nobody received them", slog.Int("count", n))
+		}
+	})
 }
 
 // headVerifierKey is the public half of the head key as a signed-note verifier key.

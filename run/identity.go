@@ -61,20 +61,15 @@ func (i *identity) keep(ctx context.Context, d door) error {
 		<-ctx.Done()
 		return nil
 	}
-	t := time.NewTicker(identityLook)
-	defer t.Stop()
-	for {
+	look := func() {
 		if c := i.certificate().Leaf; i.now().After(c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) * 2 / 3)) {
 			if err := i.renew(ctx, r); err != nil && ctx.Err() == nil {
 				i.log.ErrorContext(ctx, "the certificate of this role could not be renewed", slog.Time("until", c.NotAfter), slog.String("error", err.Error()))
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
 	}
+	look()
+	return every(ctx, identityLook, look)
 }
 
 func (i *identity) renew(ctx context.Context, r renewer) error {

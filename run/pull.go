@@ -48,9 +48,7 @@ func (h *House) runPull(ctx context.Context) error {
 	for i, s := range h.cfg.Watch.Sightings {
 		sources[i] = &source{base: strings.TrimRight(s, "/"), good: h.now()}
 	}
-	t := time.NewTicker(pullEvery)
-	defer t.Stop()
-	for {
+	look := func() {
 		for _, s := range sources {
 			if err := h.pull(ctx, client, s); err != nil && ctx.Err() == nil {
 				h.log.WarnContext(ctx, "sightings could not be fetched", slog.String("from", s.base), slog.String("error", err.Error()))
@@ -60,12 +58,9 @@ func (h *House) runPull(ctx context.Context) error {
 				}
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
 	}
+	look()
+	return every(ctx, pullEvery, look)
 }
 
 // pull takes everything that a source has. Sightings that it had to drop are an alarm.

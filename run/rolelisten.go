@@ -82,18 +82,11 @@ func (f *front) serveRoles(ctx context.Context, g *errgroup.Group) error {
 	web.Handle("/signer/v1/", server)
 	f.serve(ctx, g, f.signerL, web, signerrpc.TLSConfig(own.Load, callers))
 	g.Go(func() error {
-		t := time.NewTicker(signerCertificateEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-t.C:
-				if err := renew(); err != nil {
-					h.log.ErrorContext(ctx, "the signer's own certificate could not be renewed", slog.String("error", err.Error()))
-				}
+		return every(ctx, signerCertificateEvery, func() {
+			if err := renew(); err != nil {
+				h.log.ErrorContext(ctx, "the signer's own certificate could not be renewed", slog.String("error", err.Error()))
 			}
-		}
+		})
 	})
 	return nil
 }

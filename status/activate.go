@@ -249,18 +249,25 @@ func (s *Service) stage(ctx context.Context, st *staging, next *pack.Head) error
 }
 
 // locate has the store find the rows of a large change while its answers are signed: the commit, for which everybody waits,
-// then moves them and looks for none. wait returns when it has.
-func (s *Service) locate(ctx context.Context, c bulkhead.Change) (wait func()) {
+// then moves them and looks for none. end ends the search.
+func (s *Service) locate(ctx context.Context, c bulkhead.Change) (end func()) {
 	if c.Count <= largeBatch {
 		return func() {}
 	}
+	return beside(ctx, func(ctx context.Context) {
+		if err := s.cfg.Store.Locate(ctx, c.ID); err != nil && ctx.Err() == nil {
+			s.cfg.Log.WarnContext(ctx, "the rows of a large change could not be found in advance; its commit takes longer", slog.String("change", c.ID), slog.String("error", err.Error()))
+		}
+	})
+}
+
+// beside begins f; end tells it to end and returns when it has.
+func beside(ctx context.Context, f func(context.Context)) (end func()) {
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := s.cfg.Store.Locate(ctx, c.ID); err != nil && ctx.Err() == nil {
-			s.cfg.Log.WarnContext(ctx, "the rows of a large change could not be found in advance; its commit takes longer", slog.String("change", c.ID), slog.String("error", err.Error()))
-		}
+		f(ctx)
 	}()
 	return func() { stop(); <-done }
 }

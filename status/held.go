@@ -37,10 +37,7 @@ func (s *Service) holding(ctx context.Context, c bulkhead.Change) (stop func()) 
 	if left := heldUntil(c).Sub(s.cfg.Now()); left < heldFor/2 || left > heldFor {
 		s.hold(ctx, c.ID, heldFor)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return beside(ctx, func(ctx context.Context) {
 		t := time.NewTicker(heldFor / 4)
 		defer t.Stop()
 		for {
@@ -51,8 +48,7 @@ func (s *Service) holding(ctx context.Context, c bulkhead.Change) (stop func()) 
 				s.hold(ctx, c.ID, heldFor)
 			}
 		}
-	}()
-	return func() { cancel(); <-done }
+	})
 }
 
 // hold moves on until when a planned change is held. Whoever cannot say so goes on all the same: what becomes of the change

@@ -60,18 +60,8 @@ func TestAttestation(t *testing.T) {
 		}
 	}
 	code, body, _ := register(good)
-	var got struct{ Request string }
-	if code != http.StatusOK || json.Unmarshal(body, &got) != nil {
-		t.Fatalf("a trusted maker's key: %d %s", code, body)
-	}
-	r, err := h.Quorum.Request(t.Context(), got.Request)
-	ok(t, err)
-	var p approval.OperatorPayload
-	ok(t, json.Unmarshal(r.Payload, &p))
-	if p.SecurityKey == nil || !strings.Contains(p.SecurityKey.Attested, "CN=Blue KK Blue") || !strings.Contains(p.SecurityKey.Attested, "under CN=Blue KK Root") {
-		t.Errorf("the approvers see %+v", p.SecurityKey)
-	}
-	if r := h.sign(got.Request, h.keys[:]...); r.State != bulkhead.RequestExecuted {
+	request := h.vouchedFor(code, body, "Blue KK")
+	if r := h.sign(request, h.keys[:]...); r.State != bulkhead.RequestExecuted {
 		t.Errorf("the request is %s", r.State)
 	}
 }
@@ -119,17 +109,7 @@ func TestAttestationU2F(t *testing.T) {
 	code, body := register(good, &u2f{aaguid: [16]byte{1}})
 	h.refused(code, body, bulkhead.KindUnauthorized, "")
 	code, body = register(good, &u2f{})
-	var got struct{ Request string }
-	if code != http.StatusOK || json.Unmarshal(body, &got) != nil {
-		t.Fatalf("a trusted maker's key: %d %s", code, body)
-	}
-	r, err := h.Quorum.Request(t.Context(), got.Request)
-	ok(t, err)
-	var p approval.OperatorPayload
-	ok(t, json.Unmarshal(r.Payload, &p))
-	if p.SecurityKey == nil || !strings.Contains(p.SecurityKey.Attested, "CN=Red KK Blue") || !strings.Contains(p.SecurityKey.Attested, "under CN=Red KK Root") {
-		t.Errorf("the approvers see %+v", p.SecurityKey)
-	}
+	h.vouchedFor(code, body, "Red KK")
 }
 
 // TestAttestationConfig: a policy that trusts nobody, or files that hold no certificate, is refused at the start.
@@ -158,4 +138,21 @@ func TestAttestationConfig(t *testing.T) {
 		}
 		_ = open
 	}
+}
+
+// vouchedFor asserts that a registration was taken up, and that its approvers see whose word it rests on; it returns the request.
+func (h *house) vouchedFor(code int, body []byte, maker string) string {
+	h.t.Helper()
+	var got struct{ Request string }
+	if code != http.StatusOK || json.Unmarshal(body, &got) != nil {
+		h.t.Fatalf("a trusted maker's key: %d %s", code, body)
+	}
+	r, err := h.Quorum.Request(h.t.Context(), got.Request)
+	ok(h.t, err)
+	var p approval.OperatorPayload
+	ok(h.t, json.Unmarshal(r.Payload, &p))
+	if p.SecurityKey == nil || !strings.Contains(p.SecurityKey.Attested, "CN="+maker+" Blue") || !strings.Contains(p.SecurityKey.Attested, "under CN="+maker+" Root") {
+		h.t.Errorf("the approvers see %+v", p.SecurityKey)
+	}
+	return got.Request
 }

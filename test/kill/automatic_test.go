@@ -109,7 +109,7 @@ func (l *liar) lie(answers [][]byte) {
 func answersAbout(leaf, issuer *x509.Certificate, url string) ([][]byte, error) {
 	var out [][]byte
 	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
-		der, err := asked(leaf, issuer, url, hash)
+		der, err := asked(asking, leaf, issuer, url, hash)
 		if err != nil {
 			return nil, err
 		}

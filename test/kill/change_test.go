@@ -377,18 +377,18 @@ func (x *changing) shown(r *held, want bulkhead.CertificateState) {
 	x.house.t.Errorf("%s is %s in the record: %s", r.ref, want, last)
 }
 
-// asked is the OCSP response about a certificate, by a CertID of one hash.
-func asked(leaf, issuer *x509.Certificate, url string, hash crypto.Hash) ([]byte, error) {
+// asked is the OCSP response that a client gets about a certificate, by a CertID of one hash.
+func asked(client *http.Client, leaf, issuer *x509.Certificate, url string, hash crypto.Hash) ([]byte, error) {
 	req, err := ocsp.CreateRequest(leaf, issuer, &ocsp.RequestOptions{Hash: hash})
 	if err != nil {
 		return nil, err
 	}
-	return body(asking.Post(url, "application/ocsp-request", bytes.NewReader(req))) //nolint:noctx // bounded by the client
+	return body(client.Post(url, "application/ocsp-request", bytes.NewReader(req))) //nolint:noctx // bounded by the client
 }
 
 // publicly is what OCSP and CRL say.
 func publicly(r *held) (answer int, listed bool, err error) {
-	der, err := asked(r.leaf, r.issuer, r.leaf.OCSPServer[0], crypto.SHA1)
+	der, err := asked(asking, r.leaf, r.issuer, r.leaf.OCSPServer[0], crypto.SHA1)
 	if err != nil {
 		return 0, false, err
 	}
