@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"bulkhead"
+	"bulkhead/pki/fixedkey"
 )
 
 // authority is an authority as read from the record a moment ago, with what is costly to make kept from before.
@@ -20,6 +21,7 @@ type authority struct {
 	above []*x509.Certificate // cert and what stands above it, nearest first: whose name constraints hold
 	key   crypto.Signer       // nil when the key is offline
 	hash  bulkhead.Hash       // SHA-256 of the SPKI: the key's name in evidence
+	check *fixedkey.Issuer    // cert's signatures
 }
 
 // authority reads the record each time, because the state of an authority may have changed; certificate and key are
@@ -62,7 +64,7 @@ func (s *Signer) known(ctx context.Context, rec bulkhead.Authority) (*authority,
 	if !bytes.Equal(cert.RawSubjectPublicKeyInfo, rec.SPKI) || !bytes.Equal(cert.RawSubject, rec.Subject) {
 		return nil, bulkhead.Faultf(bulkhead.KindConflict, "the certificate of authority %s is for another name or key than its record", rec.ID).WithHint("see: bulkhead fsck")
 	}
-	a := &authority{Authority: rec, cert: cert, above: []*x509.Certificate{cert}, hash: bulkhead.Digest(rec.SPKI)}
+	a := &authority{Authority: rec, cert: cert, above: []*x509.Certificate{cert}, hash: bulkhead.Digest(rec.SPKI), check: fixedkey.New(cert)}
 	for _, der := range rec.Chain {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 
 	"bulkhead"
+	"bulkhead/pki/fixedkey"
 )
 
 // LintedTBS is what the linter saw.
@@ -12,7 +13,7 @@ func LintedTBS(t *Token) []byte { return t.t.tbs }
 
 // SignWith signs with a key of the test's choice under a certificate of the test's choice.
 func SignWith(s *Signer, key crypto.Signer, cert *x509.Certificate, tbs []byte) ([]byte, error) {
-	return s.signTBS(&authority{Authority: bulkhead.Authority{ID: "test"}, cert: cert, key: key}, tbs)
+	return s.signTBS(&authority{Authority: bulkhead.Authority{ID: "test"}, cert: cert, key: key, check: fixedkey.New(cert)}, tbs)
 }
 
 // Waiting is how many callers are inside the group commit of an operation of the store.

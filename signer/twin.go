@@ -167,7 +167,7 @@ func (s *Signer) signTBS(a *authority, tbs []byte) ([]byte, error) {
 	if !bytes.Equal(algorithm, how.der) || !holds(der, tbs, algorithm, signature) {
 		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the signed certificate is not the one that was linted")
 	}
-	if err := a.cert.CheckSignature(how.algorithm, tbs, signature); err != nil {
+	if err := a.check.CheckSignature(how.algorithm, tbs, signature); err != nil {
 		return nil, fmt.Errorf("signature of authority %s does not verify: %w", a.ID, err)
 	}
 	return der, nil
