@@ -4,14 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,9 +48,8 @@ func newInternet(t testing.TB) *internet {
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	n.httpPort = web.Addr().(*net.TCPAddr).Port
-	server := &http.Server{Handler: n, ReadHeaderTimeout: time.Minute}
-	go server.Serve(web) //nolint:errcheck // it says that it was closed
-	t.Cleanup(func() { _ = server.Close() })
+	go n.serve(web)
+	t.Cleanup(func() { _ = web.Close() })
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	ok(t, err)
 	n.resolver = udp.LocalAddr().String()
@@ -78,18 +75,6 @@ func (n *internet) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
-// ServeHTTP answers http-01 and counts.
-func (n *internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	token, _ := strings.CutPrefix(r.URL.Path, "/.well-known/acme-challenge/")
-	body, found := n.answers.Load(token)
-	if !found {
-		http.NotFound(w, r)
-		return
-	}
-	n.fetched.Add(1)
-	_, _ = w.Write([]byte(body.(string)))
-}
-
 func (n *internet) present(token, answer string) (forget func()) {
 	n.answers.Store(token, answer)
 	return func() { n.answers.Delete(token) }
@@ -99,7 +84,7 @@ func (n *internet) present(token, answer string) (forget func()) {
 type server struct {
 	name      string
 	directory string
-	client    *http.Client
+	roots     *x509.CertPool
 	pid       int
 	log       string // file
 }
@@ -170,12 +155,11 @@ func (s *server) await(t testing.TB, f func() error) {
 	t.Fatalf("%s does not start: %v\n%s", s.name, err, s.tail())
 }
 
-// trusting is a client for a server whose certificate one of the roots vouches for. It keeps a connection per account.
-func trusting(roots []byte) *http.Client {
+// trusting are the roots of a server.
+func trusting(roots []byte) *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(roots)
-	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConns: 100, MaxIdleConnsPerHost: 100}}
+	return pool
 }
 
 // startBulkhead brings up a house as its first user would.
@@ -199,7 +183,7 @@ func startBulkhead(t testing.TB, n *internet) *server {
 	})
 	anchor, err := os.ReadFile(ready.TrustAnchor)
 	ok(t, err)
-	s.directory, s.client = ready.ACMEDirectory, trusting(anchor)
+	s.directory, s.roots = ready.ACMEDirectory, trusting(anchor)
 	return s
 }
 
@@ -219,16 +203,13 @@ func startPebble(t testing.TB, n *internet) *server {
 		"certificate": file("cert.pem", cert), "privateKey": file("key.pem", key), "httpPort": n.httpPort, "tlsPort": 5001,
 		"keyAlgorithm": "ecdsa", "profiles": table{"default": table{"description": "TLS server", "validityPeriod": 7776000}}}})
 	ok(t, err)
-	s := &server{name: "Pebble", directory: "https://" + at + "/dir", client: trusting(cert)}
+	s := &server{name: "Pebble", directory: "https://" + at + "/dir", roots: trusting(cert)}
 	s.launch(t, []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0", "PEBBLE_VA_ALWAYS_VALID=0"},
 		build(t, filepath.Join("..", "..", "tools"), "github.com/letsencrypt/pebble/v2/cmd/pebble"),
 		"-config", file("pebble.json", config), "-dnsserver", n.resolver)
 	s.await(t, func() error {
-		resp, err := s.client.Get(s.directory)
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
+		_, _, err := newWire(s.roots).do("GET", s.directory, nil)
+		return err
 	})
 	return s
 }
