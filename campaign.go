@@ -174,6 +174,8 @@ type CampaignWork struct {
 	RevokeAt  time.Time
 	NotAfter  time.Time
 	Recorded  CertificateState // "" when the record has it no more
+	Kind      CertificateKind
+	NotBefore time.Time // of the certificate in the record
 	RevokedAt time.Time
 	Reason    Reason
 	Held      bool // on legal hold

@@ -37,6 +37,8 @@ func (s *Service) MayTellCustomers(ctx context.Context, c bulkhead.Campaign) (st
 
 // estate is the last look, or a new one where that does not count any more.
 func (s *Service) estate(ctx context.Context, c bulkhead.Campaign) (bulkhead.EstateLook, error) {
+	s.estateMu.Lock()
+	defer s.estateMu.Unlock()
 	last, err := s.cfg.Store.Estate(ctx, c.ID)
 	if err != nil {
 		return last, err

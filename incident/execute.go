@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bulkhead"
 )
 
@@ -61,8 +63,19 @@ func (s *Service) Tick(ctx context.Context) error {
 	return nil
 }
 
+// workers is how many jobs a process does at once: while the steps of one are written, another is read and made ready.
+const workers = 2
+
 // work does every job that is due.
 func (s *Service) work(ctx context.Context) error {
+	var g errgroup.Group // one that fails leaves the other its job, which would be nobody's until its lease ends
+	for range workers {
+		g.Go(func() error { return s.workOn(ctx) })
+	}
+	return g.Wait()
+}
+
+func (s *Service) workOn(ctx context.Context) error {
 	for {
 		now := s.now()
 		j, found, err := s.cfg.Store.ClaimJob(ctx, s.holder, now, now.Add(s.cfg.Lease))
@@ -128,12 +141,18 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 // revokeDue is revoke without the job's own end, which j has when it returns.
 func (s *Service) revokeDue(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) error {
 	defer s.hold(ctx, *j)()
+	select { // one change at a time: heads are made one after the other, and a large change takes memory
+	case s.revoking <- struct{}{}:
+		defer func() { <-s.revoking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if j.Change != "" {
 		if err := s.settle(ctx, c, j); err != nil {
 			return err
 		}
 	}
-	items, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
+	items, err := s.campaignWork(ctx, c, j.First, j.Last)
 	if err != nil {
 		return err
 	}
@@ -260,16 +279,15 @@ func (s *Service) record(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 // change plans the ordinary change for what is ready, and keeps its id with the job before it is activated: from then on a
 // process that is killed is followed by one that finds it.
 func (s *Service) change(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob, ready []bulkhead.CampaignWork) (bulkhead.Change, error) {
-	order := make([]int, len(ready)) // that of their issue, in which certificates lie in the record: the plan goes by account
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(ready[a].IntentSeq, ready[b].IntentSeq) })
-	items := make([]bulkhead.ChangeItem, len(ready))
-	for i, n := range order {
-		items[i] = bulkhead.ChangeItem{CertificateRef: ready[n].CertificateRef, Reason: c.Reason}
-	}
-	change, err := s.cfg.Revoker.PlanRevocation(ctx, "role:incident", fmt.Sprintf("campaign %s of incident %s, plan %s", c.ID, c.Incident, c.PlanHash), items)
+	change, err := s.cfg.Revoker.PlanRead(ctx, "role:incident", fmt.Sprintf("campaign %s of incident %s, plan %s", c.ID, c.Incident, c.PlanHash), func(yield func(bulkhead.ChangeItem, bulkhead.Certificate) bool) {
+		for i := range ready {
+			it := &ready[i]
+			row := bulkhead.Certificate{CertificateRef: it.CertificateRef, Kind: it.Kind, State: it.Recorded, NotBefore: it.NotBefore, RevokedAt: it.RevokedAt, Reason: it.Reason}
+			if !yield(bulkhead.ChangeItem{CertificateRef: it.CertificateRef, Reason: c.Reason}, row) {
+				return
+			}
+		}
+	})
 	if err != nil {
 		return change, err
 	}
@@ -307,7 +325,7 @@ func (s *Service) settle(ctx context.Context, c bulkhead.Campaign, j *bulkhead.C
 		if err != nil {
 			return err
 		}
-		items, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
+		items, err := s.campaignWork(ctx, c, j.First, j.Last)
 		if err != nil {
 			return err
 		}
@@ -373,6 +391,6 @@ func (s *Service) reread(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 	for _, it := range items {
 		ours[it.IntentSeq] = true
 	}
-	now, err := s.cfg.Store.CampaignWork(ctx, c.ID, j.First, j.Last)
+	now, err := s.campaignWork(ctx, c, j.First, j.Last)
 	return slices.DeleteFunc(now, func(it bulkhead.CampaignWork) bool { return !ours[it.IntentSeq] || it.State.Done() }), err
 }

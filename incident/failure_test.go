@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,17 +51,22 @@ func killedAt(t *testing.T, e engine, fault int, persisted bool) bool {
 	yes, needs := true, bulkhead.CampaignNeeds{NewKey: true}
 	i := h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()})
 	c := h.campaign(i, incident.PlanRequest{Tickets: &yes, Needs: &needs})
+	var mu sync.Mutex // the process does two jobs at once
 	commits, failed, dead := 0, false, false
 	hook := func(_ string, commit func() error) error {
-		if commits++; commits != fault && !dead {
+		mu.Lock()
+		commits++
+		now, before := commits == fault, dead
+		failed, dead = failed || now, dead || now // nothing of this process is kept from here on
+		mu.Unlock()
+		if !now && !before {
 			return commit()
 		}
-		if persisted && !dead {
+		if persisted && now && !before {
 			if err := commit(); err != nil {
 				return err
 			}
 		}
-		failed, dead = true, true // nothing of this process is kept from here on
 		return errors.New("killed")
 	}
 	h.hook.Store(&hook)

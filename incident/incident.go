@@ -118,7 +118,8 @@ type Store interface {
 
 // Revoker is the ordinary change of status, seen from here.
 type Revoker interface {
-	PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error)
+	// PlanRead makes a change of items, each beside the row of its certificate as it was just read, and previews it.
+	PlanRead(ctx context.Context, actor, why string, items iter.Seq2[bulkhead.ChangeItem, bulkhead.Certificate]) (bulkhead.Change, error)
 	// ActivateForCampaign carries a previewed change through on the approvals that the plan of the campaign has. It
 	// refuses (KindGate) when the campaign's plan is not the one that was approved. A change that is public is left alone.
 	ActivateForCampaign(ctx context.Context, c bulkhead.Campaign, change bulkhead.Change) error
@@ -218,6 +219,9 @@ type Service struct {
 	epoch  atomic.Int64
 	lull   atomic.Pointer[lull]
 
+	revoking chan struct{} // has room for the one job of this process that revokes
+	estateMu sync.Mutex    // held while the own estate is looked at: who waits reads what was seen
+
 	mu    sync.Mutex
 	looks map[string]int64 // campaign → ordinal up to which this process looked in this round
 }
@@ -269,7 +273,7 @@ func New(cfg Config) (*Service, error) {
 			return nil, err
 		}
 	}
-	s := &Service{cfg: cfg, looks: map[string]int64{}}
+	s := &Service{cfg: cfg, looks: map[string]int64{}, revoking: make(chan struct{}, 1)}
 	var err error
 	s.holder, err = s.newID()
 	return s, err

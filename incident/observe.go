@@ -490,6 +490,10 @@ func (s *Service) seenInstalled(ctx context.Context, c bulkhead.Campaign, it bul
 
 // risk is D13: the deadline is at risk when notices or replacements are too slow.
 func (s *Service) risk(ctx context.Context, c bulkhead.Campaign) error {
+	first, err := s.cfg.Store.CampaignJobs(ctx, c.ID, 1)
+	if err != nil || len(first) == 0 || first[0].Done { // those that are not done come first: everybody is told and everything revoked
+		return err
+	}
 	t, err := s.cfg.Store.TallyCampaign(ctx, c.ID, s.now())
 	if err != nil {
 		return err

@@ -3,7 +3,10 @@ package incident
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"bulkhead"
 )
@@ -19,6 +22,30 @@ func addStep(moves []bulkhead.ItemMove, ordinal int64, m bulkhead.ItemMove) []bu
 	}
 	m.First, m.Last = ordinal, ordinal
 	return append(moves, m)
+}
+
+// halved is from how many items on a stretch is read in two halves at once.
+const halved = 4096
+
+// campaignWork reads a stretch of the plan with what the record says of its certificates, one half of a long one beside the other:
+// the plan goes by account, so that the rows of certificates are looked up all over the record.
+func (s *Service) campaignWork(ctx context.Context, c bulkhead.Campaign, first, last int64) ([]bulkhead.CampaignWork, error) {
+	if last-first < halved {
+		return s.cfg.Store.CampaignWork(ctx, c.ID, first, last)
+	}
+	var parts [readers][]bulkhead.CampaignWork
+	g, ctx := errgroup.WithContext(ctx)
+	for n := range int64(readers) {
+		from, to := first+(last-first+1)*n/readers, first+(last-first+1)*(n+1)/readers-1
+		g.Go(func() (err error) {
+			parts[n], err = s.cfg.Store.CampaignWork(ctx, c.ID, from, to)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(parts[:]...), nil
 }
 
 // batchLeaf is the evidence of one step of many items, whose names it takes one by one.

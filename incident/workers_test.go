@@ -2,6 +2,7 @@ package incident_test
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"testing"
 	"time"
@@ -38,14 +39,14 @@ func (g *gated) wait(step string) {
 	})
 }
 
-// PlanRevocation implements incident.Revoker.
-func (g *gated) PlanRevocation(ctx context.Context, actor, why string, items []bulkhead.ChangeItem) (bulkhead.Change, error) {
+// PlanRead implements incident.Revoker.
+func (g *gated) PlanRead(ctx context.Context, actor, why string, items iter.Seq2[bulkhead.ChangeItem, bulkhead.Certificate]) (bulkhead.Change, error) {
 	g.wait("planning")
-	c, err := g.Revoker.PlanRevocation(ctx, actor, why, items)
+	c, err := g.Revoker.PlanRead(ctx, actor, why, items)
 	if err == nil {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		for _, it := range items {
+		for it := range items {
 			g.asked = append(g.asked, it.CertificateRef)
 		}
 	}

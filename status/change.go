@@ -1,10 +1,12 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"sort"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,21 +111,59 @@ func (s *Service) Plan(ctx context.Context, actor, why string, items []bulkhead.
 		return bulkhead.Change{}, bulkhead.NewFault(bulkhead.KindMalformed, "a change needs at least one certificate")
 	}
 	items = append([]bulkhead.ChangeItem(nil), items...)
-	sort.Slice(items, func(i, j int) bool {
-		if items[i].Issuer != items[j].Issuer {
-			return items[i].Issuer < items[j].Issuer
-		}
-		return items[i].Serial.Compare(items[j].Serial) < 0
-	})
-	now := s.now()
-	for i := range items {
-		if i > 0 && items[i].CertificateRef == items[i-1].CertificateRef {
-			return bulkhead.Change{}, bulkhead.Faultf(bulkhead.KindMalformed, "certificate %s stands twice in the change", items[i].CertificateRef)
-		}
+	if err := inOrderOnce(items); err != nil {
+		return bulkhead.Change{}, err
 	}
+	now := s.now()
 	if err := s.checkItems(ctx, items, now); err != nil {
 		return bulkhead.Change{}, err
 	}
+	return s.create(ctx, actor, why, items, now)
+}
+
+// PlanRead is PlanRevocation for who has just read the rows of all items: each comes with its row, as far as kind, state, first
+// day, reason and date of revocation. They are not looked up once more: the preview holds every item against its row as it is
+// then and is blocked by one that is not as it was said to be, and the activation holds them again.
+func (s *Service) PlanRead(ctx context.Context, actor, why string, read iter.Seq2[bulkhead.ChangeItem, bulkhead.Certificate]) (bulkhead.Change, error) {
+	var items []bulkhead.ChangeItem
+	now := s.now()
+	for it, row := range read {
+		if err := checkRow(row, &it, now); err != nil {
+			return bulkhead.Change{}, err
+		}
+		items = append(items, it)
+	}
+	if len(items) == 0 {
+		return bulkhead.Change{}, bulkhead.NewFault(bulkhead.KindMalformed, "a change needs at least one certificate")
+	}
+	if err := inOrderOnce(items); err != nil {
+		return bulkhead.Change{}, err
+	}
+	c, err := s.create(ctx, actor, why, items, now)
+	if err != nil {
+		return c, err
+	}
+	if _, _, err := s.Preview(ctx, c.ID); err != nil {
+		return c, err
+	}
+	return s.cfg.Store.Change(ctx, c.ID)
+}
+
+// inOrderOnce sorts items by issuer and serial; none may stand twice.
+func inOrderOnce(items []bulkhead.ChangeItem) error {
+	slices.SortFunc(items, func(a, b bulkhead.ChangeItem) int {
+		return cmp.Or(cmp.Compare(a.Issuer, b.Issuer), a.Serial.Compare(b.Serial))
+	})
+	for i := range items {
+		if i > 0 && items[i].CertificateRef == items[i-1].CertificateRef {
+			return bulkhead.Faultf(bulkhead.KindMalformed, "certificate %s stands twice in the change", items[i].CertificateRef)
+		}
+	}
+	return nil
+}
+
+// create records a change whose items were held against the record.
+func (s *Service) create(ctx context.Context, actor, why string, items []bulkhead.ChangeItem, now time.Time) (bulkhead.Change, error) {
 	id, err := s.newID()
 	if err != nil {
 		return bulkhead.Change{}, err

@@ -344,7 +344,7 @@ func campaignReplan(t *testing.T, s Store, c bulkhead.Campaign, items []bulkhead
 	window(30, false, false)
 	revoke(t, s, "inside", bulkhead.Superseded, at(6), 0, 1)
 	work := value(s.CampaignWork(ctx, "k1", 1, 2))(t)
-	if len(work) != 2 || work[0].CertificateRef != items[2].CertificateRef || work[0].Recorded != bulkhead.Issued || work[1].CertificateRef != ref(0) || work[1].State != bulkhead.ItemReopened ||
+	if len(work) != 2 || work[0].CertificateRef != items[2].CertificateRef || work[0].Recorded != bulkhead.Issued || work[0].Kind != bulkhead.LeafCertificate || work[0].NotBefore.IsZero() || work[1].CertificateRef != ref(0) || work[1].State != bulkhead.ItemReopened ||
 		work[1].Recorded != bulkhead.Revoked || work[1].Reason != bulkhead.Superseded || !work[1].RevokedAt.Equal(at(6)) || !work[1].RevokeAt.Equal(at(4)) || work[1].Held {
 		t.Fatalf("%+v", work)
 	}

@@ -88,9 +88,11 @@ func (t *tx) moveAlike(ctx context.Context, seq int64, moves []bulkhead.ItemMove
 	})
 }
 
-const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.ordinal, i.state, i.revoke_at, i.not_after, COALESCE(x.state, ''), COALESCE(x.revoked_at, 0), COALESCE(x.reason, 0), COALESCE(h.held_at, 0)
+// campaignWork looks for holds among those that there are, which are few, and not item by item.
+const campaignWork = `SELECT i.issuer, i.serial, i.intent_seq, i.ordinal, i.state, i.revoke_at, i.not_after, COALESCE(x.state, ''), COALESCE(x.kind, ''), COALESCE(x.not_before, 0), COALESCE(x.revoked_at, 0),
+		COALESCE(x.reason, 0), CASE WHEN i.intent_seq IN (SELECT h.intent_seq FROM incident_items h WHERE h.held_at > 0
+			AND h.incident_seq = (SELECT n.seq FROM incidents n JOIN campaigns c ON c.incident = n.id WHERE c.id = $1)) THEN 1 ELSE 0 END
 		FROM campaign_items i LEFT JOIN certificates x ON x.intent_seq = i.intent_seq
-		LEFT JOIN incident_items h ON h.incident_seq = (SELECT n.seq FROM incidents n JOIN campaigns c ON c.incident = n.id WHERE c.id = $1) AND h.intent_seq = i.intent_seq
 		WHERE i.campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) AND i.ordinal BETWEEN $2 AND $3 ORDER BY i.ordinal`
 
 // CampaignWork returns the items of a chunk, in the order of the plan, with what the record says at this moment of their
@@ -99,7 +101,7 @@ func (s *Store) CampaignWork(ctx context.Context, id string, first, last int64) 
 	var w bulkhead.CampaignWork // one for all rows: words are copied when they change
 	var held int64
 	into := []any{wordCol[bulkhead.AuthorityID]{&w.Issuer}, serialCol{&w.Serial}, intCol[int64]{&w.IntentSeq}, intCol[int64]{&w.Ordinal}, wordCol[bulkhead.ItemState]{&w.State}, timeCol{&w.RevokeAt},
-		timeCol{&w.NotAfter}, wordCol[bulkhead.CertificateState]{&w.Recorded}, timeCol{&w.RevokedAt}, intCol[bulkhead.Reason]{&w.Reason}, intCol[int64]{&held}}
+		timeCol{&w.NotAfter}, wordCol[bulkhead.CertificateState]{&w.Recorded}, wordCol[bulkhead.CertificateKind]{&w.Kind}, timeCol{&w.NotBefore}, timeCol{&w.RevokedAt}, intCol[bulkhead.Reason]{&w.Reason}, intCol[int64]{&held}}
 	rows, err := list(ctx, s.reader, func(r scanner) (bulkhead.CampaignWork, error) {
 		err := r.Scan(into...)
 		w.Held = held > 0
