@@ -17,51 +17,67 @@ import (
 const maxRow = 64 << 20
 
 // readDump reads a table from a dump in text. PostgreSQL's has "COPY schema.table (nkey, nvalue) FROM stdin;" and then rows of
-// \xHEX, a tab and \xHEX up to "\."; MySQL's, made with --hex-blob, has INSERT INTO `table` VALUES (0xHEX,0xHEX),(…);
+// \xHEX, a tab and \xHEX up to "\."; those of MySQL and MariaDB, made with --hex-blob, have INSERT INTO `table` VALUES
+// (0xHEX,0xHEX),(…); on one line or with a line for each row.
 func readDump(ctx context.Context, name string, r io.Reader, table string, each func(line int, key, value []byte)) error {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 64<<10), maxRow)
-	line, copying, found := 0, "", false
+	d := dump{table: table}
 	for in.Scan() {
-		line++
-		if line%1000 == 0 && ctx.Err() != nil {
+		d.line++
+		if d.line%1000 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		text := in.Bytes()
-		switch {
-		case copying != "" && bytes.Equal(text, []byte(`\.`)):
-			copying = ""
-		case copying != "":
-			if copying != table {
-				continue
-			}
-			key, value, err := copied(text)
-			if err != nil {
-				return fault(name, line, err)
-			}
-			each(line, key, value)
-		case bytes.HasPrefix(text, []byte("COPY ")):
-			copying = tableOf(text)
-			found = found || copying == certsTable
-		case bytes.HasPrefix(text, []byte("INSERT INTO ")):
-			of := tableOf(text[len("INSERT "):])
-			found = found || of == certsTable
-			if of != table {
-				continue
-			}
-			if err := inserted(text, func(key, value []byte) { each(line, key, value) }); err != nil {
-				return fault(name, line, err)
-			}
+		if err := d.read(in.Bytes(), func(key, value []byte) { each(d.line, key, value) }); err != nil {
+			return fault(name, d.line, err)
 		}
 	}
 	switch {
 	case in.Err() != nil:
-		return fault(name, line+1, in.Err())
-	case copying != "":
-		return fault(name, line, errors.New(`the dump ends within a table`))
-	case !found:
+		return fault(name, d.line+1, in.Err())
+	case d.copying != "" || d.inserting != "":
+		return fault(name, d.line, errors.New(`the dump ends within a table`))
+	case !d.found:
 		return bulkhead.Faultf(bulkhead.KindMalformed, "%s is no dump with step-ca's table %s", name, certsTable).
 			WithHint("pg_dump --data-only -t x509_certs -t revoked_x509_certs DATABASE, or mysqldump --hex-blob DATABASE x509_certs revoked_x509_certs")
+	}
+	return nil
+}
+
+// dump is where the reading of one is.
+type dump struct {
+	table              string // whose rows are wanted
+	line               int
+	copying, inserting string // the table of which rows come: of COPY, and of an INSERT that has not ended
+	found              bool   // a table of certificates was there
+}
+
+// read takes the next line.
+func (d *dump) read(text []byte, each func(key, value []byte)) error {
+	switch {
+	case d.copying != "" && bytes.Equal(text, []byte(`\.`)):
+		d.copying = ""
+	case d.copying != "":
+		if d.copying != d.table {
+			return nil
+		}
+		key, value, err := copied(text)
+		if err == nil {
+			each(key, value)
+		}
+		return err
+	case d.inserting != "":
+		return d.insert(text, each)
+	case bytes.HasPrefix(text, []byte("COPY ")):
+		d.copying = tableOf(text)
+		d.found = d.found || d.copying == certsTable
+	case bytes.HasPrefix(text, []byte("INSERT INTO ")):
+		of := tableOf(text[len("INSERT "):])
+		d.found = d.found || of == certsTable
+		if _, rows, ok := bytes.Cut(text, []byte(" VALUES")); ok && of == d.table {
+			d.inserting = of
+			return d.insert(rows, each)
+		}
 	}
 	return nil
 }
@@ -96,14 +112,20 @@ func copied(text []byte) (key, value []byte, err error) {
 	return key, value, err
 }
 
-// inserted reads the rows of an INSERT with two columns in hexadecimal.
-func inserted(text []byte, each func(key, value []byte)) error {
-	_, rest, ok := bytes.Cut(text, []byte(" VALUES "))
-	for ok {
+// insert reads rows of an INSERT with two columns in hexadecimal, up to the end of the line or of the statement.
+func (d *dump) insert(rest []byte, each func(key, value []byte)) error {
+	for {
+		switch rest = bytes.Trim(rest, " ,"); {
+		case len(rest) == 0:
+			return nil
+		case bytes.Equal(rest, []byte(";")):
+			d.inserting = ""
+			return nil
+		}
 		var row []byte
-		rest = bytes.TrimLeft(rest, " ,")
+		var ok bool
 		if row, rest, ok = bytes.Cut(rest, []byte(")")); !ok {
-			break
+			return errors.New("a row does not end")
 		}
 		a, b, two := bytes.Cut(row, []byte(","))
 		a, first := bytes.CutPrefix(a, []byte("(0x"))
@@ -120,11 +142,7 @@ func inserted(text []byte, each func(key, value []byte)) error {
 			return err
 		}
 		each(key, value)
-		if bytes.Equal(bytes.TrimSpace(rest), []byte(";")) {
-			return nil
-		}
 	}
-	return errors.New("the statement does not end")
 }
 
 func unhex(p []byte) ([]byte, error) {

@@ -19,11 +19,14 @@ import (
 )
 
 // What a genuine step-ca left is in testdata, made by testdata/make.sh: four certificates by ACME, one of them revoked.
-const genuine = "testdata/db"
+const (
+	genuine = "testdata/db"
+	ca      = "testdata/ca.pem"
+)
 
-func authority(t testing.TB) *x509.Certificate {
+func authority(t testing.TB, file string) *x509.Certificate {
 	t.Helper()
-	body, err := os.ReadFile("testdata/ca.pem")
+	body, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,10 +38,15 @@ func authority(t testing.TB) *x509.Certificate {
 	return c
 }
 
-// taken reads a source into a set as an import does.
+// taken reads a source of the authority in ca into a set as an import does.
 func taken(t testing.TB, path, scratch string) (*importer.Set, error) {
 	t.Helper()
-	s := importer.New(authority(t))
+	return takenOf(t, ca, path, scratch)
+}
+
+func takenOf(t testing.TB, ca, path, scratch string) (*importer.Set, error) {
+	t.Helper()
+	s := importer.New(authority(t, ca))
 	source, err := stepca.Open(path, scratch)
 	if err != nil {
 		return s, err

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes what importer/stepca reads in its tests, with a genuine step-ca: make.sh STEP-CA OUT. It needs openssl and lego.
 # OUT gets ca.pem (the issuing authority, then its root) and db/ (a badger database: four certificates, one of them revoked).
+# postgresql/ and mariadb/ were made with STEP_DB={"type":"postgresql","dataSource":"postgresql://…","database":"step"} (mysql alike)
+# and then: pg_dump --data-only -t x509_certs -t revoked_x509_certs step; mariadb-dump --hex-blob step x509_certs revoked_x509_certs.
 set -euo pipefail
 step=$1 out=$2
 mkdir -p "$out"
