@@ -224,7 +224,8 @@ type CampaignTally struct {
 	OwnReplaced     int64 // of it reissued or further
 	Tickets         int64
 	TicketsUsed     int64
-	ToldDue         int64 // items whose notice was due by now
+	ToldDue         int64 // items to be replaced whose notice was due by now
+	Told            int64 // items to be replaced whose holders were told
 	DoneDue         int64 // items whose window has ended by now
 }
 

@@ -522,8 +522,7 @@ func progress(p *plan.Plan, t bulkhead.CampaignTally, now time.Time) plan.Progre
 		}
 	}
 	replaced := t.ByState[bulkhead.ItemReissued] + t.ByState[bulkhead.ItemInstalled] + t.ByState[bulkhead.ItemRevoked] + t.ByState[bulkhead.ItemExpired]
-	untold := t.ByState[bulkhead.ItemPlanned] + t.ByState[bulkhead.ItemHeld]
-	return plan.Progress{Now: now, UsableEnd: p.UsableEnd, ForceAt: p.ForceAt, Capacity: p.Capacity, Total: total, Told: t.Total - untold, Replaced: min(replaced, total), DueTold: t.ToldDue, DueDone: t.DoneDue}
+	return plan.Progress{Now: now, UsableEnd: p.UsableEnd, ForceAt: p.ForceAt, Capacity: p.Capacity, Total: total, Told: t.Told, Replaced: min(replaced, total), DueTold: t.ToldDue, DueDone: t.DoneDue}
 }
 
 // KeySeen keeps that a blocked key came back in a request (D12), for every campaign that it belongs to.

@@ -123,9 +123,9 @@ func certificates(language string, items []Item, more int) string {
 
 // replacement says of one certificate of a campaign when it is to be replaced, by which code, and when the old one goes.
 func replacement(language string, r Replacement) string {
-	w := map[string]struct{ order, window, now, revoked, code string }{
-		"en": {"    order %s\n", "    replace it between %s and %s\n", "    replace it at once\n", "    the old one is revoked at %s at the latest\n", "    code for a free reissue, good once: %s\n"},
-		"ja": {"    注文番号 %s\n", "    再発行の期間 %s ~ %s\n", "    できるだけ早く再発行してください\n", "    以前の証明書の失効 遅くとも %s\n", "    無償再発行コード(1回限り) %s\n"},
+	w := map[string]struct{ order, window, now, revoked, elsewhere, code string }{
+		"en": {"    order %s\n", "    replace it between %s and %s\n", "    replace it at once\n", "    the old one is revoked at %s at the latest\n", "    the old one has no date: its revocation is not in our hands alone; replace it all the same\n", "    code for a free reissue, good once: %s\n"},
+		"ja": {"    注文番号 %s\n", "    再発行の期間 %s ~ %s\n", "    できるだけ早く再発行してください\n", "    以前の証明書の失効 遅くとも %s\n", "    以前の証明書の失効日時は未定です(弊社だけでは失効できません)。それでも再発行してください\n", "    無償再発行コード(1回限り) %s\n"},
 	}[language]
 	var b strings.Builder
 	if r.Order != "" {
@@ -138,6 +138,8 @@ func replacement(language string, r Replacement) string {
 	}
 	if !r.Revoked.IsZero() {
 		fmt.Fprintf(&b, w.revoked, until(language, r.Revoked))
+	} else {
+		b.WriteString(w.elsewhere)
 	}
 	if r.Code != "" {
 		fmt.Fprintf(&b, w.code, r.Code)

@@ -61,7 +61,7 @@ const (
 	Subscribers Wave = 3
 	Critical    Wave = 4 // told first, revoked last
 	Held        Wave = 5 // frozen; reported as delayed
-	Ceremony    Wave = 6 // certificates of authorities whose issuer's key is offline
+	Ceremony    Wave = 6 // what this house cannot revoke by itself: issued by a key that is offline or somebody else's. Its holders are told, without a date
 )
 
 // String is the word for a wave.
@@ -74,7 +74,7 @@ type Assignment struct {
 	Index     int // into Snapshot.Items
 	Ordinal   int64
 	Wave      Wave
-	NotifyAt  time.Time // zero: nobody needs to be told
+	NotifyAt  time.Time // zero: nobody is told
 	Start     time.Time // window of renewal information; zero: none fits, or none is needed
 	End       time.Time
 	RevokeAt  time.Time // the date that its holder sees; zero for what is held or needs a ceremony
@@ -258,13 +258,30 @@ func (b *builder) assign(order []int) {
 	// Told first, so that they have the longest time.
 	b.tell(groups[Critical])
 	b.tell(groups[Subscribers])
+	b.tell(slices.DeleteFunc(slices.Clone(groups[Ceremony]), func(i int) bool { return !toldOnly(b.items[i]) }))
 	b.spread(Critical, groups[Critical], after, n)
 	b.spread(Subscribers, groups[Subscribers], after, n)
-	for _, w := range []Wave{Held, Ceremony} {
-		for _, i := range groups[w] {
-			b.put(Assignment{Index: i, Wave: w})
-		}
+	for _, i := range groups[Held] { // whether a court lets them be told is for people
+		b.put(Assignment{Index: i, Wave: Held})
 	}
+	for _, i := range groups[Ceremony] {
+		a := Assignment{Index: i, Wave: Ceremony}
+		if toldOnly(b.items[i]) {
+			a.NotifyAt = b.noticeAt(b.items[i].Account)
+		}
+		b.put(a)
+	}
+}
+
+// toldOnly reports whether somebody is told of an item that needs a ceremony: the holder who has not replaced it yet.
+func toldOnly(it Item) bool { return it.Account != "" && !it.Own && !it.Replaced }
+
+// noticeAt is when an account is told.
+func (b *builder) noticeAt(account string) time.Time {
+	if n := b.noticeOf[account]; n < len(b.Slices) {
+		return b.Slices[n].Start
+	}
+	return b.ForceAt // nobody can be told in time; the clock does not wait
 }
 
 func (b *builder) put(a Assignment) {
@@ -356,10 +373,7 @@ func (b *builder) find(it Item, from, to, share int, placed []int) int {
 func (b *builder) window(w Wave, index, slice int) Assignment {
 	a := Assignment{Index: index, Wave: w, NotifyAt: b.MadeAt, RevokeAt: b.ForceAt}
 	if w != OwnEstate {
-		a.NotifyAt = b.ForceAt // nobody can be told in time; the clock does not wait
-		if n := b.noticeOf[b.items[index].Account]; n < len(b.Slices) {
-			a.NotifyAt = b.Slices[n].Start
-		}
+		a.NotifyAt = b.noticeAt(b.items[index].Account)
 	}
 	if slice < 0 {
 		b.Unplaced++
@@ -467,13 +481,13 @@ func jobs(all []Assignment, chunk, together int64) []Job {
 			chunk *= together
 		}
 		for _, a := range all {
-			if a.RevokeAt.IsZero() { // held, or needs a ceremony
-				open = nil
-				continue
-			}
 			due := a.NotifyAt
 			if kind == bulkhead.JobRevoke {
 				due = a.RevokeAt
+			}
+			if due.IsZero() { // held, or needs a ceremony
+				open = nil
+				continue
 			}
 			if open == nil || open.Last-open.First+1 >= chunk {
 				out = append(out, Job{Kind: kind, First: a.Ordinal, DueAt: due})

@@ -88,6 +88,9 @@ func check(t *testing.T, s plan.Snapshot, p *plan.Plan) {
 		}
 		seen[a.Index], wave = true, a.Wave
 		idle := a.Wave == plan.Held || a.Wave == plan.Ceremony
+		if told := a.Wave == plan.Ceremony && it.Account != "" && !it.Own && !it.Replaced; idle && told == a.NotifyAt.IsZero() {
+			t.Fatalf("told %v: %+v", told, a)
+		}
 		if idle != a.RevokeAt.IsZero() || idle && !a.Start.IsZero() || it.Held != (a.Wave == plan.Held) {
 			t.Fatalf("%+v", a)
 		}
@@ -159,7 +162,8 @@ func checkJobs(t *testing.T, p *plan.Plan) {
 			}
 		}
 		for _, a := range p.Assignments {
-			if want := map[bool]int{true: 0, false: 1}[a.RevokeAt.IsZero()]; covered[a.Ordinal] != want {
+			due := map[bulkhead.JobKind]time.Time{bulkhead.JobNotify: a.NotifyAt, bulkhead.JobRevoke: a.RevokeAt}[kind]
+			if want := map[bool]int{true: 0, false: 1}[due.IsZero()]; covered[a.Ordinal] != want {
 				t.Fatalf("ordinal %d is in %d %s jobs", a.Ordinal, covered[a.Ordinal], kind)
 			}
 		}

@@ -907,7 +907,7 @@ CREATE INDEX campaign_items_account ON public.campaign_items USING btree (accoun
 
 CREATE INDEX campaign_items_early ON public.campaign_items USING btree (campaign_seq, ordinal) WHERE ((state = 'notified'::text) AND (replacement_issuer <> ''::text));
 
-CREATE INDEX campaign_items_going ON public.campaign_items USING btree (campaign_seq, state, ordinal) WHERE (state <> ALL (ARRAY['planned'::text, 'old-revoked'::text, 'expired'::text]));
+CREATE INDEX campaign_items_going ON public.campaign_items USING btree (campaign_seq, state, ordinal) WHERE ((state <> 'planned'::text) AND (state <> 'old-revoked'::text) AND (state <> 'expired'::text));
 
 CREATE UNIQUE INDEX campaign_items_ordinal ON public.campaign_items USING btree (campaign_seq, ordinal);
 

@@ -155,7 +155,7 @@ CREATE INDEX campaign_items_account ON campaign_items (account_id, name);
 
 CREATE INDEX campaign_items_early ON campaign_items (campaign_seq, ordinal) WHERE state = 'notified' AND replacement_issuer <> '';
 
-CREATE INDEX campaign_items_going ON campaign_items (campaign_seq, state, ordinal) WHERE state NOT IN ('planned', 'old-revoked', 'expired');
+CREATE INDEX campaign_items_going ON campaign_items (campaign_seq, state, ordinal) WHERE state <> 'planned' AND state <> 'old-revoked' AND state <> 'expired';
 
 CREATE UNIQUE INDEX campaign_items_intent ON campaign_items (campaign_seq, intent_seq);
 

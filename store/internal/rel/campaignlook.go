@@ -12,20 +12,20 @@ func (s *Store) TallyCampaign(ctx context.Context, id string, now time.Time) (bu
 	type row struct {
 		state, product           string
 		n, overdue, own, ownDone int64
-		toldDue, doneDue         int64
+		toldDue, told, doneDue   int64
 	}
 	rows, err := list(ctx, s.reader, func(r scanner) (v row, err error) {
-		err = r.Scan(&v.state, &v.product, &v.n, &v.overdue, &v.own, &v.ownDone, &v.toldDue, &v.doneDue)
+		err = r.Scan(&v.state, &v.product, &v.n, &v.overdue, &v.own, &v.ownDone, &v.toldDue, &v.told, &v.doneDue)
 		return v, err
 	}, `SELECT state, product, COUNT(*), COUNT(CASE WHEN state NOT IN ('old-revoked', 'expired') AND deadline > 0 AND deadline < $2 THEN 1 END), COUNT(CASE WHEN own = 1 THEN 1 END),
 			COUNT(CASE WHEN own = 1 AND state IN ('reissued', 'installed', 'old-revoked', 'expired') THEN 1 END),
-			COUNT(CASE WHEN wave BETWEEN 2 AND 4 AND notify_at <= $2 THEN 1 END), COUNT(CASE WHEN wave BETWEEN 2 AND 4 AND window_end > 0 AND window_end <= $2 THEN 1 END)
+			COUNT(CASE WHEN wave BETWEEN 2 AND 4 AND notify_at <= $2 THEN 1 END), COUNT(CASE WHEN wave BETWEEN 2 AND 4 AND state NOT IN ('planned', 'held') THEN 1 END), COUNT(CASE WHEN wave BETWEEN 2 AND 4 AND window_end > 0 AND window_end <= $2 THEN 1 END)
 		FROM campaign_items WHERE campaign_seq = (SELECT seq FROM campaigns WHERE id = $1) GROUP BY state, product`, id, unix(now))
 	t := bulkhead.CampaignTally{ByState: map[bulkhead.ItemState]int64{}, ByProduct: map[string]int64{}}
 	for _, r := range rows {
 		t.Total, t.Overdue, t.OwnTotal, t.OwnReplaced = t.Total+r.n, t.Overdue+r.overdue, t.OwnTotal+r.own, t.OwnReplaced+r.ownDone
 		t.ByState[bulkhead.ItemState(r.state)] += r.n
-		t.ToldDue, t.DoneDue = t.ToldDue+r.toldDue, t.DoneDue+r.doneDue
+		t.ToldDue, t.Told, t.DoneDue = t.ToldDue+r.toldDue, t.Told+r.told, t.DoneDue+r.doneDue
 		t.ByProduct[r.product] += r.n
 	}
 	if err == nil {

@@ -27,6 +27,9 @@ var CampaignQueries = map[string]string{
 	nextJob: "SEARCH x USING INDEX campaign_jobs_due (campaign_seq=? AND generation=? AND due_at<?)",
 }
 
+// WritesItems are the statements that write many items of a campaign.
+var WritesItems = []string{moveStretch, putItem.each, putItem.group}
+
 // Waiting is how many writes wait for a transaction.
 func Waiting(s *Store) int {
 	s.group.mu.Lock()
