@@ -48,17 +48,21 @@ type cursor struct {
 	next    int // in current
 }
 
-// startCursor reads until head, or until ctx ends.
-func startCursor(ctx context.Context, cfg CheckConfig, head int64) *cursor {
+// ranged is how a configuration goes over rows.
+func ranged(cfg CheckConfig) func(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error] {
+	if cfg.Range != nil {
+		return cfg.Range
+	}
+	return pages(cfg.Rows)
+}
+
+// startCursor reads from behind the row was, whose chain hash is given, until head, or until ctx ends.
+func startCursor(ctx context.Context, cfg CheckConfig, was, head int64, chain bulkhead.Hash) *cursor {
 	c := &cursor{head: head, full: make(chan *rowBatch, aheadBatches), empty: make(chan *rowBatch, aheadBatches+2)}
 	for range cap(c.empty) {
 		c.empty <- &rowBatch{}
 	}
-	all := cfg.Range
-	if all == nil {
-		all = pages(cfg.Rows)
-	}
-	go c.read(ctx, all)
+	go c.read(ctx, was, chain, ranged(cfg))
 	return c
 }
 
@@ -85,10 +89,10 @@ func pages(rows Rows) func(ctx context.Context, seq, through int64) iter.Seq2[*b
 	}
 }
 
-func (c *cursor) read(ctx context.Context, all func(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error]) {
+func (c *cursor) read(ctx context.Context, seq int64, was bulkhead.Hash, all func(ctx context.Context, seq, through int64) iter.Seq2[*bulkhead.EvidenceRow, error]) {
 	defer close(c.full)
 	b := c.blank(ctx)
-	if c.head == 0 || b == nil {
+	if c.head <= seq || b == nil {
 		return
 	}
 	send := func() bool {
@@ -100,8 +104,7 @@ func (c *cursor) read(ctx context.Context, all func(ctx context.Context, seq, th
 			return false
 		}
 	}
-	var was bulkhead.Hash
-	for row, err := range all(ctx, 0, c.head) {
+	for row, err := range all(ctx, seq, c.head) {
 		if err != nil {
 			b.err = err
 			send()

@@ -39,6 +39,9 @@ type CheckConfig struct {
 	// Visit is called for every leaf that can be read, in order: as the log has it where a checkpoint covers it, else as
 	// the row has it. Optional.
 	Visit func(seq int64, e bulkhead.Evidence)
+	// Proved is the log of Dir when it was read before (Prove), with a Visit of its own; leaves are then not read again, and Visit is
+	// called for the rows that no checkpoint covers. Check returns ErrAnew when the rows do not agree with it. Optional.
+	Proved *Proved
 }
 
 // Finding is one thing that is wrong.
@@ -76,7 +79,12 @@ func Check(ctx context.Context, cfg CheckConfig) (Report, error) {
 	c.report.Rows = head
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.cursor = startCursor(ctx, cfg, head)
+	if cfg.Proved != nil {
+		if err := c.resume(ctx, cfg, head); err != nil {
+			return Report{}, err
+		}
+	}
+	c.cursor = startCursor(ctx, cfg, c.was, head, c.chain)
 	if err := c.walk(ctx); err != nil {
 		return Report{}, err
 	}
@@ -92,8 +100,9 @@ type checker struct {
 	rows   Rows
 	cursor *cursor
 	parser tlog.Parser
-	was    int64 // number of the row before, 0 at the beginning
-	gap    bool  // which the store does not have
+	was    int64         // number of the row before, 0 at the beginning
+	chain  bulkhead.Hash // of that row, when it was proved ahead
+	gap    bool          // which the store does not have
 	visit  func(seq int64, e bulkhead.Evidence)
 	broken bool // some row is missing or malformed or breaks the chain
 }
@@ -120,11 +129,24 @@ func (c *checker) checkpoint(cfg CheckConfig) {
 	c.report.Checkpoint = cp
 }
 
+// resume takes what was proved ahead for the leaves, and holds their rows against it.
+func (c *checker) resume(ctx context.Context, cfg CheckConfig, head int64) error {
+	p := cfg.Proved
+	if head < p.cp.Size || !p.still(cfg) {
+		return ErrAnew
+	}
+	if err := p.rows(ctx, ranged(cfg)); err != nil {
+		return err
+	}
+	c.ledger, c.was, c.chain = p.ledger, p.cp.Size, p.marks[len(p.marks)-1]
+	return nil
+}
+
 // walk goes over leaves and rows side by side, then over the rows that no checkpoint covers.
 func (c *checker) walk(ctx context.Context) error {
 	cp := c.report.Checkpoint
 	var walkErr error
-	if cp.Origin != "" { // without a valid checkpoint nothing says what the tiles should be
+	if cp.Origin != "" && c.was == 0 { // without a valid checkpoint nothing says what the tiles should be
 		log := startLeaves(ctx, c.read, cp)
 		for b := range log.batches {
 			for i, leaf := range b.leaves {

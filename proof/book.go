@@ -2,6 +2,7 @@ package proof
 
 import (
 	"iter"
+	"math"
 
 	"bulkhead"
 	"bulkhead/pki/tlog"
@@ -59,6 +60,28 @@ func NewBook(head int64, counters []bulkhead.SignatureCounter) *Book {
 		b.since[c.Key] = c.Since
 	}
 	return b
+}
+
+// NewEarlyBook starts a book whose record is read later: Stand gives it the counters.
+func NewEarlyBook() *Book { return NewBook(math.MaxInt64, nil) }
+
+// Stand gives an early book the counters, read at row head. It is false, and the book must not be used, when a counter stands for
+// some leaves of its key and not for others that were taken: those have to be told apart leaf by leaf.
+func (b *Book) Stand(head int64, counters []bulkhead.SignatureCounter) bool {
+	if b.head > head {
+		return false
+	}
+	for _, c := range counters {
+		k := b.uses[c.Key]
+		if k != nil && c.Since > k.FirstLeaf+1 {
+			return false
+		}
+		if b.since[c.Key] = c.Since; k != nil {
+			k.since = c.Since
+		}
+	}
+	b.cutoff, b.given = head, counters
+	return true
 }
 
 // Add takes the leaf of row seq.

@@ -32,6 +32,7 @@ type part struct {
 	mode os.FileMode
 	b    []byte
 	last bool
+	then func() // instead of all that: called when what came before is written
 }
 
 func newPlacer() *placer {
@@ -88,7 +89,16 @@ func (p *placer) place(path string, mode os.FileMode, body io.Reader) error {
 	return nil
 }
 
+// then calls do once everything that was handed over before is written, unless writing has failed.
+func (p *placer) then(do func()) {
+	p.parts <- part{b: <-p.empty, then: do}
+}
+
 func (p *placer) write(x part) (err error) {
+	if x.then != nil {
+		x.then()
+		return nil
+	}
 	if x.path != "" {
 		if dir := filepath.Dir(x.path); !p.made[dir] {
 			if err := os.MkdirAll(dir, 0o700); err != nil {

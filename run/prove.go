@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -43,11 +44,12 @@ func Prove(ctx context.Context, o ProveOptions) (proof.Report, error) {
 		return none, err
 	}
 	defer store.Close()
-	return reconcile(ctx, cfg, store, o)
+	return reconcile(ctx, cfg, store, o, nil)
 }
 
-// reconcile holds record, log and what is public against each other in one pass over each.
-func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions) (proof.Report, error) {
+// reconcile holds record, log and what is public against each other in one pass over each. early is the log when it was proved
+// before; whenever that does not settle it, the log is read again together with the rows. Optional.
+func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions, early *ahead) (proof.Report, error) {
 	none := proof.Report{}
 	authorities, err := store.Authorities(ctx)
 	if err != nil {
@@ -62,11 +64,24 @@ func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions) (pr
 	if err != nil {
 		return none, err
 	}
-	book := proof.NewBook(head, counters)
+	proved, book, err := early.wait()
+	if err != nil {
+		return none, err
+	}
+	if proved == nil || !book.Stand(head, counters) {
+		proved, book = nil, proof.NewBook(head, counters)
+	}
 	pub := &published{issuers: issuers}
 	var out proof.Outside
 	g, both := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { out, err = proveLog(both, o.Dir, cfg, store, book); return err })
+	g.Go(func() (err error) {
+		out, err = proveLog(both, o.Dir, cfg, store, proved, book)
+		if errors.Is(err, evidence.ErrAnew) {
+			book = proof.NewBook(head, counters)
+			out, err = proveLog(both, o.Dir, cfg, store, nil, book)
+		}
+		return err
+	})
 	g.Go(func() error { return pub.open(both, o.Dir, cfg, store) })
 	if err := g.Wait(); err != nil {
 		return none, err
@@ -104,12 +119,13 @@ func chosen(authorities []bulkhead.Authority, o ProveOptions) ([]bulkhead.Author
 }
 
 // proveLog compares rows, tiles and checkpoint, and fills the book on the way.
-func proveLog(ctx context.Context, dir string, cfg Config, store Store, book *proof.Book) (proof.Outside, error) {
+func proveLog(ctx context.Context, dir string, cfg Config, store Store, proved *evidence.Proved, book *proof.Book) (proof.Outside, error) {
 	v, err := readVerifier(filepath.Join(dir, evidenceKey+".pub"))
 	if err != nil {
 		return proof.Outside{}, err
 	}
-	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: store, Dir: filepath.Join(dir, evidenceDir), Verifier: v, Range: store.EvidenceRange, Visit: book.Add})
+	r, err := evidence.Check(ctx, evidence.CheckConfig{Rows: store, Dir: filepath.Join(dir, evidenceDir), Verifier: v, Range: store.EvidenceRange, Visit: book.Add,
+		Proved: proved})
 	if err != nil {
 		return proof.Outside{}, err
 	}

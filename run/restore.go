@@ -70,6 +70,7 @@ func Restore(ctx context.Context, o RestoreOptions) (RestoreReport, error) {
 	}
 	r := &restoring{o: o, staging: staging}
 	report, err := r.make(ctx)
+	r.ahead.stop()
 	if r.synced != nil {
 		err = errors.Join(err, room(<-r.synced))
 	}
@@ -97,6 +98,8 @@ type restoring struct {
 	disk    *os.File // the staging folder's, for the sync at the end
 	files   *placer
 	synced  chan error // of the first sync, which runs beside the proof
+	log     bool       // the log's files are being taken
+	ahead   *ahead     // of the log, once they are written; the placer's until it is closed
 }
 
 // Names in the staging folder that do not survive it.
@@ -115,7 +118,8 @@ func (r *restoring) make(ctx context.Context) (RestoreReport, error) {
 		return RestoreReport{}, room(err)
 	}
 	r.files = newPlacer()
-	h, m, err := readBackup(ctx, r.o.File, r.o.IdentityFile, r.o.PassphraseFile, func(h backup.Header) error { r.header = h; return nil }, r.take)
+	h, m, err := readBackup(ctx, r.o.File, r.o.IdentityFile, r.o.PassphraseFile, func(h backup.Header) error { r.header = h; return nil },
+		func(f backup.File) error { return r.take(ctx, f) })
 	if placed := r.files.close(); err == nil {
 		err = placed
 	}
@@ -146,7 +150,12 @@ func (r *restoring) make(ctx context.Context) (RestoreReport, error) {
 }
 
 // take puts one file of the backup in its place of the staging folder.
-func (r *restoring) take(f backup.File) error {
+func (r *restoring) take(ctx context.Context, f backup.File) error {
+	if isLog := strings.HasPrefix(f.Name, backupEvidence); isLog != r.log {
+		if r.log = isLog; !isLog { // the whole log came, for it stands together
+			r.files.then(func() { r.ahead.stop(); r.ahead = startAhead(ctx, r.staging) })
+		}
+	}
 	to, mode := "", os.FileMode(0o600)
 	name, inData := strings.CutPrefix(f.Name, backupData)
 	switch {
@@ -330,7 +339,7 @@ func (r *restoring) check(ctx context.Context) ([]console.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := reconcile(ctx, r.cfg, store, ProveOptions{Dir: r.staging, All: true, Now: time.Now()})
+	report, err := reconcile(ctx, r.cfg, store, ProveOptions{Dir: r.staging, All: true, Now: time.Now()}, r.ahead)
 	f := &fsck{store: store}
 	for _, x := range report.Findings {
 		switch {
