@@ -184,7 +184,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		n := 0
-		_, m, err := backup.ReadPlain(bytes.NewReader(plain), nil, func(backup.File) error { n++; return nil })
+		_, m, err := backup.ReadPlain(bytes.NewReader(plain), true, nil, func(backup.File) error { n++; return nil })
 		if err == nil && n != len(m.Entries) {
 			t.Fatalf("%d files, the manifest has %d", n, len(m.Entries))
 		}

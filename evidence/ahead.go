@@ -187,12 +187,13 @@ type leaves struct {
 type leafBatch struct {
 	first  int64
 	leaves [][]byte
+	chain  bulkhead.Hash // that the row of the last of them must have; only when it was asked for
 }
 
 const leafBatchSize = 256 // of a bundle
 
-// startLeaves walks over the log until its end, or until ctx ends.
-func startLeaves(ctx context.Context, read tlog.TileReader, cp tlog.Checkpoint) *leaves {
+// startLeaves walks over the log until its end, or until ctx ends; chained asks for the chain of rows.
+func startLeaves(ctx context.Context, read tlog.TileReader, cp tlog.Checkpoint, chained bool) *leaves {
 	l := &leaves{batches: make(chan leafBatch, aheadBatches)}
 	go func() {
 		defer close(l.batches)
@@ -200,13 +201,16 @@ func startLeaves(ctx context.Context, read tlog.TileReader, cp tlog.Checkpoint) 
 		send := func() error {
 			select {
 			case l.batches <- b:
-				b = leafBatch{first: b.first + int64(len(b.leaves)), leaves: make([][]byte, 0, leafBatchSize)}
+				b = leafBatch{first: b.first + int64(len(b.leaves)), leaves: make([][]byte, 0, leafBatchSize), chain: b.chain}
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
 		l.err = tlog.Walk(read, cp, 0, func(_ int64, leaf []byte) error {
+			if chained {
+				b.chain = tlog.Chain(b.chain, leaf)
+			}
 			if b.leaves = append(b.leaves, leaf); len(b.leaves) < leafBatchSize {
 				return nil
 			}

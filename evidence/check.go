@@ -147,7 +147,7 @@ func (c *checker) walk(ctx context.Context) error {
 	cp := c.report.Checkpoint
 	var walkErr error
 	if cp.Origin != "" && c.was == 0 { // without a valid checkpoint nothing says what the tiles should be
-		log := startLeaves(ctx, c.read, cp)
+		log := startLeaves(ctx, c.read, cp, false)
 		for b := range log.batches {
 			for i, leaf := range b.leaves {
 				index := b.first + int64(i)

@@ -21,7 +21,7 @@ import (
 var ErrAnew = errors.New("evidence: to be checked leaf by leaf")
 
 // markEvery is how many leaves lie between two marks.
-const markEvery = 4 * leafBatchSize
+const markEvery = leafBatchSize
 
 // Proved is a log that was read before there were rows to hold against it: every leaf was proved against the checkpoint, parsed and
 // judged, and nothing was wrong. What it keeps of a leaf is the chain hash that its row must have: the chain goes over
@@ -42,8 +42,7 @@ func Prove(ctx context.Context, dir string, v note.Verifier, visit func(seq int6
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	log := startLeaves(ctx, c.read, p.cp)
-	var chain bulkhead.Hash
+	log := startLeaves(ctx, c.read, p.cp, true)
 	n := int64(0)
 	for b := range log.batches {
 		for _, leaf := range b.leaves {
@@ -53,10 +52,8 @@ func Prove(ctx context.Context, dir string, v note.Verifier, visit func(seq int6
 			}
 			n++
 			visit(n, e)
-			if chain = tlog.Chain(chain, leaf); n%markEvery == 0 || n == p.cp.Size {
-				p.marks = append(p.marks, chain)
-			}
 		}
+		p.marks = append(p.marks, b.chain)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

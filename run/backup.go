@@ -431,14 +431,17 @@ func (b *backingUp) dumpPostgres(ctx context.Context, dsnFile, to string) (int64
 // VerifyBackup reads a backup to its end and holds every file against its manifest. It writes nothing.
 func VerifyBackup(ctx context.Context, file, identityFile, passphraseFile string) (BackupReport, error) {
 	began := time.Now()
-	h, m, err := readBackup(ctx, file, identityFile, passphraseFile, nil, nil)
+	h, m, err := readBackup(ctx, backup.Read, file, identityFile, passphraseFile, nil, nil)
 	if err != nil {
 		return BackupReport{}, err
 	}
 	return backupReport(file, h, m, time.Since(began)), nil
 }
 
-func readBackup(ctx context.Context, file, identityFile, passphraseFile string, begin func(backup.Header) error, each func(backup.File) error) (backup.Header, backup.Manifest, error) {
+// reading is backup.Read or backup.ReadSealed.
+type reading func(r io.Reader, begin func(backup.Header) error, each func(backup.File) error, ids ...age.Identity) (backup.Header, backup.Manifest, error)
+
+func readBackup(ctx context.Context, read reading, file, identityFile, passphraseFile string, begin func(backup.Header) error, each func(backup.File) error) (backup.Header, backup.Manifest, error) {
 	ids, err := identities(identityFile, passphraseFile)
 	if err != nil {
 		return backup.Header{}, backup.Manifest{}, err
@@ -448,7 +451,7 @@ func readBackup(ctx context.Context, file, identityFile, passphraseFile string, 
 		return backup.Header{}, backup.Manifest{}, bulkhead.Faultf(bulkhead.KindUsage, "the backup %s cannot be read", file).WithCause(err)
 	}
 	defer f.Close()
-	return backup.Read(f, begin, func(x backup.File) error {
+	return read(f, begin, func(x backup.File) error {
 		if err := ctx.Err(); err != nil || each == nil {
 			return err
 		}

@@ -6,11 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	placerChunks = 8
 	placerChunk  = 256 << 10 // octets
+	placerFlush  = 16 << 20  // octets
 )
 
 // placer writes files in a goroutine of its own, one after another in the order in which they come, while the next is opened and held
@@ -24,6 +27,8 @@ type placer struct {
 	made   map[string]bool // folders
 	file   *os.File        // that is written
 	mode   os.FileMode
+	wrote  int64 // octets of it
+	begun  int64 // of which the disk was told
 }
 
 // part of a file: the first names it, the last ends it.
@@ -109,10 +114,17 @@ func (p *placer) write(x part) (err error) {
 		if p.file, err = os.OpenFile(x.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 			return err
 		}
-		p.mode = x.mode
+		p.mode, p.wrote, p.begun = x.mode, 0, 0
 	}
-	if _, err := p.file.Write(x.b); err != nil {
+	n, err := p.file.Write(x.b)
+	if err != nil {
 		return err
+	}
+	// The disk begins with a large file while the rest of it is still read; the sync at the end then finds little to wait for. What
+	// this call says decides nothing.
+	if p.wrote += int64(n); p.wrote-p.begun >= placerFlush {
+		_ = unix.SyncFileRange(int(p.file.Fd()), p.begun, p.wrote-p.begun, unix.SYNC_FILE_RANGE_WRITE)
+		p.begun = p.wrote
 	}
 	if !x.last {
 		return nil

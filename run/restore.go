@@ -118,7 +118,7 @@ func (r *restoring) make(ctx context.Context) (RestoreReport, error) {
 		return RestoreReport{}, room(err)
 	}
 	r.files = newPlacer()
-	h, m, err := readBackup(ctx, r.o.File, r.o.IdentityFile, r.o.PassphraseFile, func(h backup.Header) error { r.header = h; return nil },
+	h, m, err := readBackup(ctx, backup.ReadSealed, r.o.File, r.o.IdentityFile, r.o.PassphraseFile, func(h backup.Header) error { r.header = h; return nil },
 		func(f backup.File) error { return r.take(ctx, f) })
 	if placed := r.files.close(); err == nil {
 		err = placed
@@ -330,12 +330,20 @@ func (r *restoring) load(path string, into func(*os.File) error) error {
 	return os.Remove(path)
 }
 
+// open opens the record, which nobody else has when it is a file of the staging folder.
+func (r *restoring) open(ctx context.Context) (Store, error) {
+	if kind, rest, _ := strings.Cut(r.cfg.Store, ":"); kind == "sqlite" {
+		return sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(r.staging, rest), Alone: true})
+	}
+	return OpenStore(ctx, r.staging, r.cfg)
+}
+
 // check is fsck on the staged folder. What contradicts the evidence refuses the restore; what is only old is told.
 func (r *restoring) check(ctx context.Context) ([]console.Finding, error) {
 	if err := os.RemoveAll(filepath.Join(r.staging, stagedHead)); err != nil {
 		return nil, err
 	}
-	store, err := OpenStore(ctx, r.staging, r.cfg)
+	store, err := r.open(ctx)
 	if err != nil {
 		return nil, err
 	}

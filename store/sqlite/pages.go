@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
@@ -14,14 +16,16 @@ import (
 )
 
 // bulk reads whole tables by their pages. The pages come from the table-valued sqlite_dbpage, which reads them through SQLite's own
-// cache and log, within a transaction that only reads.
-func bulk(db *sql.DB) rel.Bulk {
+// cache and log, within a transaction that only reads; or, with a file that nobody else has, from the file: a transaction that
+// began with an empty log holds the file as it is, for every checkpoint waits for such a reader (https://sqlite.org/walformat.html,
+// WAL_READ_LOCK(0)).
+func bulk(db *sql.DB, file *os.File) rel.Bulk {
 	return func(ctx context.Context) (rel.Moment, error) {
 		tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
 			return nil, err
 		}
-		m := &moment{tx: tx}
+		m := &moment{tx: tx, file: file}
 		if err := m.open(ctx); err != nil {
 			return nil, errors.Join(err, m.Close())
 		}
@@ -32,9 +36,11 @@ func bulk(db *sql.DB) rel.Bulk {
 // moment is a transaction that reads pages.
 type moment struct {
 	tx       *sql.Tx
+	file     *os.File // that nobody else has; nil when pages come through SQLite
 	pages    *sql.Stmt
 	size     int
 	reserved int
+	opened   bool
 	list     []byte
 }
 
@@ -57,11 +63,38 @@ func (m *moment) open(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: page sizes %d and %d", btree.ErrMalformed, size, m.size)
 	}
 	m.reserved = int(first[20])
+	if m.file != nil { // the transaction has read, so it knows whether it needs the log
+		if info, err := os.Stat(m.file.Name() + "-wal"); err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.file = nil
+		}
+	}
+	m.opened = true
+	return nil
+}
+
+// read copies pages from the file, neighbours at once.
+func (m *moment) read(numbers []uint32, into []byte) error {
+	for len(numbers) > 0 {
+		n := 1
+		for n < len(numbers) && numbers[n] == numbers[0]+uint32(n) {
+			n++
+		}
+		if numbers[0] == 0 {
+			return fmt.Errorf("%w: there is no page 0", btree.ErrMalformed)
+		}
+		if _, err := m.file.ReadAt(into[:n*m.size], int64(numbers[0]-1)*int64(m.size)); err != nil {
+			return fmt.Errorf("%w: there are no pages %d to %d: %w", btree.ErrMalformed, numbers[0], numbers[n-1], err)
+		}
+		numbers, into = numbers[n:], into[n*m.size:]
+	}
 	return nil
 }
 
 // fetch copies pages into memory of the caller.
 func (m *moment) fetch(ctx context.Context, numbers []uint32, into []byte) error {
+	if m.opened && m.file != nil {
+		return m.read(numbers, into)
+	}
 	m.list = append(m.list[:0], '[')
 	for i, n := range numbers {
 		if i > 0 {

@@ -48,16 +48,26 @@ type Config struct {
 	// It is there so that tests can lose a commit (return an error and do not call commit) or only its acknowledgement
 	// (call commit, then return an error).
 	CommitHook func(op string, commit func() error) error
+	// Alone says that no other Store and no other process has the file while this one does, as when it was made a moment ago and is
+	// not in its place yet. Whole tables are then read from the file itself while its log is empty.
+	Alone bool
 }
 
 // Store is the record. Safe for concurrent use. Its methods fail with a *bulkhead.Fault.
 type Store struct {
 	*rel.Store
 	checkpoints *checkpointer
+	file        *os.File // of Alone, else nil
 }
 
 // Close closes the database.
-func (s *Store) Close() error { return errors.Join(s.checkpoints.close(), s.Store.Close()) }
+func (s *Store) Close() error {
+	err := errors.Join(s.checkpoints.close(), s.Store.Close())
+	if s.file != nil { // last: closing it ends the locks that SQLite has on the file
+		err = errors.Join(err, s.file.Close())
+	}
+	return err
+}
 
 // Open opens or creates the file and migrates it. KindUsage without a path, KindConflict for a newer schema,
 // KindUnavailable when the file cannot be used.
@@ -110,12 +120,22 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader),
+	var file *os.File
+	if cfg.Alone {
+		if file, err = os.Open(path); err != nil {
+			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+		}
+	}
+	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
 		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
-		return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+		err = errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+		if file != nil {
+			file.Close() // after those that have locks on it
+		}
+		return nil, err
 	}
-	return &Store{s, checkpoints}, nil
+	return &Store{s, checkpoints, file}, nil
 }
 
 // Migrate brings an open database to the schema of this program.
