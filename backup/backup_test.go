@@ -76,10 +76,15 @@ func TestContainer(t *testing.T) {
 	}
 	refused := func(what string, body []byte, want bulkhead.Kind, ids ...age.Identity) {
 		t.Helper()
-		_, _, err := backup.Read(bytes.NewReader(body), nil, nil, ids...)
-		if f := bulkhead.AsFault(err); err == nil || f.Kind != want || f.Hint == "" {
-			t.Errorf("%s: %v", what, err)
+		for name, read := range map[string]func(io.Reader, func(backup.Header) error, func(backup.File) error, ...age.Identity) (backup.Header, backup.Manifest, error){"": backup.Read, " by the seal": backup.ReadSealed} {
+			_, _, err := read(bytes.NewReader(body), nil, nil, ids...)
+			if f := bulkhead.AsFault(err); err == nil || f.Kind != want || f.Hint == "" {
+				t.Errorf("%s%s: %v", what, name, err)
+			}
 		}
+	}
+	if _, m, err := backup.ReadSealed(bytes.NewReader(body), nil, nil, id); err != nil || len(m.Entries) != 4 {
+		t.Errorf("by the seal: %v %+v", err, m)
 	}
 	refused("another identity", body, bulkhead.KindUnauthorized, identity(t))
 	for _, n := range []int{0, 10, 150, 300, len(body) / 2, len(body) - 70000, len(body) - 1} {

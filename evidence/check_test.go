@@ -3,8 +3,10 @@ package evidence_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -110,11 +112,48 @@ func TestCheckFinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := copyOf(t)
-			r := h.check(t, c.plant(h))
+			rows := c.plant(h)
+			r := h.check(t, rows)
+			// Read ahead, the same fault is left to the check that names it, unless it stands behind what a checkpoint covers.
+			if ahead, err := h.ahead(t, rows); !errors.Is(err, evidence.ErrAnew) && (err != nil || c.seq <= 600 || !slices.Equal(rules(ahead), c.want)) {
+				t.Errorf("ahead: %v, %+v", err, ahead)
+			}
 			if got := rules(r); !slices.Equal(got, c.want) || r.Findings[0].Seq != c.seq {
 				t.Errorf("findings %+v, want %v at row %d", r.Findings[:min(4, len(r.Findings))], c.want, c.seq)
 			}
 		})
+	}
+}
+
+// TestProvedAhead: a log that was proved without its rows, and rows that are its leaves, give the report that both together give, with
+// rows that no checkpoint covers and without, and every leaf is shown once.
+func TestProvedAhead(t *testing.T) {
+	h := copyOf(t)
+	for range 2 {
+		seen := map[int64]int{}
+		visit := func(seq int64, _ bulkhead.Evidence) { seen[seq]++ }
+		p, err := evidence.Prove(t.Context(), h.log(), h.verifier(t), visit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := evidence.Check(t.Context(), evidence.CheckConfig{Rows: h.store, Dir: h.log(), Verifier: h.verifier(t), Visit: visit, Proved: p})
+		if want := h.check(t, h.store); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %+v, want %+v", err, got, want)
+		}
+		for seq := int64(1); seq <= got.Rows; seq++ {
+			if seen[seq] != 1 {
+				t.Errorf("leaf %d was shown %d times", seq-1, seen[seq])
+			}
+		}
+		h.append(t, intent(t, 1000), outcome(t, 1000))
+	}
+	p, err := evidence.Prove(t.Context(), h.log(), h.verifier(t), func(int64, bulkhead.Evidence) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sign(t, tlog.Checkpoint{Origin: origin, Size: 0, Root: bulkhead.Digest(nil)}, h.signer(t)) // another one since
+	if _, err := evidence.Check(t.Context(), evidence.CheckConfig{Rows: h.store, Dir: h.log(), Verifier: h.verifier(t), Proved: p}); !errors.Is(err, evidence.ErrAnew) {
+		t.Errorf("with another checkpoint: %v", err)
 	}
 }
 

@@ -92,6 +92,16 @@ func (h *house) check(t testing.TB, rows evidence.Rows) evidence.Report {
 	return r
 }
 
+// ahead is check with the log proved first.
+func (h *house) ahead(t testing.TB, rows evidence.Rows) (evidence.Report, error) {
+	t.Helper()
+	p, err := evidence.Prove(context.Background(), h.log(), h.verifier(t), func(int64, bulkhead.Evidence) {})
+	if err != nil {
+		return evidence.Report{}, err
+	}
+	return evidence.Check(context.Background(), evidence.CheckConfig{Rows: rows, Dir: h.log(), Verifier: h.verifier(t), Proved: p})
+}
+
 // rules are the distinct rules of a report, in order of appearance.
 func rules(r evidence.Report) []string {
 	var out []string

@@ -107,7 +107,9 @@ func (p *Proved) part(ctx context.Context, all func(ctx context.Context, seq, th
 			if chain != p.marks[mark] {
 				return ErrAnew
 			}
-			mark++
+			if mark++; mark > to {
+				break
+			}
 		}
 	}
 	if seq != p.at(to) {
