@@ -36,6 +36,7 @@ type envelope struct {
 
 // token is a parsed, not yet verified envelope.
 type token struct {
+	plain  *plain // in place of jws
 	jws    *jose.JSONWebSignature
 	header jose.Header
 	url    string
@@ -97,6 +98,36 @@ func parseFlattened(body []byte, algorithms []jose.SignatureAlgorithm) (token, e
 	return token{jws: jws, header: h, url: u}, nil
 }
 
+// parse is parseEnvelope with a short way for what is plain.
+func parse(body []byte) (token, error) {
+	if p, ok := parsePlain(body); ok {
+		return token{plain: p, header: jose.Header{KeyID: p.kid, Nonce: p.nonce}, url: p.url}, nil
+	}
+	return parseEnvelope(body)
+}
+
+// verify returns the payload of the token that was parsed from body when the key has signed it.
+func (t token) verify(body []byte, key crypto.PublicKey) ([]byte, error) {
+	if t.plain != nil {
+		good, known := t.plain.verify(key)
+		if good {
+			return t.plain.payload, nil
+		}
+		if known {
+			return nil, malformed("the signature of the request does not verify")
+		}
+		var err error
+		if t, err = parseEnvelope(body); err != nil {
+			return nil, err
+		}
+	}
+	payload, err := t.jws.Verify(key)
+	if err != nil {
+		return nil, malformed("the signature of the request does not verify").WithCause(err)
+	}
+	return payload, nil
+}
+
 // verify reads a signed request: content type, envelope, key, signature, nonce and URL, in this order. A nonce is used
 // up only by a request that its owner signed.
 func (s *Server) verify(c *call, by signer) error {
@@ -107,7 +138,7 @@ func (s *Server) verify(c *call, by signer) error {
 	if err != nil {
 		return err
 	}
-	t, err := parseEnvelope(body)
+	t, err := parse(body)
 	if err != nil {
 		return err
 	}
@@ -115,8 +146,8 @@ func (s *Server) verify(c *call, by signer) error {
 	if err != nil {
 		return err
 	}
-	if c.payload, err = t.jws.Verify(key); err != nil {
-		return malformed("the signature of the request does not verify").WithCause(err)
+	if c.payload, err = t.verify(body, key); err != nil {
+		return err
 	}
 	if err := s.nonces.redeem(c.ctx(), t.header.Nonce); err != nil {
 		return err
@@ -128,8 +159,11 @@ func (s *Server) verify(c *call, by signer) error {
 }
 
 func readBody(c *call) ([]byte, error) {
-	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != "application/jose+json" {
-		return nil, errContentType
+	const want = "application/jose+json"
+	if kind := c.r.Header.Get("Content-Type"); kind != want {
+		if t, _, err := mime.ParseMediaType(kind); err != nil || t != want {
+			return nil, errContentType
+		}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
 	var large *http.MaxBytesError

@@ -1,0 +1,108 @@
+package acme
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/base64"
+	"math/big"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// plain is a signed request as nearly every client makes it: ES256 by an account, no member but those that RFC 8555 names and
+// no text that needs an escape. It is read in one pass; the library reads a header four times and in between spells it again. What
+// is not exactly so is no error here: the library judges it.
+type plain struct {
+	input     []byte // of the signature: both parts as they came, joined by a dot
+	payload   []byte
+	signature []byte
+	kid       string
+	nonce     string
+	url       string
+}
+
+// parsePlain reads a body; false for one that is not plain.
+func parsePlain(body []byte) (*plain, bool) {
+	var protected, payload, signature, alg, kid, nonce, url []byte
+	if !flat(body, map[string]*[]byte{"protected": &protected, "payload": &payload, "signature": &signature}) {
+		return nil, false
+	}
+	strict := base64.RawURLEncoding.Strict()
+	header, err := strict.AppendDecode(nil, protected)
+	if err != nil {
+		return nil, false
+	}
+	p := &plain{input: bytes.Join([][]byte{protected, payload}, []byte("."))}
+	if p.payload, err = strict.AppendDecode([]byte{}, payload); err != nil {
+		return nil, false
+	}
+	if p.signature, err = strict.AppendDecode(nil, signature); err != nil || len(p.signature) != 64 {
+		return nil, false
+	}
+	if !flat(header, map[string]*[]byte{"alg": &alg, "kid": &kid, "nonce": &nonce, "url": &url}) || string(alg) != string(jose.ES256) || len(kid) == 0 {
+		return nil, false
+	}
+	p.kid, p.nonce, p.url = string(kid), string(nonce), string(url)
+	return p, true
+}
+
+// verify reports whether a P-256 key made the signature; known is false for another kind of key.
+func (p *plain) verify(key crypto.PublicKey) (good, known bool) {
+	k, ok := key.(*ecdsa.PublicKey)
+	if !ok || k.Curve != elliptic.P256() {
+		return false, false
+	}
+	sum := sha256.Sum256(p.input)
+	r, s := new(big.Int).SetBytes(p.signature[:32]), new(big.Int).SetBytes(p.signature[32:])
+	return ecdsa.Verify(k, sum[:], r, s), true
+}
+
+// flat reads a JSON object that has exactly these members, each a string of printable ASCII without escapes; false for any other text.
+func flat(text []byte, members map[string]*[]byte) bool {
+	rest := space(text)
+	if len(rest) == 0 || rest[0] != '{' {
+		return false
+	}
+	rest = space(rest[1:])
+	for n := 0; n < len(members); n++ {
+		name, after, ok := literal(rest)
+		into := members[string(name)]
+		after = space(after)
+		if !ok || into == nil || *into != nil || len(after) == 0 || after[0] != ':' {
+			return false // unknown, or for the second time
+		}
+		value, after, ok := literal(space(after[1:]))
+		after = space(after)
+		end := byte(',')
+		if n == len(members)-1 {
+			end = '}'
+		}
+		if !ok || len(after) == 0 || after[0] != end {
+			return false
+		}
+		*into, rest = value, space(after[1:])
+	}
+	return len(rest) == 0
+}
+
+// literal reads a string; its value is never nil.
+func literal(text []byte) (value, after []byte, ok bool) {
+	if len(text) == 0 || text[0] != '"' {
+		return nil, nil, false
+	}
+	for i, c := range text[1:] {
+		switch {
+		case c == '"':
+			return text[1 : i+1 : i+1], text[i+2:], true
+		case c < 0x20 || c > 0x7e || c == '\\':
+			return nil, nil, false
+		}
+	}
+	return nil, nil, false
+}
+
+// space skips what JSON calls white space.
+func space(text []byte) []byte { return bytes.TrimLeft(text, " \t\r\n") }
