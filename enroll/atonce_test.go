@@ -49,7 +49,7 @@ func TestValidBeforeItsRow(t *testing.T) {
 	o := h.ready(acct, "www.site.test")
 	release := make(chan struct{})
 	f := func(op string, commit func() error) error {
-		if op == "UpdateOrder" {
+		if op == "EndOrder" {
 			select {
 			case <-release:
 			case <-time.After(20 * time.Second):

@@ -22,7 +22,7 @@ func TestFailureTable(t *testing.T) {
 		what string
 	}{
 		{"PlaceOrder", 0, "the order in processing, with validation and CAA"}, {"PutCAAChecks", 0, "CAA after a slow resolver"},
-		{"Reserve", 0, "the intent"}, {"Complete", 0, "the outcome"}, {"UpdateOrder", 0, "to valid"},
+		{"Reserve", 0, "the intent"}, {"Complete", 0, "the outcome"}, {"EndOrder", 0, "to valid"},
 	} {
 		for _, kept := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, %s, kept %v", w.op, w.what, kept), func(t *testing.T) {

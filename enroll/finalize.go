@@ -195,7 +195,7 @@ func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.Cer
 	}
 	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
 	t.tell(ended{o, issued})
-	return ignoreConflict(s.cfg.Store.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
+	return ignoreConflict(s.cfg.Store.EndOrder(ctx, o))
 }
 
 // failUnlessPassing ends the order for a refusal; troubles of ours that may pass leave it in processing.

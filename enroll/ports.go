@@ -110,6 +110,9 @@ type Writes interface {
 	// not invalid.
 	CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
+	// EndOrder is UpdateOrder of one in processing that has its certificate, for which nobody waits: it may take a moment for the sake
+	// of other writes.
+	EndOrder(ctx context.Context, o bulkhead.Order) error
 	// ProcessOrder moves a ready order to processing, together with what was seen of CAA for it.
 	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 

@@ -41,7 +41,7 @@ func (h *house) lose(op string, skip int, kept bool) (fired func() bool) {
 // TestResume loses each write after the challenge in both ways, lets another process take over, and finds the order
 // valid with exactly one certificate.
 func TestResume(t *testing.T) {
-	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "UpdateOrder", "ConcludeAuthorization"} {
+	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "EndOrder", "ConcludeAuthorization"} {
 		for _, kept := range []bool{false, true} {
 			name := op + " lost"
 			if kept {

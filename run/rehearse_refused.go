@@ -38,6 +38,8 @@ func (noOrderWrites) UpdateOrder(context.Context, bulkhead.Order, bulkhead.Order
 	return errRehearsal
 }
 
+func (noOrderWrites) EndOrder(context.Context, bulkhead.Order) error { return errRehearsal }
+
 func (noOrderWrites) ProcessOrder(context.Context, bulkhead.Order, []bulkhead.CAACheck, ...bulkhead.Evidence) error {
 	return errRehearsal
 }

@@ -58,11 +58,12 @@ type Store struct {
 	*rel.Store
 	checkpoints *checkpointer
 	file        *os.File // of Alone, else nil
+	sole        *sole
 }
 
 // Close closes the database.
 func (s *Store) Close() error {
-	err := errors.Join(s.checkpoints.close(), s.Store.Close())
+	err := errors.Join(s.checkpoints.close(), s.Store.Close(), s.sole.close())
 	if s.file != nil { // last: closing it ends the locks that SQLite has on the file
 		err = errors.Join(err, s.file.Close())
 	}
@@ -126,7 +127,8 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
 		}
 	}
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
+	alone := &sole{path: path + "-wal"}
+	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, Sole: alone, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
 		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
 		err = errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
@@ -135,7 +137,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		return nil, err
 	}
-	return &Store{s, checkpoints, file}, nil
+	return &Store{s, checkpoints, file, alone}, nil
 }
 
 // Migrate brings an open database to the schema of this program.

@@ -98,7 +98,8 @@ func testOrders(t *testing.T, open Open) {
 	equal(t, value(s.Order(ctx, "o-1"))(t), o)
 	wantKind(t, s.UpdateOrder(ctx, o, bulkhead.OrderPending, event("late")), bulkhead.KindConflict)
 	o.State, o.Certificate = bulkhead.OrderValid, ref(1)
-	ok(t, s.UpdateOrder(ctx, o, bulkhead.OrderProcessing))
+	ok(t, s.EndOrder(ctx, o))
+	wantKind(t, s.EndOrder(ctx, o), bulkhead.KindConflict)
 	equal(t, value(s.Order(ctx, "o-1"))(t), o)
 	bad := order("o-2", "z-1")
 	bad.State = bulkhead.OrderInvalid

@@ -74,6 +74,7 @@ type Store interface {
 	CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error
 	Order(ctx context.Context, id string) (bulkhead.Order, error)
 	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
+	EndOrder(ctx context.Context, o bulkhead.Order) error
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
 	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
 	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)

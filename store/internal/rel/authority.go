@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"slices"
 
 	"bulkhead"
 )
@@ -17,14 +18,24 @@ func scanAuthority(r scanner) (bulkhead.Authority, error) {
 
 // Authority returns one authority; KindNotFound when there is none.
 func (s *Store) Authority(ctx context.Context, id bulkhead.AuthorityID) (bulkhead.Authority, error) {
-	a, err := one(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities WHERE id = $1`, string(id))
+	a, err := remembered(s, ofAuthorities, "authority/"+string(id), func() (bulkhead.Authority, error) {
+		a, err := one(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities WHERE id = $1`, string(id))
+		a.Chain = slices.Clip(a.Chain)
+		return a, err
+	})
 	return a, s.fault("Authority", absent(err, "authority", string(id)))
 }
 
 // Authorities returns all authorities, by id.
 func (s *Store) Authorities(ctx context.Context) ([]bulkhead.Authority, error) {
-	rows, err := list(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities ORDER BY id`)
-	return rows, s.fault("Authorities", err)
+	rows, err := remembered(s, ofAuthorities, "authorities", func() ([]bulkhead.Authority, error) {
+		rows, err := list(s.brief(ctx), s.looks, scanAuthority, `SELECT `+authorityFields+` FROM authorities ORDER BY id`)
+		for i := range rows {
+			rows[i].Chain = slices.Clip(rows[i].Chain)
+		}
+		return rows, err
+	})
+	return slices.Clone(rows), s.fault("Authorities", err)
 }
 
 // PutAuthority inserts or replaces the authority with its evidence.
@@ -65,18 +76,53 @@ func (t *tx) putAuthority(ctx context.Context, a bulkhead.Authority) error {
 
 // BlockedKeys returns those of the given hashes that are blocked.
 func (s *Store) BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
+	if all, known, err := s.allBlocked(ctx); err != nil || known {
+		var out []bulkhead.BlockedKey
+		for i, h := range hashes {
+			if k, blocked := all[h]; blocked && !slices.Contains(hashes[:i], h) {
+				out = append(out, k)
+			}
+		}
+		return out, s.fault("BlockedKeys", err)
+	}
 	rows, err := blockedKeys(s.brief(ctx), &s.dialect, s.looks, hashes)
 	return rows, s.fault("BlockedKeys", err)
+}
+
+// blockedMost is how many blocked keys are remembered; where there are more each is looked up.
+const blockedMost = 1000
+
+// allBlocked are the blocked keys, where they are few and the store remembers them.
+func (s *Store) allBlocked(ctx context.Context) (all map[bulkhead.Hash]bulkhead.BlockedKey, known bool, err error) {
+	if s.memo == nil {
+		return nil, false, nil
+	}
+	all, err = remembered(s, ofBlockedKeys, "blocked", func() (map[bulkhead.Hash]bulkhead.BlockedKey, error) {
+		rows, err := list(s.brief(ctx), s.looks, scanBlockedKey, `SELECT `+blockedFields+` FROM blocked_keys LIMIT $1`, blockedMost+1)
+		if err != nil || len(rows) > blockedMost {
+			return nil, err
+		}
+		out := make(map[bulkhead.Hash]bulkhead.BlockedKey, len(rows))
+		for _, k := range rows {
+			out[k.KeyHash] = k
+		}
+		return out, nil
+	})
+	return all, all != nil, err
+}
+
+const blockedFields = `key_hash, blocked_at, reason, actor`
+
+func scanBlockedKey(r scanner) (k bulkhead.BlockedKey, err error) {
+	err = r.Scan(hashCol{&k.KeyHash}, timeCol{&k.BlockedAt}, &k.Reason, &k.Actor)
+	return k, err
 }
 
 func blockedKeys(ctx context.Context, d *Dialect, q querier, hashes []bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
 	var out []bulkhead.BlockedKey
 	seen := map[bulkhead.Hash]bool{}
 	err := among(d, hashes, 1, "bytea", hashArg, func(_ []bulkhead.Hash, in string, args []any) error {
-		rows, err := list(ctx, q, func(r scanner) (k bulkhead.BlockedKey, err error) {
-			err = r.Scan(hashCol{&k.KeyHash}, timeCol{&k.BlockedAt}, &k.Reason, &k.Actor)
-			return k, err
-		}, `SELECT key_hash, blocked_at, reason, actor FROM blocked_keys WHERE key_hash IN `+in, args...)
+		rows, err := list(ctx, q, scanBlockedKey, `SELECT `+blockedFields+` FROM blocked_keys WHERE key_hash IN `+in, args...)
 		for _, k := range rows {
 			if !seen[k.KeyHash] {
 				seen[k.KeyHash] = true

@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -83,11 +84,14 @@ func (s *Store) MoveAuthority(ctx context.Context, a bulkhead.Authority, expect 
 
 // Standbys returns all stand-by certificates, by authority.
 func (s *Store) Standbys(ctx context.Context) ([]bulkhead.Standby, error) {
-	rows, err := list(ctx, s.reader, func(r scanner) (x bulkhead.Standby, err error) {
-		err = r.Scan(&x.Authority, &x.Under, bytesCol{&x.Certificate}, jsonCol{&x.Chain}, timeCol{&x.NotAfter}, timeCol{&x.AddedAt}, timeCol{&x.OfferedUntil})
-		return x, err
-	}, `SELECT authority, under, certificate, chain, not_after, added_at, offered_until FROM standbys ORDER BY authority, added_at, digest`)
-	return rows, s.fault("Standbys", err)
+	rows, err := remembered(s, ofStandbys, "standbys", func() ([]bulkhead.Standby, error) {
+		return list(ctx, s.reader, func(r scanner) (x bulkhead.Standby, err error) {
+			err = r.Scan(&x.Authority, &x.Under, bytesCol{&x.Certificate}, jsonCol{&x.Chain}, timeCol{&x.NotAfter}, timeCol{&x.AddedAt}, timeCol{&x.OfferedUntil})
+			x.Chain = slices.Clip(x.Chain)
+			return x, err
+		}, `SELECT authority, under, certificate, chain, not_after, added_at, offered_until FROM standbys ORDER BY authority, added_at, digest`)
+	})
+	return slices.Clone(rows), s.fault("Standbys", err)
 }
 
 // PutStandby keeps a stand-by certificate; one that is there already is left as it is.

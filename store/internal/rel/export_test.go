@@ -55,3 +55,21 @@ func Texts(s *Store) (out []string) {
 	}
 	return out
 }
+
+// Remembering is how many answers a store remembers.
+func Remembering(s *Store) int {
+	s.memo.mu.RLock()
+	defer s.memo.mu.RUnlock()
+	return len(s.memo.kept)
+}
+
+// Writes names the seldom-written table that a statement writes.
+func Writes(text string) string {
+	of := new(memo).runs(text).of
+	for name, t := range seldom {
+		if of == t {
+			return name
+		}
+	}
+	return ""
+}

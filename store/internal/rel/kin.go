@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"bulkhead"
 )
@@ -18,15 +19,18 @@ type kin struct {
 }
 
 // writeKin is writeKeyed for a write that can be done together with its kin; fn does it alone. Without a kind it is one like any other.
-func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error) error {
-	if k == nil || !s.dialect.GroupsEvidence || !s.dialect.Arrays {
+func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, how ...patience) error {
+	if !s.dialect.GroupsEvidence || !s.dialect.Arrays {
+		k = nil
+	}
+	if k == nil && !s.dialect.Groups {
 		return s.writeKeyed(ctx, op, ev, fn)
 	}
 	leaves, err := marshal(ev)
 	if err != nil {
 		return s.fault(op, err)
 	}
-	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item}))
+	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, patient: slices.Contains(how, patient)}))
 }
 
 // jointly does first, and its kin that wait, by the same statements, and returns those that are done. The others are at the head

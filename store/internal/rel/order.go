@@ -123,6 +123,12 @@ func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhe
 	return s.writeKin(ctx, "UpdateOrder", k, &movedOrder{o, expect}, ev, func(t *tx) error { return t.updateOrder(ctx, o, expect) })
 }
 
+// EndOrder is UpdateOrder of one in processing that has its certificate, for which nobody waits: it goes with the next
+// writes that somebody waits for, or alone when there are none for a while.
+func (s *Store) EndOrder(ctx context.Context, o bulkhead.Order) error {
+	return s.writeKin(ctx, "EndOrder", movedTogether, &movedOrder{o, bulkhead.OrderProcessing}, nil, func(t *tx) error { return t.updateOrder(ctx, o, bulkhead.OrderProcessing) }, patient)
+}
+
 // ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
 func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
 	return s.writeKeyed(ctx, "ProcessOrder", ev, func(t *tx) error {

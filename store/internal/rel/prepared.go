@@ -90,16 +90,16 @@ func (t *tx) statement(ctx context.Context, query string) *sql.Stmt {
 }
 
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	t.pool.inTx.Add(1)
+	t.runs(query)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
-		return st.ExecContext(ctx, args...)
+		return t.ran(st.ExecContext(ctx, args...))
 	}
-	return t.Tx.ExecContext(ctx, query, args...)
+	return t.ran(t.Tx.ExecContext(ctx, query, args...))
 }
 
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	t.pool.inTx.Add(1)
+	t.runs(query)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryContext(ctx, args...)
@@ -108,7 +108,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 }
 
 func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	t.pool.inTx.Add(1)
+	t.runs(query)
 	ctx = t.within(ctx)
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryRowContext(ctx, args...)
@@ -118,6 +118,9 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 
 // PrepareContext prepares a text for the transaction alone.
 func (t *tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if t.memo != nil {
+		t.memo.runs(query)
+	}
 	return t.Tx.PrepareContext(t.within(ctx), query)
 }
 

@@ -59,6 +59,9 @@ type Config struct {
 	Committed func()
 	// Bulk reads whole tables faster than statements do; nil where there is no such way.
 	Bulk Bulk
+	// Sole has the store remember what seldom changes; nil where others commit to the database all the time. Only where Dialect.Groups
+	// has all writes in shared transactions.
+	Sole Sole
 }
 
 // Store implements the ports of the compartments over one database. Safe for concurrent use.
@@ -75,6 +78,7 @@ type Store struct {
 	bulk           Bulk  // nil where whole tables are read by statements
 	bulkItems      int64 // manyItems; fewer in a test
 	locations      locations
+	memo           *memo // nil where every read is a statement
 }
 
 // New makes a store over open, migrated databases. Close closes them.
@@ -98,6 +102,9 @@ func New(cfg Config) (*Store, error) {
 		if s.brisk = s.group; s.keyed != s.writer {
 			s.brisk = newGroup(s.keyed)
 		}
+	}
+	if cfg.Sole != nil && cfg.Dialect.Groups {
+		s.memo = &memo{sole: cfg.Sole, kept: map[string]answer{}}
 	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,8 +55,10 @@ func (s *Store) EndStop(ctx context.Context, x bulkhead.Stop, ev ...bulkhead.Evi
 
 // Stops returns the stops in force, oldest first.
 func (s *Store) Stops(ctx context.Context) (bulkhead.Stops, error) {
-	rows, err := list(s.brief(ctx), s.looks, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
-	return rows, s.fault("Stops", err)
+	rows, err := remembered(s, ofStops, "stops", func() ([]bulkhead.Stop, error) {
+		return list(s.brief(ctx), s.looks, scanStop, `SELECT `+stopFields+` FROM stops WHERE ended_at = 0 ORDER BY seq`)
+	})
+	return slices.Clone(rows), s.fault("Stops", err)
 }
 
 // Stop returns one stop; KindNotFound when there is none.
@@ -79,6 +82,20 @@ func (s *Store) StopsEndedSince(ctx context.Context, t time.Time) ([]bulkhead.St
 // Standing returns an account with its partner and the stops in force. An account that does not exist has no ID. On most
 // days it is one statement: nothing is stopped.
 func (s *Store) Standing(ctx context.Context, accountID string) (bulkhead.Standing, error) {
+	st, err := remembered(s, ofAccounts|ofPartners|ofStops, "standing/"+accountID, func() (bulkhead.Standing, error) {
+		st, err := s.readStanding(ctx, accountID)
+		st.Account.Contacts = slices.Clip(st.Account.Contacts)
+		return st, err
+	})
+	if st.Partner != nil {
+		p := *st.Partner
+		st.Partner = &p
+	}
+	st.Stops = slices.Clone(st.Stops)
+	return st, err
+}
+
+func (s *Store) readStanding(ctx context.Context, accountID string) (bulkhead.Standing, error) {
 	var out bulkhead.Standing
 	var p struct {
 		id, title, state sql.NullString

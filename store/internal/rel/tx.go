@@ -25,6 +25,9 @@ type tx struct {
 	ahead   bool            // head is ahead of the row
 	uses    uses            // of keys, by the leaves appended
 	waiting rows            // evidence that is inserted with the head, where that saves round trips
+	memo    *memo           // nil where the store remembers nothing
+	writes  bool            // the statement under way writes
+	wrote   bool            // rows were changed
 	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
 }
 
@@ -336,8 +339,8 @@ func (t *tx) repeat(ctx context.Context, text string, f func(run func(args ...an
 		defer st.Close()
 	}
 	return f(func(args ...any) error {
-		t.pool.inTx.Add(1)
-		_, err := st.ExecContext(ctx, args...)
+		t.runs(text)
+		_, err := t.ran(st.ExecContext(ctx, args...))
 		return err
 	})
 }

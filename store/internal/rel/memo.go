@@ -1,0 +1,195 @@
+package rel
+
+import (
+	"database/sql"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// tables is a set of tables that are read for every certificate and seldom written.
+type tables uint8
+
+const (
+	ofAccounts tables = 1 << iota
+	ofPartners
+	ofStops
+	ofAuthorities
+	ofStandbys
+	ofBlockedKeys
+)
+
+var seldom = map[string]tables{"accounts": ofAccounts, "partners": ofPartners, "stops": ofStops, "authorities": ofAuthorities,
+	"standbys": ofStandbys, "blocked_keys": ofBlockedKeys}
+
+// Sole says whether anybody but this store commits to its database. It is there for an engine whose file one process has to
+// itself, where nothing of what was read can have changed unless this store changed it or Sole says so.
+type Sole interface {
+	// Quiet reports that all that was ever committed was there at the last Hold or Release, or is under way by this store.
+	Quiet() bool
+	// Hold is called when a transaction has got the right to write, which nobody else has then. It calls foreign, before Quiet
+	// is true again, when somebody else has committed.
+	Hold(foreign func())
+	// Commits is called before the commit of a transaction that has changed rows.
+	Commits()
+	// Release is called after the end of the transaction, and calls foreign like Hold. failed says that its commit gave an error, so
+	// that nobody knows what became of it.
+	Release(failed bool, foreign func())
+}
+
+// memo remembers answers that rest on seldom-written tables. An answer is given again only while a read would give the same:
+// a write of this store to one of its tables ends it before that write is committed, and nothing is remembered until
+// it is over; Sole tells of everybody else. Nothing in it has a time to live. Answers are shared: their readers must not change them.
+type memo struct {
+	sole Sole
+
+	mu         sync.RWMutex
+	generation uint64 // moves with each end of an answer
+	writing    tables // of the transaction under way; one writes at a time
+	kept       map[string]answer
+	writes     sync.Map // text of a statement → what it writes
+	given      atomic.Int64
+}
+
+type answer struct {
+	of    tables
+	value any
+}
+
+// memoMost bounds the answers; beyond it all are forgotten.
+const memoMost = 8192
+
+// Remembered returns how many reads were answered without a statement.
+func (s *Store) Remembered() int64 {
+	if s.memo == nil {
+		return 0
+	}
+	return s.memo.given.Load()
+}
+
+// remembered is read(), or what it gave when that is still so.
+func remembered[T any](s *Store, of tables, key string, read func() (T, error)) (T, error) {
+	m := s.memo
+	if m == nil {
+		return read()
+	}
+	m.mu.RLock()
+	found, known := m.kept[key]
+	generation, free := m.generation, m.writing&of == 0
+	m.mu.RUnlock()
+	quiet := free && m.sole.Quiet()
+	if known && quiet {
+		m.given.Add(1)
+		return found.value.(T), nil
+	}
+	v, err := read()
+	if err == nil && quiet {
+		m.keep(generation, key, answer{of, v})
+	}
+	return v, err
+}
+
+func (m *memo) keep(generation uint64, key string, a answer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.generation != generation || m.writing&a.of != 0 {
+		return // it may be of yesterday
+	}
+	if len(m.kept) >= memoMost {
+		clear(m.kept)
+	}
+	m.kept[key] = a
+}
+
+// forget ends all answers.
+func (m *memo) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.generation++
+	clear(m.kept)
+}
+
+// target finds the tables that a statement writes.
+var target = regexp.MustCompile(`(?i)\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM|ALTER\s+TABLE|DROP\s+TABLE(?:\s+IF\s+EXISTS)?)\s+(?:ONLY\s+)?"?(\w+)`)
+
+// writ is what a statement writes.
+type writ struct {
+	any bool
+	of  tables
+}
+
+// runs is called before a transaction runs a statement: from then on no answer from a table that it writes is given.
+func (m *memo) runs(query string) writ {
+	var w writ
+	if known, ok := m.writes.Load(query); ok {
+		w = known.(writ)
+	} else {
+		for _, hit := range target.FindAllStringSubmatch(query, -1) {
+			w.any, w.of = true, w.of|seldom[strings.ToLower(hit[1])]
+		}
+		m.writes.Store(query, w)
+	}
+	if w.of == 0 {
+		return w
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writing |= w.of
+	m.generation++
+	for key, a := range m.kept {
+		if a.of&m.writing != 0 {
+			delete(m.kept, key)
+		}
+	}
+	return w
+}
+
+// over is called after the end of a transaction.
+func (m *memo) over(failed bool) {
+	m.sole.Release(failed, m.forget)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.writing != 0 {
+		m.writing = 0
+		m.generation++
+	}
+}
+
+// runs is called before each statement of the transaction, and ran with what became of it.
+func (t *tx) runs(query string) {
+	t.pool.inTx.Add(1)
+	if t.memo != nil {
+		t.writes = t.memo.runs(query).any
+	}
+}
+
+func (t *tx) ran(res sql.Result, err error) (sql.Result, error) {
+	if t.memo != nil && t.writes && !t.wrote && err == nil {
+		n, err := res.RowsAffected()
+		t.wrote = err != nil || n > 0
+	}
+	return res, err
+}
+
+// begun is called when the transaction has the right to write.
+func (t *tx) begun() {
+	if t.memo != nil {
+		t.memo.sole.Hold(t.memo.forget)
+	}
+}
+
+// committing is called before its commit.
+func (t *tx) committing() {
+	if t.memo != nil && t.wrote {
+		t.memo.sole.Commits()
+	}
+}
+
+// ended is called when it is over; only the first call counts.
+func (t *tx) ended(failed bool) {
+	if t.memo != nil {
+		t.memo.over(failed)
+		t.memo = nil
+	}
+}
