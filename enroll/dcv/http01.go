@@ -1,7 +1,9 @@
 package dcv
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -13,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"bulkhead"
 )
@@ -109,7 +112,12 @@ func (v *Validator) fetch(ctx context.Context, h hop, want string) (netip.AddrPo
 		return to, "", err
 	}
 	defer func() { _ = conn.Close() }()
-	resp, err := v.roundTrip(ctx, conn, h)
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // ends what is under way
+	ask := v.ask
+	if h.secure {
+		ask = v.roundTrip
+	}
+	resp, err := ask(ctx, conn, h)
 	if err != nil {
 		return to, "", bulkhead.Faultf(bulkhead.KindConnection, "%s at %s: %s", shown(h.url), to, plainNetError(err))
 	}
@@ -127,7 +135,7 @@ func (v *Validator) fetch(ctx context.Context, h hop, want string) (netip.AddrPo
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
-		return to, "", bulkhead.Faultf(bulkhead.KindConnection, "reading %s at %s: %s", shown(h.url), to, plainNetError(err))
+		return to, "", bulkhead.Faultf(bulkhead.KindConnection, "reading %s at %s: %s", shown(h.url), to, plainNetError(cmp.Or(ctx.Err(), err)))
 	}
 	if len(body) > maxBody {
 		return to, "", bulkhead.Faultf(bulkhead.KindUnauthorized, "%s at %s answers more than %d bytes", shown(h.url), to, maxBody)
@@ -137,6 +145,68 @@ func (v *Validator) fetch(ctx context.Context, h hop, want string) (netip.AddrPo
 		return to, "", bulkhead.Faultf(bulkhead.KindUnauthorized, "%s at %s answers %.80q instead of the key authorization", shown(h.url), to, got)
 	}
 	return to, "", nil
+}
+
+// ask speaks HTTP without TLS over the connection that was dialled. A transport of net/http costs two goroutines and their timers for one
+// request; nothing of what it is for is needed here.
+func (v *Validator) ask(ctx context.Context, conn net.Conn, h hop) (*http.Response, error) {
+	if err := conn.SetDeadline(v.until(ctx)); err != nil {
+		return nil, err
+	}
+	req, err := newProbe(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true
+	if err := req.Write(conn); err != nil {
+		return nil, cmp.Or(ctx.Err(), err)
+	}
+	limit := &io.LimitedReader{R: conn, N: maxHeader}
+	in := bufio.NewReaderSize(limit, 1024)
+	for range maxInformational {
+		resp, err := http.ReadResponse(in, req)
+		switch {
+		case err != nil && limit.N == 0:
+			return nil, fmt.Errorf("the header has more than %d bytes", maxHeader)
+		case err != nil:
+			return nil, cmp.Or(ctx.Err(), err)
+		case resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols:
+			limit.N = maxWire
+			return resp, conn.SetDeadline(v.whole(ctx))
+		}
+	}
+	return nil, fmt.Errorf("more than %d informational answers", maxInformational)
+}
+
+const (
+	maxInformational = 5       // answers of the hundreds before the one that counts, as net/http has it
+	maxWire          = 8 << 10 // read behind the header: maxBody in chunks, however small
+)
+
+// until is when an answer must have begun, whole when all must be over.
+func (v *Validator) until(ctx context.Context) time.Time {
+	late := time.Now().Add(v.cfg.Timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(late) {
+		return end
+	}
+	return late
+}
+
+func (v *Validator) whole(ctx context.Context) time.Time {
+	if end, ok := ctx.Deadline(); ok {
+		return end
+	}
+	return time.Now().Add(v.cfg.Timeout)
+}
+
+func newProbe(ctx context.Context, h hop) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept", "*/*")
+	return req, nil
 }
 
 // roundTrip speaks HTTP over the connection that was dialled and over no other. A certificate is not verified: the
@@ -158,12 +228,10 @@ func (v *Validator) roundTrip(ctx context.Context, conn net.Conn, h hop) (*http.
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url.String(), nil)
+	req, err := newProbe(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", userAgent)
-	req.Header.Set("Accept", "*/*")
 	return t.RoundTrip(req)
 }
 
