@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // SQLite moves the pages of its write-ahead log into the database in the commit that finds the log long, while every other
@@ -29,7 +28,7 @@ const (
 type checkpointer struct {
 	db     *sql.DB
 	writer *sql.DB // of one connection
-	path   string  // of the log
+	log    logFile
 	long   int64
 	woke   chan struct{}
 	ctx    context.Context // over when nothing new may begin
@@ -47,7 +46,7 @@ func openCheckpointer(writer *sql.DB, path string, long int64) (*checkpointer, e
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	c := &checkpointer{db: db, writer: writer, path: path + "-wal", long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &checkpointer{db: db, writer: writer, log: logFile{path: path + "-wal"}, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -65,7 +64,7 @@ func (c *checkpointer) wake() {
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
-	return c.db.Close()
+	return errors.Join(c.log.close(), c.db.Close())
 }
 
 func (c *checkpointer) run() {
@@ -118,12 +117,7 @@ func (c *checkpointer) due() bool {
 
 // read reads a salt at a place of the log.
 func (c *checkpointer) read(at int64) (salt [8]byte, ok bool) {
-	f, err := os.Open(c.path)
-	if err != nil {
-		return salt, false
-	}
-	defer f.Close() // SQLite has no locks on this file that closing it could drop
-	_, err = f.ReadAt(salt[:], at)
+	_, err := c.log.ReadAt(salt[:], at)
 	return salt, err == nil
 }
 

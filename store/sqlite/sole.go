@@ -4,25 +4,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
-	"sync"
 	"sync/atomic"
 )
 
 // sole implements rel.Sole by the write-ahead log: every commit, by whichever process, is there as frames that bear the salt
-// of the log's header, the last of them marked, before anybody can read it. Two short reads tell that none has come. SQLite
-// has no locks on this file that closing it could drop.
+// of the log's header, the last of them marked, before anybody can read it. Two short reads tell that none has come.
 //
 // Frames that look like a commit may be none: what a process left behind that died, or whose disk failed. They are written over by
 // the next commits, which then stand before the place that was taken for the end. So a place is proved by a commit of
 // ours that was found right behind it, alone, and only a proved one is ever quiet; one that was disproved is given up until the log
 // is begun anew.
 type sole struct {
-	path string // of the log
-	at   atomic.Pointer[place]
-
-	mu   sync.Mutex // opening
-	file atomic.Pointer[os.File]
+	log logFile
+	at  atomic.Pointer[place]
 }
 
 // place is what is known of the log.
@@ -132,13 +126,12 @@ func (w *sole) Release(failed bool, foreign func()) {
 // than most frames (-1 for any number), or they cannot be read.
 func (w *sole) follow(salt [8]byte, from, most int64) (commits, end int64, whole bool) {
 	end = from
-	f := w.file.Load()
-	if salt == ([8]byte{}) || f == nil {
-		return 0, end, f != nil
+	if salt == ([8]byte{}) {
+		return 0, end, true
 	}
 	for i := from; most < 0 || i-from <= most; i++ {
 		var head [16]byte // page, size of the database after a commit, salt
-		if n, err := f.ReadAt(head[:], logHeader+i*frameSize); n < len(head) || [8]byte(head[8:]) != salt {
+		if n, err := w.log.ReadAt(head[:], logHeader+i*frameSize); n < len(head) || [8]byte(head[8:]) != salt {
 			return commits, end, n == len(head) || ended(err)
 		}
 		if binary.BigEndian.Uint32(head[4:8]) != 0 {
@@ -153,38 +146,11 @@ func ended(err error) bool { return errors.Is(err, io.EOF) }
 
 // header returns the salt of the log, zero for one without a header.
 func (w *sole) header() (salt [8]byte, ok bool) {
-	f := w.file.Load()
-	if f == nil {
-		if f = w.open(); f == nil {
-			return salt, false
-		}
-	}
-	n, err := f.ReadAt(salt[:], 16)
+	n, err := w.log.ReadAt(salt[:], 16)
 	if n < len(salt) {
 		return [8]byte{}, ended(err)
 	}
 	return salt, true
 }
 
-func (w *sole) open() *os.File {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if f := w.file.Load(); f != nil {
-		return f
-	}
-	f, err := os.Open(w.path)
-	if err != nil {
-		return nil // there is no log yet
-	}
-	w.file.Store(f)
-	return f
-}
-
-func (w *sole) close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if f := w.file.Load(); f != nil {
-		return f.Close() // whoever reads now is told so, and nothing is quiet any more
-	}
-	return nil
-}
+func (w *sole) close() error { return w.log.close() }

@@ -32,7 +32,7 @@ func (o *own) quiet(want bool, when string) {
 
 func newOwn(t *testing.T) (o *own, foreign *sql.DB) {
 	db, _, path := aside(t)
-	o = &own{t: t, db: db, w: &sole{path: path + "-wal"}}
+	o = &own{t: t, db: db, w: &sole{log: logFile{path: path + "-wal"}}}
 	t.Cleanup(func() { ok(t, o.w.close()) })
 	foreign, err := sql.Open("sqlite", dsn(path, "immediate"))
 	ok(t, err)
@@ -101,7 +101,7 @@ func TestSolePhantom(t *testing.T) {
 	o.commit(1)
 	o.commit(1)
 	p := o.w.at.Load()
-	f, err := os.OpenFile(o.w.path, os.O_RDWR, 0)
+	f, err := os.OpenFile(o.w.log.path, os.O_RDWR, 0)
 	ok(t, err)
 	defer f.Close()
 	for i := range int64(40) { // a copy of the last commit's frame: its checksum is wrong here, and no SQLite reads it

@@ -127,7 +127,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
 		}
 	}
-	alone := &sole{path: path + "-wal"}
+	alone := &sole{log: logFile{path: path + "-wal"}}
 	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, Sole: alone, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
 		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
