@@ -105,8 +105,8 @@ func TestMassRevocation(t *testing.T) {
 	for _, sc := range scenarios {
 		t.Run(sc.key, func(t *testing.T) { played(t, "mass-revocation", Options{Scenario: sc.key, Scale: 60}) })
 	}
-	if _, err := pickScenario("e"); bulkhead.KindOf(err) != bulkhead.KindUsage {
-		t.Errorf("scenario e: %v", err)
+	if _, err := pickScenario("e"); bulkhead.KindOf(err) != bulkhead.KindUsage || !strings.Contains(bulkhead.AsFault(err).Hint, "bulkhead drill run "+crossRoot2016.Name) {
+		t.Errorf("scenario e does not say which day plays it: %v", err)
 	}
 }
 

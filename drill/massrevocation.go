@@ -18,7 +18,7 @@ import (
 // massRevocation is the yearly rehearsal of BR 5.7.1.2: as many certificates as on the worst days, none of them a
 // subscriber's.
 var massRevocation = Day{
-	Name: "mass-revocation", Title: "Millions of certificates within a day: plan, windows, notices, replacements, revocations; --scenario a to j",
+	Name: "mass-revocation", Title: "Millions of certificates within a day: plan, windows, notices, replacements, revocations; --scenario a to j but e, which is cross-root-2016",
 	Source: "BR 5.7.1.2; the days of 2020-03 (3,048,289 certificates) and 2024-07 (83,267 certificates of 6,807 accounts)",
 	Historic: []Moment{
 		{0, "2020-02-29", "a fault in the check of CAA is found; 3,048,289 certificates must be revoked within 5 days"},
@@ -129,7 +129,8 @@ func pickScenario(key string) (scenario, error) {
 		key = "a"
 	}
 	if key == "e" {
-		return scenario{}, bulkhead.NewFault(bulkhead.KindUsage, "scenario e, status poisoned in cache tiers, is a day of its own").WithHint("bulkhead drill run cross-root-2016")
+		return scenario{}, bulkhead.NewFault(bulkhead.KindUsage, "scenario e, status that is wrong and kept in cache tiers (8 h, 1 h, 4 d), is a day of its own: nothing is replaced on it; the drill cross-root-2016 plays it").
+			WithHint("bulkhead drill run cross-root-2016, or with Varnish and nginx: bulkhead drill run cross-root-2016 --real-caches")
 	}
 	var known []string
 	for _, sc := range scenarios {

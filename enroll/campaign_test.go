@@ -2,12 +2,15 @@ package enroll_test
 
 import (
 	"context"
+	"crypto"
+	"errors"
 	"regexp"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
 
 	"bulkhead"
 	"bulkhead/enroll"
@@ -31,6 +34,8 @@ func TestCampaignRenewsEarly(t *testing.T) {
 	a := w.acmezAccount(c)
 	key := newKey(t)
 	old := w.obtain(c, a, key, nil, "localhost")
+	theirs := newKey(t) // of a neighbour whose certificate is concerned, too
+	w.obtain(c, w.acmezAccount(c), theirs, nil, "neighbour.localhost")
 	quiet, err := c.GetRenewalInfo(t.Context(), old)
 	ok(t, err)
 	if !quiet.SuggestedWindow.Start.After(w.now().Add(24 * time.Hour)) {
@@ -49,12 +54,15 @@ func TestCampaignRenewsEarly(t *testing.T) {
 	if info.SuggestedWindow.End.After(k.ForceAt) || info.ExplanationURL != "https://ca.test/day" || info.SelectedTime.After(k.ForceAt) {
 		t.Fatalf("renewal in a campaign that ends at %s: %+v", k.ForceAt, info)
 	}
-	request, err := acmez.NewCSR(key, []string{"localhost"})
-	ok(t, err)
-	params, err := acmez.OrderParametersFromCSR(a, request)
-	ok(t, err)
-	if _, err := c.ObtainCertificate(t.Context(), params); err == nil {
-		t.Fatal("the old key came back")
+	for what, k := range map[string]crypto.Signer{"the old key": key, "a neighbour's key": theirs} {
+		request, err := acmez.NewCSR(k, []string{"localhost"})
+		ok(t, err)
+		params, err := acmez.OrderParametersFromCSR(a, request)
+		ok(t, err)
+		var problem acme.Problem
+		if _, err := c.ObtainCertificate(t.Context(), params); !errors.As(err, &problem) || problem.Type != acme.ProblemTypeBadPublicKey {
+			t.Fatalf("%s came back: %v", what, err)
+		}
 	}
 	next := w.obtain(c, a, newKey(t), func(p *acmez.OrderParameters) { p.Replaces = old }, "localhost")
 	ok(t, desk.Tick(context.WithoutCancel(t.Context())))
@@ -65,8 +73,8 @@ func TestCampaignRenewsEarly(t *testing.T) {
 	}
 	_, tally, _, err := desk.Status(t.Context(), k.ID)
 	ok(t, err)
-	if tally.SameKeyAttempts == 0 {
-		t.Fatal("the attempt with the old key was not counted")
+	if tally.SameKeyAttempts < 2 {
+		t.Fatalf("%d attempts with keys of the campaign were counted", tally.SameKeyAttempts)
 	}
 	if info, err = c.GetRenewalInfo(t.Context(), old); err != nil || info.ExplanationURL == "https://ca.test/day" {
 		t.Fatalf("a replaced certificate is still told to renew: %+v %v", info, err)

@@ -200,6 +200,46 @@ func TestSameKey(t *testing.T) {
 	}
 }
 
+// TestSameKeyUnderOtherNames: a certificate that came before the campaign with the key of an item, and has other names, names nothing
+// that it replaces: only its key shows it. The item is reopened; that of a holder who has another certificate with a key of its own
+// is not (S3-3).
+func TestSameKeyUnderOtherNames(t *testing.T) {
+	h := newHouse(t)
+	refs := h.many(2, 2)
+	old, _, err := h.store.Certificate(t.Context(), refs[0])
+	ok(t, err)
+	i := h.incident(incident.Intake{Playbook: "heartbleed-2014", Scope: byIssuer()})
+	h.issue(h.cert("a0", "other.example.com", func(c *bulkhead.Certificate) { c.KeyHash = old.KeyHash }), h.cert("a1", "another.example.com"))
+	needs := bulkhead.CampaignNeeds{NewKey: true}
+	h.campaign(i, incident.PlanRequest{Needs: &needs})
+	h.tick()
+	h.tick()
+	if it := h.item(refs[0]); it.State != bulkhead.ItemReopened || !strings.Contains(it.Detail, "same key: a later certificate has the key of this one") {
+		t.Errorf("%s: %s", it.State, it.Detail)
+	}
+	if it := h.item(refs[1]); it.State != bulkhead.ItemNotified {
+		t.Errorf("%s: %s", it.State, it.Detail)
+	}
+}
+
+// TestOverdue: what is not done after its deadline is counted, and the numbers still sum up (S3-10); nothing is before.
+func TestOverdue(t *testing.T) {
+	h := newHouse(t)
+	h.many(3, 3)
+	c := h.campaign(h.incident(incident.Intake{Playbook: "mass-revocation", Scope: byIssuer()}), incident.PlanRequest{})
+	h.tick()
+	_, err := h.desk.Pause(t.Context(), "operator:a", c.ID, "nobody may revoke today")
+	ok(t, err)
+	h.pass(c.Deadline.Sub(h.now()) - time.Minute)
+	if n := h.sums(c.ID).Overdue; n != 0 {
+		t.Errorf("%d are overdue before the deadline", n)
+	}
+	h.pass(2 * time.Minute)
+	if n := h.sums(c.ID).Overdue; n != 3 {
+		t.Errorf("%d of 3 are overdue after the deadline", n)
+	}
+}
+
 // endpoint is what a test lets be seen of one name.
 type endpoint struct {
 	verdict string

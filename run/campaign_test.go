@@ -167,11 +167,24 @@ func TestCampaignByQuorum(t *testing.T) {
 	if err := gate.MayTell(t.Context(), i.ID); bulkhead.KindOf(err) != bulkhead.KindGate || len(r.All()) != 0 {
 		t.Fatalf("customers are told before the house has done its own: %v, %d mails", err, len(r.All()))
 	}
+	estate := func() *console.OwnEstate {
+		var v console.CampaignView
+		if code := w.call(http.MethodGet, "/api/v1/campaigns/"+plan.ID, nil, &v); code != http.StatusOK || v.OwnEstate == nil {
+			t.Fatal(code, v.OwnEstate)
+		}
+		return v.OwnEstate
+	}
+	if o := estate(); o.Certificates != 1 || o.Replaced != 0 || o.Percent != 0 || o.Clean {
+		t.Errorf("the own estate before it is replaced: %+v", o)
+	}
 	w.issue("own.test") // by account and name the replacement of the first
 	w.round()
 	w.pass(2 * time.Minute)
 	w.round()
 	w.ok(gate.MayTell(t.Context(), i.ID))
+	if o := estate(); o.Percent != 100 || !o.Clean {
+		t.Errorf("customers are told, and the own estate is %+v", o)
+	}
 	mails := r.All()
 	if len(mails) != 1 || mails[0].To != "pki@customer.test" || !strings.Contains(mails[0].Data, "one.customer.test") || !strings.Contains(mails[0].Data, "two.customer.test") || strings.Contains(mails[0].Data, "own.test") {
 		t.Fatalf("%d mails: %v", len(mails), mails)
