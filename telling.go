@@ -146,6 +146,7 @@ type LetterItem struct {
 	CertificateRef
 	Name        string // first of the certificate
 	OrderID     string
+	Product     string // tls, smime, code-signing, ca
 	NotAfter    time.Time
 	WindowStart time.Time // in which it is to be replaced; zero: at once
 	WindowEnd   time.Time

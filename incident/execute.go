@@ -70,30 +70,45 @@ const workers = 2
 func (s *Service) work(ctx context.Context) error {
 	var g errgroup.Group // one that fails leaves the other its job, which would be nobody's until its lease ends
 	for range workers {
-		g.Go(func() error { return s.workOn(ctx) })
+		g.Go(func() error {
+			for {
+				if more, err := s.workOnce(ctx); err != nil || !more {
+					return err
+				}
+			}
+		})
 	}
 	return g.Wait()
 }
 
-func (s *Service) workOn(ctx context.Context) error {
-	for {
-		now := s.now()
-		j, found, err := s.cfg.Store.ClaimJob(ctx, s.holder, now, now.Add(s.cfg.Lease))
-		if err != nil || !found {
-			return err
-		}
-		err = s.do(ctx, j)
-		if err == nil || errors.Is(err, errOvertaken) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-		s.cfg.Log.WarnContext(ctx, "campaign work failed; it is tried again", slog.String("campaign", j.Campaign), slog.String("kind", string(j.Kind)), slog.String("error", err.Error()))
-		if err := s.postpone(ctx, j, err); err != nil && !errors.Is(err, errOvertaken) {
-			return err
-		}
+// workOnce does one job that is due; false when there is none. Notices go on side by side. What revokes has this process to
+// itself: the notice of an item would move it away under its revocation, and a large change takes memory.
+func (s *Service) workOnce(ctx context.Context) (more bool, err error) {
+	s.jobs.RLock()
+	leave := s.jobs.RUnlock
+	defer func() { leave() }()
+	now := s.now()
+	j, found, err := s.cfg.Store.ClaimJob(ctx, s.holder, now, now.Add(s.cfg.Lease))
+	if err != nil || !found {
+		return false, err
 	}
+	if j.Kind == bulkhead.JobRevoke {
+		leave()
+		s.jobs.Lock()
+		leave = s.jobs.Unlock
+	}
+	err = s.do(ctx, j)
+	if err == nil || errors.Is(err, errOvertaken) {
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, err
+	}
+	s.cfg.Log.WarnContext(ctx, "campaign work failed; it is tried again", slog.String("campaign", j.Campaign), slog.String("kind", string(j.Kind)), slog.String("error", err.Error()))
+	if err := s.postpone(ctx, j, err); err != nil && !errors.Is(err, errOvertaken) {
+		return false, err
+	}
+	return true, nil
 }
 
 // postpone gives a failed job back, to be tried again a little later each time.
@@ -141,12 +156,6 @@ func (s *Service) revoke(ctx context.Context, c bulkhead.Campaign, j bulkhead.Ca
 // revokeDue is revoke without the job's own end, which j has when it returns.
 func (s *Service) revokeDue(ctx context.Context, c bulkhead.Campaign, j *bulkhead.CampaignJob) error {
 	defer s.hold(ctx, *j)()
-	select { // one change at a time: heads are made one after the other, and a large change takes memory
-	case s.revoking <- struct{}{}:
-		defer func() { <-s.revoking }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	if j.Change != "" {
 		if err := s.settle(ctx, c, j); err != nil {
 			return err

@@ -219,8 +219,8 @@ type Service struct {
 	epoch  atomic.Int64
 	lull   atomic.Pointer[lull]
 
-	revoking chan struct{} // has room for the one job of this process that revokes
-	estateMu sync.Mutex    // held while the own estate is looked at: who waits reads what was seen
+	jobs     sync.RWMutex // of jobs: those that revoke are done alone
+	estateMu sync.Mutex   // held while the own estate is looked at: who waits reads what was seen
 
 	mu    sync.Mutex
 	looks map[string]int64 // campaign → ordinal up to which this process looked in this round
@@ -273,7 +273,7 @@ func New(cfg Config) (*Service, error) {
 			return nil, err
 		}
 	}
-	s := &Service{cfg: cfg, looks: map[string]int64{}, revoking: make(chan struct{}, 1)}
+	s := &Service{cfg: cfg, looks: map[string]int64{}}
 	var err error
 	s.holder, err = s.newID()
 	return s, err

@@ -168,7 +168,7 @@ func (s *Service) LetterItems(ctx context.Context, campaign, account string, alo
 	}
 	out := make([]bulkhead.LetterItem, len(items))
 	for i, it := range items {
-		out[i] = bulkhead.LetterItem{CertificateRef: it.CertificateRef, Name: it.Name, OrderID: it.OrderID, NotAfter: it.NotAfter, WindowStart: it.WindowStart, WindowEnd: it.WindowEnd,
+		out[i] = bulkhead.LetterItem{CertificateRef: it.CertificateRef, Name: it.Name, OrderID: it.OrderID, Product: it.Product, NotAfter: it.NotAfter, WindowStart: it.WindowStart, WindowEnd: it.WindowEnd,
 			RevokeAt: it.RevokeAt, Code: given[it.CertificateRef]}
 		if s.cfg.Adviser == nil {
 			continue

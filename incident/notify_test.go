@@ -52,7 +52,7 @@ func TestLetters(t *testing.T) {
 					t.Errorf("the code of ticket %s stands %d times", id, strings.Count(ours[0].Text(), code))
 				}
 			}
-			for _, want := range []string{"a1.test", "a2.test", "a3.test", "秘密鍵", "new key", "無償再発行コード"} {
+			for _, want := range []string{"a1.test", "a2.test", "a3.test", "秘密鍵", "new key", "TLS server certificate, ", "無償再発行コード"} {
 				if !strings.Contains(ours[0].Text(), want) {
 					t.Errorf("the letter lacks %q", want)
 				}

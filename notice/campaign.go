@@ -210,7 +210,7 @@ func (t *Tell) campaignLetter(ctx context.Context, campaign string, alone int64,
 			return err
 		}
 		for _, r := range rows {
-			l.Items = append(l.Items, Item{Issuer: string(r.Issuer), Serial: r.Serial.String(), Names: []string{r.Name}, NotAfter: r.NotAfter.UTC(),
+			l.Items = append(l.Items, Item{Issuer: string(r.Issuer), Serial: r.Serial.String(), Names: []string{r.Name}, NotAfter: r.NotAfter.UTC(), Product: r.Product,
 				Replace: &Replacement{Order: r.OrderID, Code: r.Code, From: r.WindowStart.UTC(), To: r.WindowEnd.UTC(), Revoked: r.RevokeAt.UTC(), Seen: r.Seen}})
 		}
 		l.More += int(all) - len(rows)

@@ -103,6 +103,19 @@ func until(language string, t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04 UTC")
 }
 
+// productWord is a product in the words of a language; "" for none.
+func productWord(language, product string) string {
+	w, known := map[string][2]string{"tls": {"TLS server certificate", "TLS サーバー証明書"}, "smime": {"S/MIME certificate", "S/MIME 証明書"}, "code-signing": {"code signing certificate", "コードサイニング証明書"},
+		"client": {"client certificate", "クライアント証明書"}, "ca": {"certificate of an authority", "認証局証明書"}}[product]
+	switch {
+	case !known:
+		return product
+	case language == "ja":
+		return w[1]
+	}
+	return w[0]
+}
+
 func certificates(language string, items []Item, more int) string {
 	var b strings.Builder
 	for i, c := range items {
@@ -110,7 +123,11 @@ func certificates(language string, items []Item, more int) string {
 			more += len(items) - most
 			break
 		}
-		fmt.Fprintf(&b, "  %s\n    %s %s, %s %s\n", strings.Join(c.Names, ", "), c.Issuer, c.Serial, texts[language].until, c.NotAfter.UTC().Format("2006-01-02 15:04 UTC"))
+		product := productWord(language, c.Product)
+		if product != "" {
+			product += ", "
+		}
+		fmt.Fprintf(&b, "  %s\n    %s%s %s, %s %s\n", strings.Join(c.Names, ", "), product, c.Issuer, c.Serial, texts[language].until, c.NotAfter.UTC().Format("2006-01-02 15:04 UTC"))
 		if c.Replace != nil {
 			b.WriteString(replacement(language, *c.Replace))
 		}

@@ -16,6 +16,7 @@ import (
 type Public struct {
 	Incident bulkhead.Incident
 	Steps    []bulkhead.NoticeStep // oldest first
+	Products []string              // of its certificates: tls, smime, code-signing, ca
 }
 
 // Site is whose page it is and where it lies.
@@ -26,7 +27,7 @@ type Site struct {
 
 var pageWords = map[string][2]string{
 	"title": {"Status of %s", "%s の状況"}, "none": {"No incident is known.", "現在、お知らせするインシデントはありません。"}, "open": {"ongoing", "対応中"}, "closed": {"closed", "終結"},
-	"until": {"until", "期限"}, "do": {"What to do", "対応方法"}, "feed": {"Feed (Atom)", "フィード (Atom)"}, "other": {"日本語", "English"},
+	"until": {"until", "期限"}, "do": {"What to do", "対応方法"}, "concerned": {"Concerned", "対象"}, "feed": {"Feed (Atom)", "フィード (Atom)"}, "other": {"日本語", "English"},
 	"key-compromise": {"Keys may be known to others", "秘密鍵の漏えいの可能性"}, "ca-incident": {"Error of the certificate authority", "認証局の不備"},
 	"status-incident": {"Wrong status answers", "失効確認の障害"}, "delayed-revocation": {"Revocation takes place later", "失効日時の変更"}, "resolved": {"Resolved", "終結"},
 }
@@ -66,6 +67,13 @@ func Page(language string, site Site, all []Public) []byte {
 	}
 	for _, p := range newest(all) {
 		fmt.Fprintf(&b, "<article id=\"%s\">\n<h2>%s</h2>\n<p>%s</p>\n", e(p.Incident.ID), e(word(language, p.Steps[len(p.Steps)-1].Day)), word(language, string(p.Incident.State)))
+		if len(p.Products) > 0 {
+			var words []string
+			for _, x := range p.Products {
+				words = append(words, productWord(language, x))
+			}
+			fmt.Fprintf(&b, "<p><b>%s:</b> %s</p>\n", word(language, "concerned"), e(strings.Join(words, ", ")))
+		}
 		for _, s := range slices.Backward(p.Steps) {
 			fmt.Fprintf(&b, "<section id=\"%s-%s\">\n<h3><time datetime=\"%s\">%s</time> %s</h3>\n<p>%s</p>\n<p><b>%s:</b> %s</p>\n", e(p.Incident.ID), e(s.Step), s.At.UTC().Format(time.RFC3339), s.At.UTC().Format("2006-01-02 15:04 UTC"),
 				e(word(language, s.Day)), paragraphs(said(s.What, language)), word(language, "do"), paragraphs(said(s.Do, language)))

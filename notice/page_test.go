@@ -17,7 +17,7 @@ import (
 func TestPage(t *testing.T) {
 	site := notice.Site{House: "Example CA", Base: "https://ca.test/status"}
 	all := []notice.Public{{Incident: bulkhead.Incident{ID: "secret", State: bulkhead.IncidentOpen, Title: "not yet disclosed"}},
-		{Incident: bulkhead.Incident{ID: "i1", State: bulkhead.IncidentOpen, Title: "internal words"}, Steps: []bulkhead.NoticeStep{
+		{Incident: bulkhead.Incident{ID: "i1", State: bulkhead.IncidentOpen, Title: "internal words"}, Products: []string{"smime", "tls"}, Steps: []bulkhead.NoticeStep{
 			{Incident: "i1", Step: "first", Day: "key-compromise", What: whatJSON, Do: doJSON, Until: start.Add(24 * time.Hour), At: start},
 			{Incident: "i1", Step: "over", Day: "resolved", What: `{"en":"<script>x</script>","ja":""}`, Do: doJSON, At: start.Add(48 * time.Hour)}}}}
 	for _, language := range []string{"en", "ja"} {

@@ -44,6 +44,7 @@ type Item struct {
 	Serial   string    `json:"serial"`
 	Names    []string  `json:"names"`
 	NotAfter time.Time `json:"not_after"`
+	Product  string    `json:"product,omitempty"` // tls, smime, code-signing, ca
 	// Replace is set in letters of a campaign.
 	Replace *Replacement `json:"replace,omitempty"`
 }

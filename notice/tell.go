@@ -73,7 +73,8 @@ type TellConfig struct {
 	House                 string
 	Domain                string // of message ids
 	Portal, Page, Contact string
-	PerHour               int // messages in an hour; 0 is no limit
+	Product               func(profile string) string // tls, smime, code-signing; nil: letters do not say
+	PerHour               int                         // messages in an hour; 0 is no limit
 	Lease                 time.Duration
 	Now                   func() time.Time
 }
@@ -262,16 +263,21 @@ func (t *Tell) letter(ctx context.Context, s bulkhead.NoticeStep, m bulkhead.Inc
 			return l, err
 		}
 		for _, it := range rows {
-			l.Items = append(l.Items, itemOf(it.Certificate))
+			l.Items = append(l.Items, t.itemOf(it.Certificate))
 		}
 	}
 	return l, nil
 }
 
-func itemOf(c bulkhead.Certificate) Item {
+func (t *Tell) itemOf(c bulkhead.Certificate) Item {
 	i := Item{Issuer: string(c.Issuer), Serial: c.Serial.String(), NotAfter: c.NotAfter.UTC(), Names: []string{}}
 	for _, n := range c.Names {
 		i.Names = append(i.Names, n.Value)
+	}
+	if c.Kind == bulkhead.CACertificate {
+		i.Product = "ca"
+	} else if t.cfg.Product != nil {
+		i.Product = t.cfg.Product(c.Profile)
 	}
 	return i
 }

@@ -36,7 +36,7 @@ func TestLetters(t *testing.T) {
 		for _, language := range []string{"en", "ja"} {
 			l := notice.Letter{House: "Example CA", Incident: "inc1", Portal: "https://ca.test/portal", Page: "https://ca.test/status/", Contact: "support@ca.test",
 				Step:  bulkhead.NoticeStep{Step: "first", Day: day, What: whatJSON, Do: doJSON, Until: start.Add(24 * time.Hour)},
-				Items: []notice.Item{{Issuer: "issuing", Serial: "01ab", Names: []string{"www.a.test", "a.test"}, NotAfter: start.Add(90 * 24 * time.Hour)}, {Issuer: "issuing", Serial: "02cd", Names: []string{"日本.test"}, NotAfter: start}}}
+				Items: []notice.Item{{Issuer: "issuing", Serial: "01ab", Names: []string{"www.a.test", "a.test"}, NotAfter: start.Add(90 * 24 * time.Hour)}, {Issuer: "issuing", Serial: "02cd", Names: []string{"日本.test"}, NotAfter: start, Product: "smime"}}}
 			if language == "ja" {
 				l.Proof = "https://ca.test/proof.json"
 			}

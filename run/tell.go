@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +40,7 @@ func (h *House) openTell(context.Context, seed) error {
 	}
 	c := h.cfg.Incident
 	cfg := notice.TellConfig{Store: h.store, Gate: ownEstateFirst{h}, Carriers: carriers, Channels: h.cfg.ExpiryNotices.channels(), Book: h.desk, PartnerContacts: map[string]string{}, Language: h.cfg.ExpiryNotices.Language, House: h.cfg.Organization,
-		Domain: "bulkhead.invalid", Portal: c.Explanation, Contact: c.Contact, PerHour: c.Capacity.Notices, Now: h.now}
+		Domain: "bulkhead.invalid", Portal: c.Explanation, Contact: c.Contact, Product: h.product, PerHour: c.Capacity.Notices, Now: h.now}
 	if h.cfg.ExternalURL != "" {
 		cfg.Page = strings.TrimRight(h.cfg.ExternalURL, "/") + statusPrefix
 	}
@@ -210,10 +212,11 @@ const (
 // publicPage serves the status page and its feed. What it showed last it goes on showing while the record is away: on a
 // bad day the page is what people look at.
 type publicPage struct {
-	h  *House
-	mu sync.Mutex
-	at time.Time
-	by map[string][]byte // path → body
+	h        *House
+	mu       sync.Mutex
+	at       time.Time
+	by       map[string][]byte            // path → body
+	products map[string]concernedProducts // by incident
 }
 
 // ServeHTTP implements http.Handler.
@@ -272,6 +275,11 @@ func (p *publicPage) render(ctx context.Context) (map[string][]byte, error) {
 		}
 		all[n].Steps = append(all[n].Steps, s)
 	}
+	for n := range all {
+		if all[n].Products, err = p.concerned(ctx, all[n].Incident.ID); err != nil {
+			return nil, err
+		}
+	}
 	site := notice.Site{House: p.h.cfg.Organization, Base: strings.TrimRight(p.h.address, "/") + strings.TrimSuffix(statusPrefix, "/")}
 	out := map[string][]byte{}
 	for language, path := range map[string]string{"en": statusPrefix, "ja": statusPrefix + "ja/"} {
@@ -281,4 +289,42 @@ func (p *publicPage) render(ctx context.Context) (map[string][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// concerned is of which products the certificates of an incident are, by the record. It is looked up once for each count of
+// its scope, for the page is everybody's and a count of a million rows is not.
+func (p *publicPage) concerned(ctx context.Context, incident string) ([]string, error) {
+	counts, err := p.h.desk.Counts(ctx, incident)
+	if err != nil || len(counts) == 0 {
+		return nil, err
+	}
+	newest := counts[len(counts)-1]
+	if known, is := p.products[incident]; is && known.number == newest.Number {
+		return known.products, nil
+	}
+	t, err := p.h.desk.Tally(ctx, incident)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for name := range t.LiveByProfile {
+		if p.h.profile(name) != nil { // those of authorities and delegates have none
+			seen[p.h.product(name)] = true
+		}
+	}
+	if _, is := t.LiveByKind[bulkhead.CACertificate]; is {
+		seen["ca"] = true
+	}
+	products := slices.Sorted(maps.Keys(seen))
+	if p.products == nil {
+		p.products = map[string]concernedProducts{}
+	}
+	p.products[incident] = concernedProducts{newest.Number, products}
+	return products, nil
+}
+
+// concernedProducts are those of a count of the scope.
+type concernedProducts struct {
+	number   int
+	products []string
 }

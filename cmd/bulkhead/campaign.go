@@ -115,6 +115,9 @@ func campaignText(v console.CampaignView) string {
 			fmt.Fprintf(&b, "  first: %s\n", w)
 		}
 	}
+	if n := p.ByState[bulkhead.ItemHeld]; n > 0 {
+		fmt.Fprintf(&b, "%d on legal hold: their holders get no letter. Tell them by hand where the order lets you: bulkhead campaign items %s --state held\n", n, v.ID)
+	}
 	for _, t := range v.Troubles {
 		fmt.Fprintf(&b, "waits: %s\n", t)
 	}

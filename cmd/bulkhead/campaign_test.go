@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -31,5 +32,18 @@ func TestToldLater(t *testing.T) {
 		if got := toldLater(x, plan, now); !got.IsZero() {
 			t.Errorf("%s: told from %s", what, got)
 		}
+	}
+}
+
+// TestHeldAreToldByHand: the status of a campaign says that holders of what is on legal hold get no letter, and who they are; it is silent
+// where nothing is on hold.
+func TestHeldAreToldByHand(t *testing.T) {
+	v := console.CampaignView{ID: "k1", Progress: &console.CampaignProgress{Total: 3, ByState: map[bulkhead.ItemState]int64{bulkhead.ItemHeld: 2, bulkhead.ItemNotified: 1}}}
+	if text := campaignText(v); !strings.Contains(text, "2 on legal hold: their holders get no letter") || !strings.Contains(text, "bulkhead campaign items k1 --state held") {
+		t.Error(text)
+	}
+	v.Progress.ByState = map[bulkhead.ItemState]int64{bulkhead.ItemNotified: 3}
+	if text := campaignText(v); strings.Contains(text, "legal hold") {
+		t.Error(text)
 	}
 }

@@ -41,6 +41,9 @@ func TestNotice(t *testing.T) {
 	for end := time.Now().Add(20 * time.Second); !strings.Contains(c.page(t, "/status/ja/"), "ライブラリ") && time.Now().Before(end); { // it may be a second old
 		time.Sleep(100 * time.Millisecond)
 	}
+	if page := c.page(t, "/status/ja/"); !strings.Contains(page, "<b>対象:</b> TLS サーバー証明書</p>") { // by the certificates that it has (S2-20)
+		t.Errorf("the page does not say of which product the certificates are:\n%s", page)
+	}
 	other := c.page(t, "/status/ja/feed.atom")
 	for _, page := range []string{c.page(t, "/status/ja/"), other} {
 		if !strings.Contains(page, "ライブラリの脆弱性です。") || strings.Contains(page, "example.test") || strings.Contains(page, "words of the house") {
