@@ -91,12 +91,12 @@ func TestStatements(t *testing.T) {
 		if _, doc = r.send(challenge, map[string]any{}, nil); doc["status"] != "valid" {
 			t.Fatalf("%v", doc)
 		}
-		measured("challenge", 1, 6) // the authorisation; head, authorisation, validation, orders, leaf, head
+		measured("challenge", 1, 5) // the authorisation; authorisation, validation, orders, leaf, head
 		_, doc = r.send(r.path(order["finalize"]), map[string]any{"csr": b64(csr(t, newKey(t), name))}, nil)
 		if doc["status"] != "valid" {
 			t.Fatalf("%v", doc)
 		}
-		measured("finalize", 2+2, 21) // the order, its authorisations; two of the signer
+		measured("finalize", 2+2, 17) // the order, its authorisations; two of the signer
 		if resp, _ := r.send(r.path(doc["certificate"]), nil, nil); resp.StatusCode != 200 {
 			t.Fatal(resp.Status)
 		}

@@ -58,12 +58,12 @@ func (w *sole) Quiet() bool {
 }
 
 // Hold implements rel.Sole.
-func (w *sole) Hold(foreign func()) {
+func (w *sole) Hold(foreign func()) (alone bool) {
 	p := w.at.Load()
 	salt, ok := w.header()
 	known := ok && p != nil && p.salt == salt
 	if known && p.lost {
-		return
+		return false
 	}
 	var from int64
 	if known {
@@ -71,14 +71,15 @@ func (w *sole) Hold(foreign func()) {
 	}
 	commits, end, whole := w.follow(salt, from, -1)
 	if known && whole && commits == 0 {
-		return
+		return p.proved
 	}
 	foreign()
 	if !ok || !whole {
 		w.at.Store(nil)
-		return
+		return false
 	}
 	w.at.Store(&place{salt: salt, frames: end})
+	return false
 }
 
 // Commits implements rel.Sole.

@@ -77,17 +77,24 @@ func (t *tx) putAuthority(ctx context.Context, a bulkhead.Authority) error {
 // BlockedKeys returns those of the given hashes that are blocked.
 func (s *Store) BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
 	if all, known, err := s.allBlocked(ctx); err != nil || known {
-		var out []bulkhead.BlockedKey
-		for i, h := range hashes {
-			if k, blocked := all[h]; blocked && !slices.Contains(hashes[:i], h) {
-				out = append(out, k)
-			}
-		}
-		return out, s.fault("BlockedKeys", err)
+		return ofThese(all, hashes), s.fault("BlockedKeys", err)
 	}
 	rows, err := blockedKeys(s.brief(ctx), &s.dialect, s.looks, hashes)
 	return rows, s.fault("BlockedKeys", err)
 }
+
+// ofThese are those of the hashes that are among all, each once.
+func ofThese(all map[bulkhead.Hash]bulkhead.BlockedKey, hashes []bulkhead.Hash) (out []bulkhead.BlockedKey) {
+	for i, h := range hashes {
+		if k, blocked := all[h]; blocked && !slices.Contains(hashes[:i], h) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// blockedAnswer is what allBlocked is remembered by.
+const blockedAnswer = "blocked"
 
 // blockedMost is how many blocked keys are remembered; where there are more each is looked up.
 const blockedMost = 1000
@@ -97,7 +104,7 @@ func (s *Store) allBlocked(ctx context.Context) (all map[bulkhead.Hash]bulkhead.
 	if s.memo == nil {
 		return nil, false, nil
 	}
-	all, err = remembered(s, ofBlockedKeys, "blocked", func() (map[bulkhead.Hash]bulkhead.BlockedKey, error) {
+	all, err = remembered(s, ofBlockedKeys, blockedAnswer, func() (map[bulkhead.Hash]bulkhead.BlockedKey, error) {
 		rows, err := list(s.brief(ctx), s.looks, scanBlockedKey, `SELECT `+blockedFields+` FROM blocked_keys LIMIT $1`, blockedMost+1)
 		if err != nil || len(rows) > blockedMost {
 			return nil, err

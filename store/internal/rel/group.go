@@ -134,7 +134,7 @@ func (s *Store) lead(g *group) {
 	t := &tx{Tx: raw, pool: g.pool, dialect: &s.dialect, ctx: ctx, memo: s.memo}
 	t.begun()
 	defer t.keep(ctx)
-	defer t.ended(false)
+	defer t.ended(undone)
 	defer func() { _ = t.Rollback() }() // after a commit this does nothing; before keep, which needs the connection
 	var kept, refused []*write
 	for began := time.Now(); w != nil; w = g.next() {
@@ -215,7 +215,11 @@ func (s *Store) commitGroup(ctx context.Context, t *tx, in []*write) error {
 	commit := func() error {
 		t.committing()
 		err := t.Tx.Commit()
-		t.ended(err != nil)
+		if err == nil {
+			t.ended(committed)
+		} else {
+			t.ended(failed)
+		}
 		if err == nil {
 			s.tally.commits.Add(1)
 			s.tally.writes.Add(int64(len(in)))

@@ -110,7 +110,7 @@ func (t *tx) refuse(ctx context.Context, items []bulkhead.Reservation, errs []er
 		return err
 	}
 	blocked := map[bulkhead.Hash]bool{}
-	list, err := blockedKeys(ctx, t.dialect, t, keys)
+	list, err := t.blockedKeys(ctx, keys)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
 package rel
 
 import (
+	"context"
 	"database/sql"
 	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"bulkhead"
 )
 
 // tables is a set of tables that are read for every certificate and seldom written.
@@ -29,8 +32,8 @@ type Sole interface {
 	// Quiet reports that all that was ever committed was there at the last Hold or Release, or is under way by this store.
 	Quiet() bool
 	// Hold is called when a transaction has got the right to write, which nobody else has then. It calls foreign, before Quiet
-	// is true again, when somebody else has committed.
-	Hold(foreign func())
+	// is true again, when somebody else has committed, and reports whether it is sure that nobody has since the last Release.
+	Hold(foreign func()) (alone bool)
 	// Commits is called before the commit of a transaction that has changed rows.
 	Commits()
 	// Release is called after the end of the transaction, and calls foreign like Hold. failed says that its commit gave an error, so
@@ -48,7 +51,8 @@ type memo struct {
 	generation uint64 // moves with each end of an answer
 	writing    tables // of the transaction under way; one writes at a time
 	kept       map[string]answer
-	writes     sync.Map // text of a statement → what it writes
+	head       *evidenceHead // as the last commit left it; of the one transaction at a time, and guarded by nothing
+	writes     sync.Map      // text of a statement → what it writes
 	given      atomic.Int64
 }
 
@@ -174,9 +178,44 @@ func (t *tx) ran(res sql.Result, err error) (sql.Result, error) {
 
 // begun is called when the transaction has the right to write.
 func (t *tx) begun() {
-	if t.memo != nil {
-		t.memo.sole.Hold(t.memo.forget)
+	if t.memo == nil {
+		return
 	}
+	if t.alone = t.memo.sole.Hold(t.memo.forget); !t.alone {
+		t.memo.head = nil
+	}
+}
+
+// sole reports whether what this store remembers of some tables is what the transaction would read of them.
+func (t *tx) sole(of tables) (*memo, bool) {
+	m := t.memo
+	if m == nil || !t.alone {
+		return nil, false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m, m.writing&of == 0
+}
+
+// rememberedHead is the evidence head where nobody else can have moved it since the last commit.
+func (t *tx) rememberedHead() (h evidenceHead, known bool) {
+	if m, ok := t.sole(0); ok && m.head != nil {
+		return *m.head, true
+	}
+	return h, false
+}
+
+// blockedKeys are those of the hashes that are blocked.
+func (t *tx) blockedKeys(ctx context.Context, hashes []bulkhead.Hash) ([]bulkhead.BlockedKey, error) {
+	if m, ok := t.sole(ofBlockedKeys); ok {
+		m.mu.RLock()
+		all, known := m.kept[blockedAnswer].value.(map[bulkhead.Hash]bulkhead.BlockedKey)
+		m.mu.RUnlock()
+		if known && all != nil {
+			return ofThese(all, hashes), nil
+		}
+	}
+	return blockedKeys(ctx, t.dialect, t, hashes)
 }
 
 // committing is called before its commit.
@@ -187,9 +226,27 @@ func (t *tx) committing() {
 }
 
 // ended is called when it is over; only the first call counts.
-func (t *tx) ended(failed bool) {
-	if t.memo != nil {
-		t.memo.over(failed)
-		t.memo = nil
+func (t *tx) ended(how outcome) {
+	m := t.memo
+	if m == nil {
+		return
 	}
+	switch {
+	case how == failed:
+		m.head = nil
+	case how == committed && t.head != nil:
+		h := *t.head
+		m.head = &h
+	}
+	m.over(how == failed)
+	t.memo = nil
 }
+
+// outcome is how a transaction ended.
+type outcome int
+
+const (
+	undone outcome = iota
+	committed
+	failed // nobody knows
+)

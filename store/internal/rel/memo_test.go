@@ -211,3 +211,41 @@ func TestWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestRememberedHead: the evidence head is read again after somebody else moved it, and after a commit of which nobody knows.
+func TestRememberedHead(t *testing.T) {
+	s, other, hook := remembering(t)
+	add := func() (seq, statements int64) {
+		t.Helper()
+		_, before := s.Statements()
+		seqs, err := s.AppendEvidence(t.Context(), bulkhead.Evidence{Kind: bulkhead.EvOrderRefused, At: time.Unix(1, 0), Actor: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after := s.Statements()
+		return seqs[0], after - before
+	}
+	expect := func(when string, seq, statements int64) {
+		t.Helper()
+		if got, asked := add(); got != seq || asked != statements {
+			t.Errorf("%s: evidence %d by %d statements, want %d by %d", when, got, asked, seq, statements)
+		}
+	}
+	last, _ := add()
+	expect("as ever", last+1, 2)
+	lose := func(string, func() error) error { return errors.New("lost") }
+	hook.Store(&lose)
+	if _, err := s.AppendEvidence(t.Context(), bulkhead.Evidence{Kind: bulkhead.EvOrderRefused, At: time.Unix(1, 0), Actor: "test"}); err == nil {
+		t.Fatal("nothing was lost")
+	}
+	hook.Store(nil)
+	expect("after one that was lost", last+2, 2)
+	if _, err := other.Exec(`INSERT INTO evidence (seq, leaf, chain) SELECT seq + 1, x'00', chain FROM evidence_head;
+		UPDATE evidence_head SET seq = seq + 1`); err != nil {
+		t.Fatal(err)
+	}
+	if got, asked := add(); got != last+4 || asked != 3 {
+		t.Errorf("behind somebody else: evidence %d by %d statements", got, asked)
+	}
+	expect("and then", last+5, 2)
+}

@@ -26,6 +26,7 @@ type tx struct {
 	uses    uses            // of keys, by the leaves appended
 	waiting rows            // evidence that is inserted with the head, where that saves round trips
 	memo    *memo           // nil where the store remembers nothing
+	alone   bool            // nobody else has committed since this store's last transaction
 	writes  bool            // the statement under way writes
 	wrote   bool            // rows were changed
 	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
@@ -143,7 +144,11 @@ func (t *tx) lockEvidence(ctx context.Context) error {
 	if t.head != nil {
 		return nil
 	}
-	var h evidenceHead
+	h, known := t.rememberedHead()
+	if known {
+		t.head = &h
+		return nil
+	}
 	err := t.QueryRowContext(ctx, `SELECT seq, chain FROM evidence_head WHERE id = 1`+t.dialect.ForUpdate).
 		Scan(&h.seq, hashCol{&h.chain})
 	if err != nil {
