@@ -90,6 +90,17 @@ func TestPlain(t *testing.T) {
 			}
 		}
 	}
+	body := []byte(request(t, key, jose.ES256, "{}"))
+	n := testing.AllocsPerRun(100, func() {
+		if tok, err := parse(body); err != nil || tok.plain == nil {
+			t.Error(err)
+		}
+	})
+	long := testing.AllocsPerRun(100, func() { _, _ = parseEnvelope(body) })
+	if n > 15 || n > long/4 {
+		t.Errorf("%v allocations to read a plain request, and %v by the library", n, long)
+	}
+	t.Logf("%v allocations to read a plain request, and %v by the library", n, long)
 	if body := []byte(request(t, wide, jose.ES384, "{}")); alike(t, body) {
 		t.Error("ES384 is plain")
 	} else if tok, err := parse(body); err != nil {

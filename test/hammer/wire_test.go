@@ -149,7 +149,7 @@ func names(name string) func(*cryptobyte.Builder) {
 	}
 }
 
-// web answers one connection after the other's first request; ServeHTTP of net/http has no part in it.
+// serve is the web server of the internet, as cheap as the clients are.
 func (n *internet) serve(l net.Listener) {
 	for {
 		c, err := l.Accept()
@@ -160,7 +160,7 @@ func (n *internet) serve(l net.Listener) {
 	}
 }
 
-// answer reads one request and closes behind the answer.
+// answer answers the one request of a connection, and counts the answers to http-01.
 func (n *internet) answer(c net.Conn) {
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
