@@ -50,11 +50,8 @@ func newInternet(t testing.TB) *internet {
 	n.httpPort = web.Addr().(*net.TCPAddr).Port
 	go n.serve(web)
 	t.Cleanup(func() { _ = web.Close() })
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	ok(t, err)
+	udp, tcp := samePort(t)
 	n.resolver = udp.LocalAddr().String()
-	tcp, err := net.Listen("tcp", n.resolver)
-	ok(t, err)
 	for _, s := range []*dns.Server{{PacketConn: udp, Handler: n}, {Listener: tcp, Handler: n}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
@@ -63,6 +60,23 @@ func newInternet(t testing.TB) *internet {
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}
 	return n
+}
+
+// samePort listens on one port over UDP and over TCP, which another process may have taken.
+func samePort(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var err error
+	for range 20 {
+		udp, failed := net.ListenPacket("udp", "127.0.0.1:0")
+		ok(t, failed)
+		var tcp net.Listener
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp
+		}
+		_ = udp.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
 }
 
 // ServeDNS implements dns.Handler: addresses, and no record of any other type.
