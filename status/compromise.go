@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -66,7 +67,7 @@ func (s *Service) pursue(ctx context.Context, key bulkhead.Hash) (more bool, err
 	if err != nil {
 		return false, err
 	}
-	rows, err := s.cfg.Store.KeyHolders(ctx, key, s.now(), compromiseChunk)
+	rows, err := s.revocable(ctx, key)
 	if err != nil {
 		return false, err
 	}
@@ -92,13 +93,49 @@ func (s *Service) pursue(ctx context.Context, key bulkhead.Hash) (more bool, err
 	return true, s.cfg.Store.UpdateCompromise(ctx, c, s.compromiseLeaf(c, id, len(items), "revoked what holds the key"))
 }
 
+// revocable are holders of a key that can be revoked here, those first that can be at once: one that needs a ceremony, or that only
+// the authority it has elsewhere can revoke, would hold up the change of all. KindGate when none but the latter are left.
+func (s *Service) revocable(ctx context.Context, key bulkhead.Hash) ([]bulkhead.Certificate, error) {
+	all, err := s.cfg.Store.Authorities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var later, never []bulkhead.AuthorityID
+	for _, a := range all {
+		switch {
+		case a.KeyURI != "":
+		case a.Foreign() || a.Dead():
+			never = append(never, a.ID)
+		default:
+			later = append(later, a.ID)
+		}
+	}
+	rows, err := s.cfg.Store.KeyHolders(ctx, key, s.now(), compromiseChunk, append(later, never...)...)
+	if err != nil || len(rows) > 0 {
+		return rows, err
+	}
+	if len(later) > 0 {
+		if rows, err = s.cfg.Store.KeyHolders(ctx, key, s.now(), compromiseChunk, never...); err != nil || len(rows) > 0 {
+			return rows, err
+		}
+	}
+	left, err := s.cfg.Store.CountKeyHolders(ctx, key, s.now())
+	if err == nil && left > 0 {
+		err = bulkhead.Faultf(bulkhead.KindGate, "%d certificates with the key are of authorities whose keys are not here: only those can revoke them", left).WithHint("bulkhead compromise list")
+	}
+	return nil, err
+}
+
 func (s *Service) compromiseLeaf(c bulkhead.Compromise, change string, n int, detail string) bulkhead.Evidence {
 	return bulkhead.Evidence{Kind: bulkhead.EvCompromise, At: s.cfg.Now().UTC(), Actor: c.Actor, Ref: change, KeyHash: c.KeyHash, Count: int64(n), Detail: detail}
 }
 
 // PursueCompromises takes every open compromise, and those that settled within the hour, one chunk further, in turn, until
-// none has more. A crash in between is taken up by the same path: what is still in force is found by its key.
+// none has more. A crash in between is taken up by the same path: what is still in force is found by its key. One that fails
+// holds up no other.
 func (s *Service) PursueCompromises(ctx context.Context) error {
+	failed := map[bulkhead.Hash]bool{}
+	var errs []error
 	for {
 		open, err := s.cfg.Store.UnsettledCompromises(ctx, s.now().Add(-compromiseWatch))
 		if err != nil {
@@ -106,16 +143,42 @@ func (s *Service) PursueCompromises(ctx context.Context) error {
 		}
 		again := false
 		for _, c := range open {
+			if failed[c.KeyHash] {
+				continue
+			}
 			more, err := s.pursue(ctx, c.KeyHash)
 			if err != nil {
-				return err
+				failed[c.KeyHash] = true
+				errs = append(errs, fmt.Errorf("key %s: %w", c.KeyHash, err))
+				s.compromiseAtRisk(ctx, c, err)
+				continue
 			}
 			again = again || more
 		}
-		if !again {
-			return nil
+		if !again || ctx.Err() != nil {
+			return errors.Join(errs...)
 		}
 	}
+}
+
+// What holds a compromised key is revoked within 24 hours (BR 4.9.1.1). It takes seconds as a rule, and what is still in the
+// way after a quarter of an hour is for people.
+const (
+	compromiseDue  = 24 * time.Hour
+	compromiseSlow = 15 * time.Minute // from the block, and between two alarms
+)
+
+func (s *Service) compromiseAtRisk(ctx context.Context, c bulkhead.Compromise, why error) {
+	now := s.now()
+	if now.Sub(c.At) < compromiseSlow || !c.SettledAt.IsZero() {
+		return
+	}
+	if last, raised := s.slowKeys.Load(c.KeyHash); raised && now.Sub(last.(time.Time)) < compromiseSlow {
+		return
+	}
+	s.slowKeys.Store(c.KeyHash, now)
+	s.alarm(ctx, bulkhead.Alarm{Detector: "D13", Key: "compromise/" + c.KeyHash.String(), Severity: bulkhead.Critical, FirstAt: now, LastAt: now, Count: 1, Runbook: "deadline-at-risk.md",
+		Message: fmt.Sprintf("certificates with the compromised key %s are still in force; they must be revoked by %s: %s", c.KeyHash, c.At.Add(compromiseDue).UTC().Format(time.RFC3339), bulkhead.AsFault(why).Detail)})
 }
 
 // RunCompromises pursues compromises until ctx ends.

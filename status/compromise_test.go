@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"bulkhead"
+	"bulkhead/status"
 )
 
 // plantMany puts n certificates that hold a key into the record, in batches.
@@ -167,5 +169,50 @@ func TestCompromiseOfMany(t *testing.T) {
 		if r.State != bulkhead.Revoked || r.Reason != bulkhead.KeyCompromise {
 			t.Fatalf("%s is %s for %s", r.CertificateRef, r.State, r.Reason)
 		}
+	}
+}
+
+// TestCompromiseBesideForeign: a key that is also on certificates of an imported authority, which only that one can revoke, and of an
+// authority whose key waits for nobody here. Ours are revoked at once all the same, other keys are not held up by what is left, and after a
+// quarter of an hour people are told of it, once, with the time by which it must be done (BR 4.9.1.1: 24 h). Nobody is where nothing is left.
+func TestCompromiseBesideForeign(t *testing.T) {
+	var alarms []bulkhead.Alarm
+	h := newHouse(t)
+	s, err := status.New(status.Config{Store: h.store, Signer: h.door, Objects: h.objects, HeadVerifier: h.verifier, Now: h.now, Alarm: func(_ context.Context, a bulkhead.Alarm) { alarms = append(alarms, a) }})
+	ok(t, err)
+	foreign := h.authority(caA)
+	foreign.ID, foreign.State, foreign.KeyURI, foreign.CreatedAt = "foreign", bulkhead.AuthorityForeign, "", h.now()
+	ok(t, h.store.PutAuthority(t.Context(), foreign))
+	key, other := bulkhead.Digest([]byte("leaked")), bulkhead.Digest([]byte("leaked, too"))
+	theirs := h.row(caA, func(c *bulkhead.Certificate) { c.Issuer, c.KeyHash = "foreign", key }) // first by its issue
+	ev := h.reserve(theirs, []byte("theirs"))
+	ev.Kind, ev.Link, ev.Digest = bulkhead.EvCertificateOutcome, ev.Digest, bulkhead.Digest([]byte("theirs"))
+	_, errs, err := h.store.Complete(t.Context(), []bulkhead.Completion{{CertificateRef: theirs.CertificateRef, DER: []byte("theirs"), Outcome: ev}})
+	ok(t, err)
+	ok(t, errs[0])
+	h.plantMany(caA, key, 3)
+	h.tick()
+	c, err := s.Compromise(t.Context(), compromise(key))
+	ok(t, err)
+	if c.Revoked != 3 {
+		t.Fatalf("%d of ours are revoked beside one of somebody else's: %+v", c.Revoked, c)
+	}
+	wantKind(t, s.PursueCompromises(t.Context()), bulkhead.KindGate, "only those can revoke them")
+	if c, left, err := s.KeyCompromise(t.Context(), key); err != nil || left != 1 || !c.SettledAt.IsZero() || len(alarms) != 0 {
+		t.Fatalf("%d left of %+v, %d alarms: %v", left, c, len(alarms), err)
+	}
+	h.plantMany(caB, other, 2)
+	h.tick()
+	_, err = s.Compromise(t.Context(), compromise(other))
+	ok(t, err)
+	h.move(16 * time.Minute)
+	for range 2 {
+		wantKind(t, s.PursueCompromises(t.Context()), bulkhead.KindGate, "")
+	}
+	if c, left, err := s.KeyCompromise(t.Context(), other); err != nil || left != 0 || c.SettledAt.IsZero() {
+		t.Errorf("the other key: %d left of %+v: %v", left, c, err)
+	}
+	if len(alarms) != 1 || alarms[0].Detector != "D13" || !strings.Contains(alarms[0].Message, key.String()) || !strings.Contains(alarms[0].Message, h.change(c.Changes[0]).CreatedAt.Add(24*time.Hour).UTC().Format("2006-01-02")) {
+		t.Errorf("%+v", alarms)
 	}
 }

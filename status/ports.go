@@ -103,8 +103,8 @@ type Store interface {
 	// UnsettledCompromises returns those that are open, and those that settled at t or later.
 	UnsettledCompromises(ctx context.Context, t time.Time) ([]bulkhead.Compromise, error)
 	// KeyHolders returns certificates in force at t that hold a key and are not revoked for keyCompromise; authorities and
-	// delegates are not among them. CountKeyHolders counts all of them.
-	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
+	// delegates, and those of the issuers that are named, are not among them. CountKeyHolders counts all of them.
+	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int, except ...bulkhead.AuthorityID) ([]bulkhead.Certificate, error)
 	CountKeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time) (int, error)
 	BlockKey(ctx context.Context, k bulkhead.BlockedKey, ev ...bulkhead.Evidence) error
 	BlockedKeys(ctx context.Context, hashes ...bulkhead.Hash) ([]bulkhead.BlockedKey, error)

@@ -89,6 +89,7 @@ type Service struct {
 	collected time.Time            // when objects were last looked through; guarded by mu
 
 	pursuing   sync.Mutex   // one chunk of a compromise at a time
+	slowKeys   sync.Map     // compromised keys → when it was last said that they are not done
 	latest     atomic.Int64 // Unix time of the newest head: no statement is dated before it
 	troubles   sync.Map     // change id → trouble: a change that could not be carried on
 	refreshing sync.Map     // bulkhead.AuthorityID → struct{}: a base refresh is under way

@@ -69,7 +69,10 @@ func testCompromises(t *testing.T, open Open) {
 	complete(t, s, 10, 11, 12) // 13 stays reserved
 	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5)))(t), 3)
 	equal(t, value(s.CountKeyHolders(ctx, digest("shared", 0), at(5000)))(t), 0) // ended
-	rows := value(s.KeyHolders(ctx, digest("shared", 0), at(5), 2))(t)
+	if others := value(s.KeyHolders(ctx, digest("shared", 0), at(5), 2, "nobody", ref(0).Issuer))(t); len(others) != 0 {
+		t.Fatalf("holders under an issuer that was left out: %+v", others)
+	}
+	rows := value(s.KeyHolders(ctx, digest("shared", 0), at(5), 2, "nobody"))(t)
 	equal(t, len(rows), 2)
 	equal(t, rows[0].CertificateRef, ref(10))
 

@@ -183,7 +183,7 @@ type Store interface {
 	Compromise(ctx context.Context, key bulkhead.Hash) (bulkhead.Compromise, error)
 	Compromises(ctx context.Context, limit int) ([]bulkhead.Compromise, error)
 	UnsettledCompromises(ctx context.Context, t time.Time) ([]bulkhead.Compromise, error)
-	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error)
+	KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int, except ...bulkhead.AuthorityID) ([]bulkhead.Certificate, error)
 	CountKeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time) (int, error)
 	KillTokens(ctx context.Context, limit int, leaf func(bulkhead.Account) bulkhead.Evidence) (int, error)
 	KillExternalKeys(ctx context.Context, partner string, now time.Time, limit int, leaf func(bulkhead.ExternalKey) bulkhead.Evidence) (int, error)

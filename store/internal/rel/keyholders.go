@@ -12,10 +12,15 @@ import (
 const holders = ` FROM certificates WHERE key_hash = $1 AND not_after >= $2 AND kind NOT IN ('ca', 'delegate')
 	AND (state = 'issued' OR (state = 'revoked' AND reason <> $3))`
 
-// KeyHolders returns certificates in force that hold a key, in the order of their issue.
-func (s *Store) KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int) ([]bulkhead.Certificate, error) {
-	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+holders+` ORDER BY intent_seq LIMIT $4`,
-		hashArg(key), unix(t), int64(bulkhead.KeyCompromise), atMost(limit))
+// KeyHolders returns certificates in force that hold a key, in the order of their issue, but for those of some issuers.
+func (s *Store) KeyHolders(ctx context.Context, key bulkhead.Hash, t time.Time, limit int, except ...bulkhead.AuthorityID) ([]bulkhead.Certificate, error) {
+	others, args := "1 = 1", []any(nil)
+	if len(except) > 0 {
+		others, args = oneOf("issuer", 5, except)
+		others = "NOT (" + others + ")"
+	}
+	rows, err := list(ctx, s.reader, scanPlainCertificate, `SELECT `+certificateFields+holders+` AND `+others+` ORDER BY intent_seq LIMIT $4`,
+		append([]any{hashArg(key), unix(t), int64(bulkhead.KeyCompromise), atMost(limit)}, args...)...)
 	return rows, s.fault("KeyHolders", err)
 }
 
