@@ -97,6 +97,7 @@ const (
 	EvCTRead              EvidenceKind = 158 // a transparency log was read. Ref: log; Digest: root; Count: entries read; Detail: how many are ours
 	EvRevocations         EvidenceKind = 160 // many certificates of one change. Authority; Ref: change; Count; Detail: reason, time and their serials
 	EvImportedRevocation  EvidenceKind = 157 // Authority, Serial; Ref: import id; Detail: reason, time and where that is said
+	EvImportedRelease     EvidenceKind = 161 // the foreign authority ended its hold: good again. Authority, Serial; Digest: the CRL that says so; Count: its number; Ref: import id
 	EvForeignDelegate     EvidenceKind = 163 // a foreign authority's delegate answers here. Authority; KeyHash; Digest: the certificate; Ref: import id; Detail: until when
 )
 

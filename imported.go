@@ -1,5 +1,7 @@
 package bulkhead
 
+import "time"
+
 // States of an authority of another program: its key is elsewhere, it issues elsewhere.
 const (
 	// AuthorityForeign: imported to look at. It answers elsewhere, nothing is published for it here.
@@ -22,6 +24,16 @@ type Imported struct {
 	Line        int
 	Leaf        Evidence // EvImportedCertificate
 	Revocation  Evidence // EvImportedRevocation; Kind 0 when it is not revoked
+}
+
+// Restated is what a foreign authority says now of a certificate that it held (certificateHold, RFC 5280 section 5.3.1): nothing
+// else that it revoked ever changes. State is Issued when it ended the hold; Revoked with another reason, or a later hold.
+type Restated struct {
+	CertificateRef
+	State     CertificateState
+	RevokedAt time.Time
+	Reason    Reason
+	Leaf      Evidence // EvImportedRelease or EvImportedRevocation
 }
 
 // ImportResult is what became of one item.

@@ -62,3 +62,12 @@ func itoa(n int) string {
 	}
 	return string(rune('0' + n))
 }
+
+// InAnswer is the reason that an OCSP answer gives for a revocation with this one: certificateHold, which a foreign authority may say,
+// must not stand in one (BR 7.3), so the answer is revoked without a reason.
+func (r Reason) InAnswer() Reason {
+	if r == CertificateHold {
+		return Unspecified
+	}
+	return r
+}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/fixedkey"
 )
 
 // Problem is a piece of the input that was not taken.
@@ -51,6 +52,20 @@ type CRL struct {
 	Line int
 }
 
+// removeFromCRL is no revocation: it ends a hold (RFC 5280 section 5.3.1).
+const removeFromCRL = 8
+
+// Complete reports whether a certificate of the authority that the list does not name was not revoked at its time: it has no critical
+// extension, such as those of a delta or of a part (RFC 5280 section 5.2).
+func (c *CRL) Complete() bool {
+	for _, e := range c.Extensions {
+		if e.Critical {
+			return false
+		}
+	}
+	return c.Number != nil
+}
+
 // place is where a certificate was read first.
 type place struct {
 	fingerprint bulkhead.Hash
@@ -64,7 +79,10 @@ type Set struct {
 	Revoked   map[bulkhead.Serial]Revocation
 	Problems  []Problem
 	Newest    *CRL // that was given, by its number
+	// Removed are certificates that a list takes off the one before (removeFromCRL), with the newest that does.
+	Removed map[bulkhead.Serial]*CRL
 
+	issuer   *fixedkey.Issuer // whose signature is looked at in each
 	files    []string
 	bySerial map[bulkhead.Serial]place
 	listed   map[bulkhead.Serial]Problem // serials that a list names, and where
@@ -73,7 +91,7 @@ type Set struct {
 
 // New begins a set for an authority.
 func New(authority *x509.Certificate) *Set {
-	return &Set{Authority: authority, Revoked: map[bulkhead.Serial]Revocation{}, bySerial: map[bulkhead.Serial]place{}, listed: map[bulkhead.Serial]Problem{}, lists: map[string]bool{}}
+	return &Set{Authority: authority, issuer: fixedkey.New(authority), Revoked: map[bulkhead.Serial]Revocation{}, Removed: map[bulkhead.Serial]*CRL{}, bySerial: map[bulkhead.Serial]place{}, listed: map[bulkhead.Serial]Problem{}, lists: map[string]bool{}}
 }
 
 // Size is how many certificates of the authority were taken.
@@ -129,7 +147,7 @@ func (s *Set) certificate(p Piece, c *x509.Certificate) (*Certificate, string) {
 	case !bytes.Equal(c.RawIssuer, s.Authority.RawSubject):
 		return nil, fmt.Sprintf("serial %s was issued by %q, not by this authority", serial, c.Issuer)
 	}
-	if err := s.Authority.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
+	if err := s.issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
 		return nil, fmt.Sprintf("serial %s: the signature is not this authority's: %s", serial, err)
 	}
 	return &Certificate{Certificate: c, Serial: serial, Fingerprint: bulkhead.Digest(c.Raw), File: p.File, Line: p.Line}, ""
@@ -140,13 +158,20 @@ func (s *Set) TakeList(j Judged) {
 	s.lists[j.File] = true
 	switch {
 	case j.list != nil:
+		list := &CRL{RevocationList: j.list, File: j.File, Line: j.Line}
 		if n := j.list.Number; n != nil && (s.Newest == nil || n.Cmp(s.Newest.Number) > 0) {
-			s.Newest = &CRL{RevocationList: j.list, File: j.File, Line: j.Line}
+			s.Newest = list
 		}
 		for i, e := range j.list.RevokedCertificateEntries {
 			serial, err := bulkhead.SerialFromBig(e.SerialNumber)
 			if err != nil {
 				s.problem(j.File, j.Line, "entry %d: %s", i+1, bulkhead.AsFault(err).Detail)
+				continue
+			}
+			if e.ReasonCode == removeFromCRL {
+				if had := s.Removed[serial]; had == nil || list.ThisUpdate.After(had.ThisUpdate) {
+					s.Removed[serial] = list
+				}
 				continue
 			}
 			s.revoke(serial, Revocation{At: e.RevocationTime.UTC(), Reason: bulkhead.Reason(e.ReasonCode), Source: j.File}, j.File, j.Line)

@@ -90,6 +90,9 @@ type Store interface {
 	PartnerAccounts(ctx context.Context, partner string, limit int) ([]bulkhead.Account, error)
 	ChangeOutside(ctx context.Context, change, campaign string) (bulkhead.CertificateRef, bool, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
+	HeldCertificates(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Status, error)
+	Restate(ctx context.Context, items []bulkhead.Restated) (int, error)
+	BlockKeys(ctx context.Context, keys []bulkhead.BlockedKey, ev []bulkhead.Evidence) ([]bulkhead.Hash, error)
 	// ActionRequests returns the requests for any of the actions, whatever became of them, oldest first.
 	ActionRequests(ctx context.Context, actions ...string) ([]bulkhead.ApprovalRequest, error)
 	PutProfileVersion(ctx context.Context, v bulkhead.ProfileVersion, ev ...bulkhead.Evidence) error

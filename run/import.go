@@ -44,6 +44,10 @@ type ImportReport struct {
 	Revoked      int                  `json:"revoked"`      // of them
 	New          int                  `json:"new"`
 	NewlyRevoked int                  `json:"newly_revoked"` // known before, revoked now
+	Released     int                  `json:"released"`      // held here, and good again by a newer CRL
+	Restated     int                  `json:"restated"`      // held here, and revoked for another reason or held anew
+	Blocked      int                  `json:"blocked"`       // keys that are blocked from now on: revoked for keyCompromise
+	Exposed      []ExposedKey         `json:"exposed"`       // of these, those that certificates of this house hold; nothing of it was revoked
 	Known        int                  `json:"known"`
 	Sources      string               `json:"sources"` // SHA-256 over the input
 	Served       bool                 `json:"served"`  // status is published here for what was imported

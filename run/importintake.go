@@ -46,6 +46,8 @@ type intake struct {
 	state    bulkhead.AuthorityState  // before this import
 	delegate *bulkhead.Delegate       // that was given
 	recorded map[bulkhead.Serial]bool // listed, not in the input, and in the record
+
+	compromised map[bulkhead.Hash]bulkhead.Serial // keys that the authority revoked for keyCompromise, with one serial each
 }
 
 func newIntake(o ImportOptions, ca *x509.Certificate) (*intake, error) {
@@ -53,7 +55,7 @@ func newIntake(o ImportOptions, ca *x509.Certificate) (*intake, error) {
 	if _, err := rand.Read(raw); err != nil {
 		return nil, fmt.Errorf("random id: %w", err)
 	}
-	return &intake{o: o, id: "import-" + hex.EncodeToString(raw), set: importer.New(ca), sum: sha256.New()}, nil
+	return &intake{o: o, id: "import-" + hex.EncodeToString(raw), set: importer.New(ca), sum: sha256.New(), compromised: map[bulkhead.Hash]bulkhead.Serial{}}, nil
 }
 
 // lists takes what index.txt, CRLs and lists say.
@@ -136,7 +138,7 @@ type chunk struct {
 
 // run takes the certificates and writes them.
 func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error) {
-	im.r = ImportReport{ID: im.id, DryRun: im.o.DryRun, Authority: im.o.Authority}
+	im.r = ImportReport{ID: im.id, DryRun: im.o.DryRun, Authority: im.o.Authority, Exposed: []ExposedKey{}}
 	if err := im.authority(ctx, chain, im.id); err != nil {
 		return im.r, err
 	}
@@ -154,6 +156,12 @@ func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error)
 	}
 	ctx = context.WithoutCancel(ctx) // that of the group has ended
 	if err := im.known(ctx); err != nil {
+		return im.r, err
+	}
+	if err := im.restate(ctx); err != nil {
+		return im.r, err
+	}
+	if err := im.block(ctx); err != nil {
 		return im.r, err
 	}
 	if err := im.serve(ctx); err != nil {
@@ -273,6 +281,7 @@ func (im *intake) write(ctx context.Context, batches <-chan []bulkhead.Imported)
 			return err
 		}
 		im.r.count(items, results)
+		im.note(items)
 	}
 	return nil
 }
@@ -309,6 +318,7 @@ func (im *intake) known(ctx context.Context) error {
 			return err
 		}
 		im.r.count(items, results)
+		im.note(items)
 	}
 	return nil
 }
@@ -323,12 +333,12 @@ func (im *intake) finish(ctx context.Context) (ImportReport, error) {
 		a, b := r.Problems[i], r.Problems[j]
 		return a.File < b.File || a.File == b.File && a.Line < b.Line
 	})
-	if im.o.DryRun || r.New+r.NewlyRevoked == 0 {
+	if im.o.DryRun || r.New+r.NewlyRevoked+r.Released+r.Restated+r.Blocked == 0 {
 		return r, nil
 	}
 	sum, _ := bulkhead.ParseHash(r.Sources)
 	_, err := im.store.AppendEvidence(ctx, bulkhead.Evidence{Kind: bulkhead.EvImported, At: im.o.Now().UTC(), Actor: "role:import", Authority: im.o.Authority, Ref: im.id, Digest: sum, Count: int64(r.New),
-		Detail: fmt.Sprintf("%d new, %d newly revoked, %d known, %d pieces of the input not taken", r.New, r.NewlyRevoked, r.Known, len(r.Problems))})
+		Detail: fmt.Sprintf("%d new, %d newly revoked, %d released, %d held before and now revoked otherwise, %d keys blocked, %d known, %d pieces of the input not taken", r.New, r.NewlyRevoked, r.Released, r.Restated, r.Blocked, r.Known, len(r.Problems))})
 	return r, err
 }
 

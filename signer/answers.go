@@ -141,7 +141,8 @@ func (s *Signer) signAnswers(ctx context.Context, req bulkhead.AnswerRequest, a 
 func single(st bulkhead.Status, this, next time.Time) ocsp.Single {
 	one := ocsp.Single{Serial: st.Serial, State: ocsp.Good, ThisUpdate: this, NextUpdate: next}
 	if st.State == bulkhead.Revoked {
-		one.State, one.RevokedAt, one.Reason, one.HasReason = ocsp.Revoked, st.RevokedAt, st.Reason, st.Reason != bulkhead.Unspecified
+		one.State, one.RevokedAt, one.Reason = ocsp.Revoked, st.RevokedAt, st.Reason.InAnswer()
+		one.HasReason = one.Reason != bulkhead.Unspecified
 	}
 	return one
 }

@@ -20,13 +20,15 @@ import (
 // answer, small enough that a crash repeats little.
 const batchSize = 1000
 
-// newAnswers publishes answers for certificates issued since the last look, as a delta pack.
+// newAnswers publishes answers for certificates issued since the last look as a delta pack, the oldest of them first and a bounded number:
+// a foreign authority brings a million in a moment, and everybody else's certificates, CRLs and changes would wait meanwhile.
 func (s *Service) newAnswers(ctx context.Context, a bulkhead.Authority, ih *pack.IssuerHead) (bool, error) {
 	var entries []pack.Entry
 	var responders responderTable
 	through := ih.ThroughSeq
-	for {
-		rows, err := s.cfg.Store.StatusSince(ctx, a.ID, through, batchSize)
+	for left := s.cfg.Policy.AnswersAtOnce; left > 0; {
+		most := min(batchSize, left)
+		rows, err := s.cfg.Store.StatusSince(ctx, a.ID, through, most)
 		if err != nil {
 			return false, err
 		}
@@ -39,9 +41,10 @@ func (s *Service) newAnswers(ctx context.Context, a bulkhead.Authority, ih *pack
 		}
 		entries = append(entries, got...)
 		through = rows[len(rows)-1].Seq
-		if len(rows) < batchSize {
+		if left -= len(rows); len(rows) < most {
 			break
 		}
+		s.behind = left == 0
 	}
 	if through == ih.ThroughSeq {
 		return false, nil

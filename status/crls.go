@@ -147,6 +147,9 @@ func (s *Service) checkCRL(ctx context.Context, a bulkhead.Authority, old *pack.
 	}
 	for _, serial := range others {
 		e, listed := got.serials.find(serial)
+		if !listed && a.Foreign() && rows[serial].State == bulkhead.Issued {
+			continue // it ended its hold: the record takes that from its own CRL, and nothing else moves a row of it back (Restate)
+		}
 		if err := checkEntry(rec, serial, e, listed, false, rows[serial]); err != nil {
 			return err
 		}

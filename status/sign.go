@@ -226,7 +226,7 @@ func readAnswer(ans *bulkhead.SignedAnswer, issuer *ocsp.Issuer) error {
 // says holds one answer against the status that it is of.
 func says(ans *bulkhead.SignedAnswer, got ocsp.Single) error {
 	revoked := ans.Status.State == bulkhead.Revoked
-	if (got.State == ocsp.Revoked) != revoked || got.State == ocsp.Unknown || revoked && (got.Reason != ans.Status.Reason || !got.RevokedAt.Equal(ans.Status.RevokedAt)) {
+	if (got.State == ocsp.Revoked) != revoked || got.State == ocsp.Unknown || revoked && (got.Reason != ans.Status.Reason.InAnswer() || !got.RevokedAt.Equal(ans.Status.RevokedAt)) {
 		return bulkhead.Faultf(bulkhead.KindGate, "signed answer for %s does not say what the record says", ans.Status.Serial)
 	}
 	return nil

@@ -34,6 +34,7 @@ type Policy struct {
 	OnePerson      int           // a change of at most so many items needs one person; default 10
 	Interval       time.Duration // between looks for new certificates and due refreshes; default 1 s
 	MaxDeltas      int           // deltas above the base before they are merged; default 8
+	AnswersAtOnce  int           // new certificates of an authority that one head takes; default 20,000
 	KeepObjects    time.Duration // an object stays this long after the last head that named it; default 24 h
 }
 
@@ -51,6 +52,9 @@ func (p *Policy) defaults() {
 	set(&p.KeepObjects, 24*time.Hour)
 	if p.OnePerson == 0 {
 		p.OnePerson = 10
+	}
+	if p.AnswersAtOnce == 0 {
+		p.AnswersAtOnce = 20_000
 	}
 	if p.MaxDeltas == 0 {
 		p.MaxDeltas = 8
@@ -86,6 +90,7 @@ type Service struct {
 	mu        sync.Mutex           // held for the whole of every step that makes a head, so steps never interleave
 	head      *pack.Head           // newest head of the store; guarded by mu
 	unnamed   map[string]time.Time // objects that no head names, and since when that is known; guarded by mu
+	behind    bool                 // the authority that was brought up last has more new certificates; guarded by mu
 	collected time.Time            // when objects were last looked through; guarded by mu
 
 	pursuing   sync.Mutex   // one chunk of a compromise at a time
@@ -155,10 +160,11 @@ func (s *Service) newID() (string, error) {
 }
 
 // Start takes up where the last process stopped: the newest head is published if it was not, and changes that were
-// approved are carried on by the ordinary path. It returns when every authority has its CRLs and its answers.
+// approved are carried on by the ordinary path. It returns when every authority has its CRLs and its answers, of very many new
+// certificates the first.
 func (s *Service) Start(ctx context.Context) error {
 	defer s.background.Wait()
-	if err := s.bringAllUp(ctx); err != nil {
+	if _, err := s.bringAllUp(ctx); err != nil {
 		return err
 	}
 	if err := s.withdraw(ctx); err != nil {
@@ -280,24 +286,34 @@ func (s *Service) sign(ctx context.Context, next *pack.Head) (bulkhead.HeadRecor
 }
 
 // Tick does what is due: certificates that are new, CRLs and answers at half-life, deltas to merge. One new head
-// carries all of it. Then changes that were approved and interrupted are carried on, and what no head has named for
-// long is cleared away.
+// carries all of it, or more of them when there is much: between two of them changes get their turn. Then changes that were
+// approved and interrupted are carried on, and what no head has named for long is cleared away.
 func (s *Service) Tick(ctx context.Context) error {
-	if err := s.bringAllUp(ctx); err != nil {
-		return err
+	for {
+		more, err := s.bringAllUp(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		if err := s.carryOn(ctx, true); err != nil {
+			return err
+		}
 	}
 	return errors.Join(s.sweep(ctx), s.carryOn(ctx, true), s.collect(ctx))
 }
 
-func (s *Service) bringAllUp(ctx context.Context) error {
+// bringAllUp publishes one head with what is due; more says that it took the first part of it.
+func (s *Service) bringAllUp(ctx context.Context) (more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(ctx); err != nil {
-		return err
+		return false, err
 	}
 	authorities, err := s.cfg.Store.Authorities(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	next := clone(s.head)
 	var crls []bulkhead.CRLRecord
@@ -305,12 +321,14 @@ func (s *Service) bringAllUp(ctx context.Context) error {
 	for _, a := range authorities {
 		if over, err := s.over(ctx, a); err != nil || over {
 			if err != nil {
-				return err
+				return false, err
 			}
 			continue
 		}
 		ih := issuerHead(next, a.ID)
+		s.behind = false
 		changed, recs, err := s.bringUp(ctx, a, ih)
+		more = more || s.behind && err == nil
 		if err != nil {
 			// One authority in trouble must not keep the others from their answers.
 			s.cfg.Log.ErrorContext(ctx, "authority could not be brought up to date", slog.String("authority", string(a.ID)), slog.String("error", err.Error()))
@@ -327,9 +345,9 @@ func (s *Service) bringAllUp(ctx context.Context) error {
 		}
 	}
 	if !dirty {
-		return nil
+		return false, nil
 	}
-	return s.put(ctx, next, crls)
+	return more, s.put(ctx, next, crls)
 }
 
 // over reports that nothing is published anew in an authority's name: it owes no answers yet, or its key is destroyed and the

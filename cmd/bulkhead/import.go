@@ -49,6 +49,15 @@ func (a *app) importCA() *cobra.Command {
 					here += fmt.Sprintf(", with the CRL number %d that it signed", r.CRL)
 				}
 			}
+			if r.Released+r.Restated > 0 {
+				here += fmt.Sprintf("\n%d were held and are good again, %d were held and are revoked for another reason now", r.Released, r.Restated)
+			}
+			if r.Blocked > 0 {
+				here += fmt.Sprintf("\n%d keys that it revoked for keyCompromise are blocked: none of them is certified here", r.Blocked)
+			}
+			for _, x := range r.Exposed {
+				here += fmt.Sprintf("\n%d certificates in force of this house hold one of them, and were not revoked; decide at once: bulkhead compromise key --spki %s --reason TEXT", x.Certificates, x.Key)
+			}
 			if r.DryRun {
 				would = "dry run, nothing was changed: "
 			}

@@ -91,6 +91,7 @@ func KindName(k bulkhead.EvidenceKind) string {
 		bulkhead.EvImported:            "imported",
 		bulkhead.EvImportedCertificate: "imported-certificate",
 		bulkhead.EvImportedRevocation:  "imported-revocation",
+		bulkhead.EvImportedRelease:     "imported-release",
 		bulkhead.EvForeignDelegate:     "foreign-delegate",
 		bulkhead.EvProfile:             "profile",
 		bulkhead.EvPersonKey:           "person-key",

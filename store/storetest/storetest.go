@@ -45,6 +45,9 @@ type Store interface {
 	ValidationRange(ctx context.Context) iter.Seq2[*bulkhead.Validation, error]
 	PrunedAfter(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Serial, error)
 	Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
+	HeldCertificates(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, limit int) ([]bulkhead.Status, error)
+	Restate(ctx context.Context, items []bulkhead.Restated) (int, error)
+	BlockKeys(ctx context.Context, keys []bulkhead.BlockedKey, ev []bulkhead.Evidence) ([]bulkhead.Hash, error)
 	CTMonitors(ctx context.Context) ([]bulkhead.CTMonitor, error)
 	PutCTMonitor(ctx context.Context, m bulkhead.CTMonitor, ev bulkhead.Evidence) error
 	AlarmsOf(ctx context.Context, detector string, limit int) ([]bulkhead.Alarm, error)
@@ -279,6 +282,8 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Proof", testProof},
 		{"CT", testCT},
 		{"Imported", testImported},
+		{"Restated", testRestated},
+		{"BlockKeys", testBlockKeys},
 		{"Incidents", testIncidents},
 		{"Telling", testTelling},
 		{"ScopeByValidation", testScopeByValidation},
