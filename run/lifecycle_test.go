@@ -77,9 +77,10 @@ func tiered(t *testing.T) (*world, [2]*cacheNode, [2]string) {
 		c.Caches.Timeout = Duration(5 * time.Second)
 		c.Caches.Tiers = []CacheTier{{Name: "lb", Kind: string(caches.LoadBalancer), TTL: Duration(8 * time.Hour), Owner: "the network team", Nodes: urls[:], Purge: CachePurge{Adapter: string(caches.Nginx)}}}
 	})
+	w.h.status.Wait() // the world begins with a revocation of its own, which is followed
 	for _, n := range nodes {
 		n.mu.Lock()
-		n.next, n.kept = w.h.edge.Handler(), map[string]*httptest.ResponseRecorder{}
+		n.next, n.kept, n.purged = w.h.edge.Handler(), map[string]*httptest.ResponseRecorder{}, nil
 		n.mu.Unlock()
 	}
 	return w, nodes, urls
@@ -158,12 +159,6 @@ func (w *world) fill(urls [2]string) {
 func TestTiersUnpublished(t *testing.T) {
 	t.Parallel()
 	w, nodes, _ := tiered(t)
-	w.h.status.Wait() // the world begins with a revocation of its own, which is followed
-	for _, n := range nodes {
-		n.mu.Lock()
-		n.purged = nil
-		n.mu.Unlock()
-	}
 	c, err := w.h.status.PlanRevocation(t.Context(), "operator:test", "not yet", []bulkhead.ChangeItem{{CertificateRef: w.live, Reason: bulkhead.Superseded}})
 	w.ok(err)
 	if _, err := (tiers{w.h}).Purge(context.Background(), c.ID); bulkhead.KindOf(err) != bulkhead.KindGate {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -97,6 +98,13 @@ func testRevokedAuthorizations(t *testing.T, open Open) {
 	}
 	equal(t, len(value(s.SelectAuthorizations(ctx, bulkhead.AuthorizationFilter{}, 1))(t)), 1)
 	equal(t, value(s.TallyAuthorizations(ctx, bulkhead.AuthorizationFilter{}))(t), bulkhead.AuthorizationTally{Authorizations: 4, Accounts: 2, OpenOrders: 3, Certificates: 1})
+	r := reservation(3)
+	r.Certificate.OrderID = "o-3" // whose row will follow its certificate
+	_, errs, err := s.Reserve(ctx, []bulkhead.Reservation{r})
+	ok(t, errors.Join(append(errs, err)...))
+	equal(t, value(s.TallyAuthorizations(ctx, bulkhead.AuthorizationFilter{}))(t).OpenOrders, int64(3))
+	complete(t, s, 3)
+	equal(t, value(s.TallyAuthorizations(ctx, bulkhead.AuthorizationFilter{}))(t), bulkhead.AuthorizationTally{Authorizations: 4, Accounts: 2, OpenOrders: 2, Certificates: 2})
 
 	// What is revoked vouches for nothing any more: not for the signer, not for a new order, not for another's revocation.
 	validations, _, err := s.OrderEvidence(ctx, "o-1")
@@ -114,8 +122,8 @@ func testRevokedAuthorizations(t *testing.T, open Open) {
 	_, err = s.RevokeAuthorizations(ctx, []string{"z-2"}, nil)
 	wantKind(t, err, bulkhead.KindInternal)
 	leaves := checkEvidence(t, s)
-	equal(t, len(leaves), 1)
-	equal(t, leaves[0].Detail, "z-0")
+	equal(t, len(leaves), 3) // of the certificate and
+	equal(t, leaves[2].Detail, "z-0")
 
 	var open2 []string
 	for _, o := range value(s.OrdersByAuthorization(ctx, "z-0"))(t) {

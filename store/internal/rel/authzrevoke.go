@@ -41,8 +41,11 @@ func (s *Store) TallyAuthorizations(ctx context.Context, f bulkhead.Authorizatio
 	var t bulkhead.AuthorizationTally
 	err := s.reader.QueryRowContext(ctx, `SELECT COUNT(DISTINCT a.id), COUNT(DISTINCT a.account_id)`+selected, c.args...).Scan(&t.Authorizations, &t.Accounts)
 	if err == nil {
-		err = s.reader.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN state IN ('pending', 'ready', 'processing') THEN 1 END), COUNT(CASE WHEN state = 'valid' THEN 1 END)
-			FROM orders WHERE id IN (SELECT order_id FROM order_authorizations WHERE authorization_id IN (SELECT a.id`+selected+`))`, c.args...).
+		// The row of an order follows its certificate (EndOrder): one in processing that has it is open no more.
+		err = s.reader.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN state IN ('pending', 'ready') OR state = 'processing' AND issued = 0 THEN 1 END),
+				COUNT(CASE WHEN state = 'valid' OR state = 'processing' AND issued = 1 THEN 1 END)
+			FROM (SELECT o.state, CASE WHEN o.state = 'processing' AND EXISTS (SELECT 1 FROM certificates x WHERE x.order_id = o.id AND x.order_id <> '' AND x.outcome_seq > 0) THEN 1 ELSE 0 END AS issued
+				FROM orders o WHERE o.id IN (SELECT order_id FROM order_authorizations WHERE authorization_id IN (SELECT a.id`+selected+`))) AS resting`, c.args...).
 			Scan(&t.OpenOrders, &t.Certificates)
 	}
 	return t, s.fault("TallyAuthorizations", err)
