@@ -68,6 +68,7 @@ func notReady(o bulkhead.Order) error {
 // the order is durable in processing and Resume takes it up.
 func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (ended, error) {
 	began := time.Now()
+	s.begun.Store(o.ID, true)
 	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context, t *task) error {
 		if time.Since(began) > firstWithin {
 			return s.issue(ctx, o.ID, look, t)
@@ -100,6 +101,7 @@ const firstWithin = time.Second
 
 // startIssue takes an order up that is in processing.
 func (s *Service) startIssue(orderID string) (*task, error) {
+	s.begun.Store(orderID, true)
 	return s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context, t *task) error { return s.issue(ctx, orderID, caaLook{}, t) }))
 }
 
@@ -122,6 +124,7 @@ func (s *Service) issue(ctx context.Context, orderID string, look caaLook, t *ta
 		return err
 	}
 	if o.State != bulkhead.OrderProcessing {
+		s.begun.Delete(orderID)
 		return nil
 	}
 	c, _, err := s.cfg.Store.CertificateByOrder(ctx, o.ID)
@@ -195,7 +198,11 @@ func (s *Service) fulfil(ctx context.Context, o bulkhead.Order, ref bulkhead.Cer
 	}
 	o.State, o.Certificate, o.Problem = bulkhead.OrderValid, ref, nil
 	t.tell(ended{o, issued})
-	return ignoreConflict(s.cfg.Store.EndOrder(ctx, o))
+	err := ignoreConflict(s.cfg.Store.EndOrder(ctx, o))
+	if err == nil {
+		s.begun.Delete(o.ID)
+	}
+	return err
 }
 
 // failUnlessPassing ends the order for a refusal; troubles of ours that may pass leave it in processing.
@@ -215,6 +222,9 @@ func (s *Service) failUnlessPassing(ctx context.Context, o bulkhead.Order, err e
 
 func (s *Service) fail(ctx context.Context, o bulkhead.Order, f *bulkhead.Fault) error {
 	_, err := s.refuse(ctx, o, f)
+	if err == nil {
+		s.begun.Delete(o.ID)
+	}
 	return err
 }
 
@@ -325,7 +335,7 @@ const resumeBatch = 100_000
 // Resume takes up what an earlier process left behind: orders in processing, and challenges whose validation had not
 // ended. It runs them by the ordinary path and returns when they are started.
 func (s *Service) Resume(ctx context.Context) error {
-	if err := s.retry(ctx); err != nil {
+	if err := s.takeUp(ctx, 0); err != nil {
 		return err
 	}
 	pending, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderPending, resumeBatch)
@@ -340,22 +350,66 @@ func (s *Service) Resume(ctx context.Context) error {
 	return nil
 }
 
-// retry takes up orders in processing, and validations of this process whose outcome could not be stored. While all
-// issuance is stopped orders are left alone.
+// retry takes up what this process could not bring to an end, and orders that no other process can still be at: two that sign for one
+// order would make two certificates.
 func (s *Service) retry(ctx context.Context) error {
+	return s.takeUp(ctx, firstWithin+s.limits.IssueTimeout)
+}
+
+// retryOwn takes up orders that this process began, unless all issuance is stopped.
+func (s *Service) retryOwn(ctx context.Context) error {
+	own := s.ownOrders()
+	if len(own) == 0 {
+		return nil
+	}
+	stops, err := s.cfg.Store.Stops(ctx)
+	if err != nil || len(stops.Of(bulkhead.StopAll)) > 0 {
+		return err
+	}
+	for id := range own {
+		if _, err := s.startIssue(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownOrders are those that this process began.
+func (s *Service) ownOrders() map[string]bool {
+	own := map[string]bool{}
+	s.begun.Range(func(order, _ any) bool {
+		own[order.(string)] = true
+		return true
+	})
+	return own
+}
+
+// takeUp takes up orders in processing, those that this process did not begin when they have been so for an age, and validations of
+// this process whose outcome could not be stored. While all issuance is stopped orders are left alone.
+func (s *Service) takeUp(ctx context.Context, age time.Duration) error {
 	stops, err := s.cfg.Store.Stops(ctx)
 	if err != nil {
 		return err
 	}
-	var processing []bulkhead.Order
 	if len(stops.Of(bulkhead.StopAll)) == 0 {
-		if processing, err = s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch); err != nil {
+		own := s.ownOrders()
+		processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch)
+		if err != nil {
 			return err
 		}
-	}
-	for _, o := range processing {
-		if _, err := s.startIssue(o.ID); err != nil {
-			return err
+		now := s.now()
+		for _, o := range processing {
+			ours := own[o.ID]
+			delete(own, o.ID)
+			if !ours && now.Before(o.ProcessingSince.Add(age)) {
+				continue
+			}
+			if _, err := s.startIssue(o.ID); err != nil {
+				return err
+			}
+		}
+		for id := range own { // came to its end elsewhere
+			s.begun.Delete(id)
 		}
 	}
 	s.lost.Range(func(challenge, authorization any) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -210,4 +211,80 @@ func TestClose(t *testing.T) {
 	h.svc = h.service()
 	ok(t, h.svc.Resume(t.Context()))
 	h.until(acct, o.ID, bulkhead.OrderReady)
+}
+
+// moody is an issuer that can be away, or hold back what it is asked.
+type moody struct {
+	enroll.Issuer
+	away  atomic.Bool
+	held  atomic.Pointer[chan struct{}]
+	asked atomic.Int64
+}
+
+func (x *moody) Issue(ctx context.Context, r bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+	x.asked.Add(1)
+	if x.away.Load() {
+		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindUnavailable, "planted")
+	}
+	if on := x.held.Load(); on != nil {
+		<-*on
+	}
+	return x.Issuer.Issue(ctx, r)
+}
+
+// TestOneProcessSigns: an order that one process is at is nobody else's, however slow the signer is: two that sign make two
+// certificates. What is left behind is taken up at the start, by its own process at each step, and by another when nobody can be at
+// it any more.
+func TestOneProcessSigns(t *testing.T) {
+	h := newHouse(t)
+	x := &moody{Issuer: h.cfg.Issuer}
+	h.cfg.Issuer = x
+	h.svc = h.service()
+	acct, _ := h.account()
+	processing := func(name string) bulkhead.Order {
+		t.Helper()
+		o := h.ready(acct, name)
+		x.away.Store(true)
+		o, err := h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), name))
+		ok(t, err)
+		if x.away.Store(false); o.State != bulkhead.OrderProcessing {
+			t.Fatalf("%s is %s", name, o.State)
+		}
+		return o
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	run := func(f func(context.Context, time.Duration) error) { go func() { _ = f(ctx, time.Millisecond) }() }
+
+	left := processing("left.site.test")
+	run(h.service().Run)
+	h.until(acct, left.ID, bulkhead.OrderValid)
+
+	on := make(chan struct{})
+	x.held.Store(&on)
+	o, before := h.ready(acct, "slow.site.test"), x.asked.Load()
+	done := make(chan error)
+	go func() {
+		_, err := h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "slow.site.test"))
+		done <- err
+	}()
+	time.Sleep(100 * time.Millisecond) // many steps of the other
+	close(on)
+	ok(t, <-done)
+	x.held.Store(nil)
+	h.until(acct, o.ID, bulkhead.OrderValid)
+	if n := x.asked.Load() - before; n != 1 {
+		t.Errorf("the signer was asked %d times for one order", n)
+	}
+
+	dead := processing("dead.site.test")
+	time.Sleep(20 * time.Millisecond)
+	if o, err := h.svc.Order(t.Context(), acct, dead.ID); err != nil || o.State != bulkhead.OrderProcessing {
+		t.Errorf("the order of a process that may be at it is %s, %v", o.State, err)
+	}
+	h.shift.Store(int64(2 * time.Minute))
+	h.until(acct, dead.ID, bulkhead.OrderValid)
+
+	run(h.svc.RunOwn)
+	h.until(acct, processing("own.site.test").ID, bulkhead.OrderValid)
 }

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"errors"
@@ -135,6 +136,7 @@ type Service struct {
 	locks    [64]sync.Mutex // read-modify-write of one authorisation or account within this process
 	randMu   sync.Mutex     // guards cfg.Rand
 	lost     sync.Map       // challenge id → authorisation id: outcomes that could not be stored
+	begun    sync.Map       // ids of orders whose issuance this process began, until they are at their end
 	renewals renewals
 }
 
@@ -191,13 +193,13 @@ func New(cfg Config) (*Service, error) {
 // taken up again by Resume at the next start.
 func (s *Service) Close(ctx context.Context) error { return s.pool.close(ctx) }
 
-// Run resumes what an earlier process left behind, and then every interval (0 means 15 s) takes up again what could
+// retryEvery is how often work that could not be brought to an end is taken up again.
+const retryEvery = 15 * time.Second
+
+// Run resumes what an earlier process left behind, and then every interval (0 means retryEvery) takes up again what could
 // not be brought to an end, until ctx ends.
 func (s *Service) Run(ctx context.Context, interval time.Duration) error {
-	if interval <= 0 {
-		interval = 15 * time.Second
-	}
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(cmp.Or(interval, retryEvery))
 	defer tick.Stop()
 	step := s.Resume
 	forgotten := s.now()
@@ -217,6 +219,23 @@ func (s *Service) Run(ctx context.Context, interval time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+	}
+}
+
+// RunOwn is Run for a process beside which another one runs: every interval it takes up again what this process itself began and
+// could not bring to an end, until ctx ends.
+func (s *Service) RunOwn(ctx context.Context, interval time.Duration) error {
+	tick := time.NewTicker(cmp.Or(interval, retryEvery))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := s.retryOwn(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "resuming orders", "error", err)
 		}
 	}
 }

@@ -592,8 +592,11 @@ func (h *House) work(front *front, published bool, started chan struct{}) map[st
 	if h.roles.has(signerrpc.Enroll) && !h.roles.has(signerrpc.Watch) {
 		w["sightings"] = h.watch.Run // what this process saw is judged here
 	}
-	if h.roles.has(signerrpc.Enroll) {
+	switch {
+	case h.roles.has(signerrpc.Enroll):
 		w["enroll"] = func(ctx context.Context) error { return h.enroll.Run(ctx, 0) }
+	case h.enroll != nil:
+		w["orders"] = func(ctx context.Context) error { return h.enroll.RunOwn(ctx, 0) }
 	}
 	if h.identity != nil {
 		w["identity"] = func(ctx context.Context) error { return h.identity.keep(ctx, h.door) }
