@@ -357,59 +357,38 @@ func (s *Service) retry(ctx context.Context) error {
 }
 
 // retryOwn takes up orders that this process began, unless all issuance is stopped.
-func (s *Service) retryOwn(ctx context.Context) error {
-	own := s.ownOrders()
-	if len(own) == 0 {
-		return nil
-	}
+func (s *Service) retryOwn(ctx context.Context) (stopped bool, err error) {
 	stops, err := s.cfg.Store.Stops(ctx)
 	if err != nil || len(stops.Of(bulkhead.StopAll)) > 0 {
-		return err
+		return true, err
 	}
-	for id := range own {
-		if _, err := s.startIssue(id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ownOrders are those that this process began.
-func (s *Service) ownOrders() map[string]bool {
-	own := map[string]bool{}
 	s.begun.Range(func(order, _ any) bool {
-		own[order.(string)] = true
-		return true
+		_, err = s.startIssue(order.(string))
+		return err == nil
 	})
-	return own
+	return false, err
 }
 
 // takeUp takes up orders in processing, those that this process did not begin when they have been so for an age, and validations of
 // this process whose outcome could not be stored. While all issuance is stopped orders are left alone.
 func (s *Service) takeUp(ctx context.Context, age time.Duration) error {
-	stops, err := s.cfg.Store.Stops(ctx)
+	stopped, err := s.retryOwn(ctx)
 	if err != nil {
 		return err
 	}
-	if len(stops.Of(bulkhead.StopAll)) == 0 {
-		own := s.ownOrders()
+	if !stopped {
 		processing, err := s.cfg.Store.OrdersInState(ctx, bulkhead.OrderProcessing, resumeBatch)
 		if err != nil {
 			return err
 		}
 		now := s.now()
 		for _, o := range processing {
-			ours := own[o.ID]
-			delete(own, o.ID)
-			if !ours && now.Before(o.ProcessingSince.Add(age)) {
+			if _, ours := s.begun.Load(o.ID); ours || now.Before(o.ProcessingSince.Add(age)) {
 				continue
 			}
 			if _, err := s.startIssue(o.ID); err != nil {
 				return err
 			}
-		}
-		for id := range own { // came to its end elsewhere
-			s.begun.Delete(id)
 		}
 	}
 	s.lost.Range(func(challenge, authorization any) bool {

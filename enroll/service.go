@@ -234,7 +234,7 @@ func (s *Service) RunOwn(ctx context.Context, interval time.Duration) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := s.retryOwn(ctx); err != nil && ctx.Err() == nil {
+		if _, err := s.retryOwn(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "resuming orders", "error", err)
 		}
 	}

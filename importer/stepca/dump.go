@@ -35,7 +35,7 @@ func readDump(ctx context.Context, name string, r io.Reader, table string, each 
 	switch {
 	case in.Err() != nil:
 		return fault(name, d.line+1, in.Err())
-	case d.copying != "" || d.inserting != "":
+	case d.copying != "" || d.inserting:
 		return fault(name, d.line, errors.New(`the dump ends within a table`))
 	case !d.found:
 		return bulkhead.Faultf(bulkhead.KindMalformed, "%s is no dump with step-ca's table %s", name, certsTable).
@@ -46,10 +46,11 @@ func readDump(ctx context.Context, name string, r io.Reader, table string, each 
 
 // dump is where the reading of one is.
 type dump struct {
-	table              string // whose rows are wanted
-	line               int
-	copying, inserting string // the table of which rows come: of COPY, and of an INSERT that has not ended
-	found              bool   // a table of certificates was there
+	table     string // whose rows are wanted
+	line      int
+	copying   string // the table of which rows of COPY come
+	inserting bool   // an INSERT into the table has not ended
+	found     bool   // a table of certificates was there
 }
 
 // read takes the next line.
@@ -66,7 +67,7 @@ func (d *dump) read(text []byte, each func(key, value []byte)) error {
 			each(key, value)
 		}
 		return err
-	case d.inserting != "":
+	case d.inserting:
 		return d.insert(text, each)
 	case bytes.HasPrefix(text, []byte("COPY ")):
 		d.copying = tableOf(text)
@@ -75,7 +76,7 @@ func (d *dump) read(text []byte, each func(key, value []byte)) error {
 		of := tableOf(text[len("INSERT "):])
 		d.found = d.found || of == certsTable
 		if _, rows, ok := bytes.Cut(text, []byte(" VALUES")); ok && of == d.table {
-			d.inserting = of
+			d.inserting = true
 			return d.insert(rows, each)
 		}
 	}
@@ -119,7 +120,7 @@ func (d *dump) insert(rest []byte, each func(key, value []byte)) error {
 		case len(rest) == 0:
 			return nil
 		case bytes.Equal(rest, []byte(";")):
-			d.inserting = ""
+			d.inserting = false
 			return nil
 		}
 		var row []byte

@@ -66,7 +66,7 @@ func (s *Store) together(ctx context.Context, g *group, w *write) error {
 	g.mu.Unlock()
 	given := ctx.Done()
 	if w.patient && g.waits(w, given) {
-		return s.outcome(w)
+		return w.outcome()
 	}
 	for settled := false; !settled; {
 		select {
@@ -81,24 +81,19 @@ func (s *Store) together(ctx context.Context, g *group, w *write) error {
 			given = nil
 		}
 	}
-	return s.outcome(w)
+	return w.outcome()
 }
 
-func (s *Store) outcome(w *write) error {
+// outcome is what a settled write came to, for its caller.
+func (w *write) outcome() error {
 	if w.panic != nil {
 		panic(w.panic)
 	}
 	return w.err
 }
 
-// patience is how a write waits.
-type patience int
-
-// patient is one for whose outcome nobody waits: for groupPatience it takes no turn of its own and goes with others, so that a lone
-// client's certificate costs one sync less.
-const patient patience = 1
-
-// groupPatience is as long as an order that was fulfilled may be called so by its certificate alone.
+// groupPatience is how long a patient write takes no turn of its own and goes with others, so that a lone client's certificate costs
+// one sync less; and with it how long an order that was fulfilled may be called so by its certificate alone.
 const groupPatience = 40 * time.Millisecond
 
 // waits waits for others to do a patient write; false when it has to see to itself.

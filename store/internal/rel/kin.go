@@ -3,7 +3,6 @@ package rel
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"bulkhead"
 )
@@ -19,7 +18,12 @@ type kin struct {
 }
 
 // writeKin is writeKeyed for a write that can be done together with its kin; fn does it alone. Without a kind it is one like any other.
-func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, how ...patience) error {
+func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error) error {
+	return s.writeKinAs(ctx, op, k, item, ev, fn, false)
+}
+
+// writeKinAs is writeKin; a patient one waits for others to take it along (groupPatience).
+func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, patient bool) error {
 	if !s.dialect.GroupsEvidence || !s.dialect.Arrays {
 		k = nil
 	}
@@ -30,7 +34,7 @@ func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []
 	if err != nil {
 		return s.fault(op, err)
 	}
-	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, patient: slices.Contains(how, patient)}))
+	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, patient: patient}))
 }
 
 // jointly does first, and its kin that wait, by the same statements, and returns those that are done. The others are at the head

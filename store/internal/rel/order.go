@@ -126,7 +126,7 @@ func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhe
 // EndOrder is UpdateOrder of one in processing that has its certificate, for which nobody waits: it goes with the next
 // writes that somebody waits for, or alone when there are none for a while.
 func (s *Store) EndOrder(ctx context.Context, o bulkhead.Order) error {
-	return s.writeKin(ctx, "EndOrder", movedTogether, &movedOrder{o, bulkhead.OrderProcessing}, nil, func(t *tx) error { return t.updateOrder(ctx, o, bulkhead.OrderProcessing) }, patient)
+	return s.writeKinAs(ctx, "EndOrder", movedTogether, &movedOrder{o, bulkhead.OrderProcessing}, nil, func(t *tx) error { return t.updateOrder(ctx, o, bulkhead.OrderProcessing) }, true)
 }
 
 // ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
