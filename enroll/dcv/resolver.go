@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -25,6 +26,7 @@ const (
 type resolver struct {
 	server  string // HOST:PORT; "" means the system's
 	timeout time.Duration
+	lines   sync.Map // server → *line
 }
 
 func (r *resolver) servers() ([]string, error) {
@@ -91,7 +93,7 @@ func followCNAMEs(answer []dns.RR, target string, chain []string) (string, []str
 	return "", chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: more than %d CNAMEs", target, maxCNAMEs)
 }
 
-// exchange asks each server twice at most, over UDP and, when the answer is cut, over TCP.
+// exchange asks each server twice at most.
 func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
 	servers, err := r.servers()
 	if err != nil {
@@ -125,21 +127,29 @@ func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]d
 	return nil, last
 }
 
+// ask asks one server: over the connection that is kept to it, or over UDP when it takes no TCP, and then over TCP again
+// if the answer is cut.
 func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
-	for _, network := range []string{"udp", "tcp"} {
-		in, err := r.send(ctx, m, network, server)
-		if err != nil {
-			return nil, err
-		}
-		if !in.Response || len(in.Question) != 1 || in.Question[0].Qtype != m.Question[0].Qtype ||
-			dns.CanonicalName(in.Question[0].Name) != m.Question[0].Name {
-			return nil, errors.New("the answer is to another question")
-		}
-		if !in.Truncated {
-			return in, nil
+	kept, ok := r.lines.Load(server)
+	if !ok {
+		kept, _ = r.lines.LoadOrStore(server, &line{server: server, timeout: r.timeout})
+	}
+	in, err := kept.(*line).ask(ctx, m)
+	if errors.Is(err, errNoLine) {
+		if in, err = r.send(ctx, m, "udp", server); err == nil && in.Truncated {
+			in, err = r.send(ctx, m, "tcp", server)
 		}
 	}
-	return nil, errors.New("the answer is cut even over TCP")
+	switch {
+	case err != nil:
+		return nil, err
+	case !in.Response || len(in.Question) != 1 || in.Question[0].Qtype != m.Question[0].Qtype ||
+		dns.CanonicalName(in.Question[0].Name) != m.Question[0].Name:
+		return nil, errors.New("the answer is to another question")
+	case in.Truncated:
+		return nil, errors.New("the answer is cut even over TCP")
+	}
+	return in, nil
 }
 
 // send asks over a socket of its own: each question leaves from another port, which a forger would have to guess. A server

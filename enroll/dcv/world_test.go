@@ -24,11 +24,13 @@ type zone struct {
 	rcodes  map[string]int
 	asked   map[string]int
 	rotate  map[string][]string // one record a question, in turn
+	byUDP   int                 // questions
+	from    map[string]bool     // who asked over TCP
 }
 
 func newZone(t *testing.T, records ...string) *zone {
 	t.Helper()
-	z := &zone{records: map[string][]string{}, rcodes: map[string]int{}, asked: map[string]int{}, rotate: map[string][]string{}}
+	z := &zone{records: map[string][]string{}, rcodes: map[string]int{}, asked: map[string]int{}, rotate: map[string][]string{}, from: map[string]bool{}}
 	for _, text := range records {
 		rr, err := dns.NewRR(text)
 		if err != nil {
@@ -103,7 +105,10 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 		}
 	}
 	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
+		z.byUDP++
 		m.Truncate(udpSize)
+	} else {
+		z.from[w.RemoteAddr().String()] = true
 	}
 	_ = w.WriteMsg(m)
 }
