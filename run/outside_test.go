@@ -287,8 +287,8 @@ func (w *world) want(what string, want map[string][]string) {
 					w.Errorf("%s: %s does not say %q: %s", what, k, word, a.Message)
 				}
 			}
-			if a.Runbook == "" || a.Severity == "" {
-				w.Errorf("%s: %+v", what, a)
+			if _, err := os.Stat(filepath.Join("../doc/runbooks", a.Runbook)); err != nil || a.Runbook == "" || a.Severity == "" {
+				w.Errorf("%s: %+v, %v", what, a, err)
 			}
 			delete(got, k)
 		}

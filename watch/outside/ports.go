@@ -48,6 +48,8 @@ type Record interface {
 	// EvidenceAfter returns rows with a sequence above seq, in order, without gaps.
 	EvidenceAfter(ctx context.Context, seq int64, limit int) ([]bulkhead.EvidenceRow, error)
 	EvidenceHead(ctx context.Context) (seq int64, chain bulkhead.Hash, err error)
+	// SignatureCounters returns the counter of every key that signed, and the newest evidence row at that moment.
+	SignatureCounters(ctx context.Context) (head int64, counters []bulkhead.SignatureCounter, err error)
 	Head(ctx context.Context) (bulkhead.HeadRecord, error)
 	// CRLsSeen returns the highest number that was seen public of each shard's CRL, in this life or an earlier one.
 	CRLsSeen(ctx context.Context) ([]bulkhead.CRLSeen, error)

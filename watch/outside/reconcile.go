@@ -26,8 +26,8 @@ type ReconcilerConfig struct {
 	Log    *slog.Logger
 }
 
-// Reconciler compares record, evidence and what is published, a part in each tick: new evidence first, then the next rows of
-// the inventory, then objects that it has not seen. A planted row is found within one round of the inventory, whatever is
+// Reconciler compares record, evidence and what is published, a part in each tick: new evidence first, then the counters of
+// signatures, then the next rows of the inventory, then objects that it has not seen. A planted row is found within one round of the inventory, whatever is
 // new within two ticks.
 type Reconciler struct {
 	cfg    ReconcilerConfig
@@ -41,6 +41,7 @@ type Reconciler struct {
 	sweep   map[bulkhead.AuthorityID]bulkhead.Serial // inventory compared through this serial
 	walked  map[bulkhead.Hash]bool                   // packs whose revoked entries were compared
 	numbers map[crlShard]int64                       // highest CRL numbers seen, in earlier lives too; nil until they are read
+	tally   *tally                                   // signatures of each key by its leaves
 	state   Reconciled
 }
 
@@ -49,6 +50,7 @@ type Reconciled struct {
 	At       time.Time `json:"at"`       // of the last whole tick
 	Evidence int64     `json:"evidence"` // read through this sequence
 	Behind   int64     `json:"behind"`   // rows of evidence still to be read
+	Counted  int64     `json:"counted"`  // signatures of each key are counted, and held against its counter, through this sequence
 	Pending  int       `json:"pending"`  // revocations that are not yet seen everywhere
 	Rows     int64     `json:"rows"`     // certificates compared since the start
 	Rounds   int64     `json:"rounds"`   // times that the whole inventory was compared
@@ -87,7 +89,7 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Reconciler{cfg: cfg, ledger: newLedger(), pending: map[bulkhead.CertificateRef]*revocation{}, suspect: map[bulkhead.CertificateRef]int64{},
-		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}}, nil
+		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}, tally: newTally()}, nil
 }
 
 // Run ticks until ctx ends.
@@ -118,7 +120,7 @@ func (r *Reconciler) Tick(ctx context.Context) {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
-	}{{"evidence", r.readEvidence}, {"published state", r.compare}} {
+	}{{"evidence", r.readEvidence}, {"signature counters", r.counters}, {"published state", r.compare}} {
 		if err := step.do(ctx); err != nil {
 			if ctx.Err() != nil {
 				return
