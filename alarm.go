@@ -20,7 +20,7 @@ type Alarm struct {
 	Key      string
 	Severity Severity
 	Message  string
-	Runbook  string // path of the page in doc/runbooks
+	Runbook  string // name of the page in doc/runbooks
 	FirstAt  time.Time
 	LastAt   time.Time
 	Count    int64

@@ -30,5 +30,5 @@ func (l *Log) alarm(ctx context.Context, detector string, severity bulkhead.Seve
 	}
 	now := l.cfg.Now()
 	l.cfg.Alarm(ctx, bulkhead.Alarm{Detector: detector, Key: l.cfg.Origin, Severity: severity, Message: message,
-		Runbook: "doc/evidence-format.md", FirstAt: now, LastAt: now, Count: 1})
+		Runbook: "evidence-log.md", FirstAt: now, LastAt: now, Count: 1})
 }

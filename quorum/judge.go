@@ -12,7 +12,7 @@ import (
 // Detector is the alarm of a request or a change that says approved and is not signed.
 const (
 	Detector = "quorum"
-	Runbook  = "doc/runbooks/quorum-missing.md"
+	Runbook  = "quorum-missing.md"
 )
 
 // Statement is what an operator signs: the request, what it would do, and the digest of exactly what was shown.

@@ -60,7 +60,7 @@ const (
 	corpusPages   = 10               // pages of the record that are looked through for a live certificate
 	corpusMargin  = time.Hour        // a certificate that ends sooner is no part of the corpus
 	alarmCanary   = "status-canary"
-	runbookCanary = "doc/runbooks/status-canary.md"
+	runbookCanary = "status-canary.md"
 )
 
 // expectation is what the world must say of a certificate.
@@ -159,7 +159,7 @@ func (s *Service) canary(ctx context.Context, st *staging, next *pack.Head, sign
 
 // objection is why the change must not become public.
 func (l *looked) objection(c bulkhead.Change) error {
-	hint := "look at " + runbookCanary + "; to give up: bulkhead change rollback " + c.ID
+	hint := "look at doc/runbooks/" + runbookCanary + "; to give up: bulkhead change rollback " + c.ID
 	switch {
 	case len(l.wrong) > 0:
 		return bulkhead.Faultf(bulkhead.KindGate, "change %s would make %s say revoked, which it does not name: %s", c.ID, l.wrong[0], l.detail()).WithHint(hint)

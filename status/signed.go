@@ -11,7 +11,7 @@ import (
 
 const (
 	alarmSigned   = "quorum"
-	runbookSigned = "doc/runbooks/quorum-missing.md"
+	runbookSigned = "quorum-missing.md"
 )
 
 // Approvals judges what a change was approved by.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 func (a *app) alarms() *cobra.Command {
 	var all bool
 	c := &cobra.Command{Use: "alarms", Short: "what the detectors raised, and who took it", Args: exactly(0, "no arguments"),
-		Long: "Lists alarms, the last seen first: those that nobody has acknowledged, or all of them. The runbook of each is in doc/runbooks.",
+		Long: "Lists alarms, the last seen first: those that nobody has acknowledged, or all of them. Below each stands its page in doc/runbooks.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return get(a, c, "/api/v1/alarms", func(v map[string][]console.AlarmView) string { return alarmText(v["alarms"], all) })
 		}}
@@ -31,13 +32,16 @@ func alarmText(list []console.AlarmView, all bool) string {
 			continue
 		}
 		rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%d\t%s", x.ID, x.LastAt.Format("2006-01-02 15:04:05"), x.Detector, x.Severity, x.Count, x.Message))
+		if x.Runbook != "" {
+			rows = append(rows, "\t\t\t\t\tread doc/runbooks/"+path.Base(x.Runbook))
+		}
 		if x.AckedAt != nil {
 			rows = append(rows, fmt.Sprintf("\t\t\t\t\ttaken by %s: %s", x.AckedBy, x.AckReason))
 		}
 	}
 	text := "no alarms"
 	if len(rows) > 0 {
-		text = table("ID\tLAST\tDETECTOR\tSEVERITY\tCOUNT\tMESSAGE", rows) + "\n\nnext: read doc/runbooks, then: bulkhead alarms ack ID --reason TEXT"
+		text = table("ID\tLAST\tDETECTOR\tSEVERITY\tCOUNT\tMESSAGE", rows) + "\n\nnext: read the page named with it, then: bulkhead alarms ack ID --reason TEXT"
 	}
 	if taken > 0 {
 		text += fmt.Sprintf("\n%d more were acknowledged: bulkhead alarms --all", taken)
