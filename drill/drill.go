@@ -37,6 +37,8 @@ type Day struct {
 	Title    string   `json:"title"`
 	Source   string   `json:"source"`
 	Historic []Moment `json:"historic"`
+	// Hour is the hour (UTC) at which the rehearsed day begins, the next one from now on; 0 begins at once.
+	Hour int `json:"hour,omitempty"`
 	// Wants are the checks that the day must reach, by requirement row.
 	Wants []string `json:"wants"`
 	run   func(ctx context.Context, s *Stage) error
@@ -120,7 +122,8 @@ func Run(ctx context.Context, name string, o Options) (Report, error) {
 		return Report{}, bulkhead.NewFault(bulkhead.KindUnavailable, "there is no room for a rehearsal").WithHint("set TMPDIR to a folder with space").WithCause(err)
 	}
 	now := time.Now()
-	s := &Stage{ctx: ctx, o: o, dir: dir, clock: newClock(now), began: now.UTC().Truncate(time.Second), mark: now}
+	at := day.begin(now)
+	s := &Stage{ctx: ctx, o: o, dir: dir, clock: newClock(at), began: at.UTC().Truncate(time.Second), mark: now}
 	s.report = Report{Name: day.Name, Title: day.Title, Source: day.Source, Began: now.UTC(), Version: o.Version, Historic: day.Historic, Steps: []Step{}, Checks: []Check{}, Measured: []string{}, Simulated: []string{}}
 	played := day.run(ctx, s)
 	for i := len(s.ends) - 1; i >= 0; i-- {
@@ -134,6 +137,18 @@ func Run(ctx context.Context, name string, o Options) (Report, error) {
 	s.report.Took = time.Since(now)
 	s.judge(day, played)
 	return s.report, nil
+}
+
+// begin is when the rehearsed day begins, for a rehearsal that is asked for at t.
+func (d Day) begin(t time.Time) time.Time {
+	if d.Hour == 0 {
+		return t
+	}
+	at := t.UTC().Truncate(24 * time.Hour).Add(time.Duration(d.Hour) * time.Hour)
+	if at.Before(t) {
+		at = at.Add(24 * time.Hour)
+	}
+	return at
 }
 
 func find(name string) (Day, error) {

@@ -97,9 +97,61 @@ func TestAFailedCheckFailsTheDay(t *testing.T) {
 
 func TestHeartbleed2014(t *testing.T) { played(t, "heartbleed-2014", Options{Scale: 11}) }
 
-func TestIntrusion2011(t *testing.T) { played(t, "intrusion-2011", Options{Scale: 3}) }
+// told asserts that a day has these steps, in this order, and at least as many moments of the historic one beside them.
+func told(t *testing.T, r Report, historic int, steps ...string) {
+	t.Helper()
+	i := 0
+	for _, s := range r.Steps {
+		if i < len(steps) && strings.Contains(s.What+"\n"+strings.Join(s.More, "\n"), steps[i]) {
+			i++
+		}
+	}
+	if i < len(steps) {
+		t.Errorf("%s does not come to %q, or not in its place", r.Name, steps[i])
+	}
+	if len(r.Historic) < historic {
+		t.Errorf("%d historic moments", len(r.Historic))
+	}
+	for i := range r.Historic[1:] {
+		if r.Historic[i+1].After < r.Historic[i].After {
+			t.Errorf("%q is told out of its order", r.Historic[i+1].What)
+		}
+	}
+}
 
-func TestOCSPEKU2020(t *testing.T) { played(t, "ocsp-eku-2020", Options{Scale: 12}) }
+// TestIntrusion2011 is the day with everything that the house promises of it, in the order of the day.
+func TestIntrusion2011(t *testing.T) {
+	r := played(t, "intrusion-2011", Options{Scale: 3})
+	told(t, r, 5, "06:00: the claim becomes known", "stopped all issuance", "While issuance stands still", "Traces of an intrusion at the web server", "Six times not found", "reset in one action", "with the second signature", "The timeline")
+	for _, s := range r.Steps {
+		if strings.HasPrefix(s.What, "Six times") {
+			six := strings.Join(s.More, "\n")
+			for _, n := range []string{"1. ", "2. ", "3. ", "4. ", "5. ", "6. ", "certificate-not-in-log"} {
+				if !strings.Contains(six, n) {
+					t.Errorf("no %q in %s", n, six)
+				}
+			}
+		}
+	}
+}
+
+func TestOCSPEKU2020(t *testing.T) {
+	r := played(t, "ocsp-eku-2020", Options{Scale: 12})
+	told(t, r, 5, "The audit of 6", "Answers forged", "stands at a node", "ceremony with that usage is refused", "new issuing authority, by ceremony", "replaced from the new one and then revoked", "certificate was revoked", "key was destroyed")
+}
+
+// TestHour: a day that begins at an hour begins at the next one.
+func TestHour(t *testing.T) {
+	at := func(h, m int) time.Time { return time.Date(2026, 11, 27, h, m, 0, 0, time.UTC) }
+	for _, c := range []struct {
+		hour       int
+		now, begin time.Time
+	}{{0, at(3, 1), at(3, 1)}, {6, at(3, 1), at(6, 0)}, {6, at(6, 0), at(6, 0)}, {6, at(6, 1), at(30, 0)}} {
+		if got := (Day{Hour: c.hour}).begin(c.now); !got.Equal(c.begin) {
+			t.Errorf("%d at %s: %s", c.hour, c.now, got)
+		}
+	}
+}
 
 func TestMassRevocation(t *testing.T) {
 	for _, sc := range scenarios {

@@ -28,10 +28,12 @@ var ocspEKU2020 = Day{
 	Source: "SAKURA internet, column on the incident of July 2020",
 	Historic: []Moment{
 		{0, "2020-07", "intermediates of 14 authorities are found with the extended key usage OCSPSigning; by the rules they must be revoked within 7 days, and their keys destroyed"},
+		{0, "2020-07", "an answer that such an intermediate forged for its sibling would be believed, and nobody would have seen it"},
 		{28 * day24, "07-29", "a new intermediate issues; what is sold from now on is not concerned"},
-		{120 * day24, "months", "millions of certificates below the old ones are replaced over months to half a year"},
+		{120 * day24, "months", "millions of certificates below the old ones are replaced over months to half a year, not within 7 days"},
+		{120 * day24, "after that", "the old intermediates are revoked and their keys destroyed"},
 	},
-	Wants: []string{"S1-1", "S1-2", "S1-3", "S1-8", "S1-12"},
+	Wants: []string{"S1-1", "S1-2", "S1-3", "S1-4", "S1-7", "S1-8", "S1-9", "S1-12"},
 	run:   playOCSPEKU2020,
 }
 
@@ -40,22 +42,24 @@ var oidEKU = asn1.ObjectIdentifier{2, 5, 29, 37}
 // day2020 is the day while it is played.
 type day2020 struct {
 	*Stage
-	house *shadow
-	old   bulkhead.AuthorityID
-	next  bulkhead.AuthorityID
-	cert  []byte // of the new authority
+	house  *shadow
+	root   bulkhead.AuthorityID
+	old    bulkhead.AuthorityID
+	next   bulkhead.AuthorityID
+	cert   []byte                  // of the new authority
+	sample bulkhead.CertificateRef // one below the old authority
 }
 
 func playOCSPEKU2020(_ context.Context, s *Stage) error {
 	d := &day2020{Stage: s, old: "issuing-p256", next: "issuing-2020"}
-	for _, act := range []func() error{d.build, d.audit, d.forge, d.refuse, d.replace, d.campaign} {
+	for _, act := range []func() error{d.build, d.audit, d.forge, d.detect, d.refuse, d.replace, d.campaign, d.revoke, d.destroy} {
 		if err := act(); err != nil {
 			return err
 		}
 	}
-	s.measured("audit of the certificates, forged answers held against our check (and OpenSSL where it is on the PATH), the gates of the ceremony, a new issuing authority by the code of the ceremony under the root of the first start, rotation, campaign, revocations: real compartments")
+	s.measured("audit of the certificates, forged answers held against our check (and OpenSSL where it is on the PATH), the gates of the ceremony, the forged answer at a node and the probes that find it, a new issuing authority by the code of the ceremony under the root of the first start, rotation, campaign, revocations, the old authority's revocation by the ceremony of its root, the destruction of its key with two people's signatures and the status that was sealed before: real compartments")
 	s.simulated("the six authorities of the audit are made for it; subscribers: the certificates below the old authority are of the house's own accounts, on two product lines, both for TLS")
-	s.simulated("not in this drill: OpenSSL and GnuTLS looking at each change, because they go by the machine's clock and this day has its own; the revocation of the old authority by a CRL of the root, and the destruction of its key before witnesses (bulkhead-root)")
+	s.simulated("not in this drill: OpenSSL and GnuTLS looking at each change, because they go by the machine's clock and this day has its own; the root's ceremonies run in this process and not on a machine apart (bulkhead-root); witnesses are the two operators of the first start")
 	return nil
 }
 
@@ -301,6 +305,7 @@ func (d *day2020) campaign() error {
 			return err
 		}
 		got[cert.Profile]++
+		d.sample = it.CertificateRef
 	}
 	equal := len(got) == len(want)
 	for p, n := range want {

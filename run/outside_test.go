@@ -368,7 +368,35 @@ func TestForeignResponder(t *testing.T) {
 	if d := w.now().Sub(began); d > 3*time.Minute {
 		t.Errorf("after %s", d)
 	}
-	w.want("a foreign answer", map[string][]string{"D6/": {"no key of ours", "Demo A", "key SHA-256", "the cdn desk"[:0], "produced"}})
+	r, err := ocsp.ParseResponse(stranger.Cases[0].Response)
+	w.ok(err)
+	signer, err := x509.ParseCertificate(r.Certificates[0])
+	w.ok(err)
+	w.want("a foreign answer", map[string][]string{"D6/": {"no key of ours", "tier cdn", "Demo A", "key SHA-256 " + bulkhead.Digest(signer.RawSubjectPublicKeyInfo).String(), "produced"}})
+}
+
+// TestSiblingResponder is D6 on the day of 2020: the key of one of our authorities answers for the child of another. The alarm
+// names the authority whose key it is, and no stranger.
+func TestSiblingResponder(t *testing.T) {
+	w := newWorld(t)
+	root, sibling := w.authority(rootID), w.authority(p256ID)
+	key, err := w.h.ring.Open(t.Context(), sibling.KeyURI)
+	w.ok(err)
+	p := w.prober(w.own(), w.through(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		if x, err := ocsp.ParseResponse(body); err == nil && x.Status == ocsp.Successful {
+			serial := x.Singles[0].Serial
+			if _, _, err := w.h.store.Certificate(r.Context(), bulkhead.CertificateRef{Issuer: rootID, Serial: serial}); err == nil {
+				body, err = answerBy(root, key, sibling.Certificate, w.now(), ocsp.Single{Serial: serial, State: ocsp.Good, ThisUpdate: w.now(), NextUpdate: w.now().Add(time.Hour)}, x.Singles[0].CertID.Hash)
+				w.ok(err)
+			}
+		}
+		_, _ = rw.Write(body)
+	}))
+	p.Once(t.Context())
+	w.want("a sibling's answer", map[string][]string{"D6/": {"the key of our authority " + string(p256ID) + " signed", "may not answer for root", "key SHA-256 " + bulkhead.Digest(sibling.SPKI).String()}})
 }
 
 // TestUnloggedSignature is D6's other half: a key of ours, used past the signer.

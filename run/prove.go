@@ -26,6 +26,8 @@ type ProveOptions struct {
 	All          bool
 	Certificates string // folder or file with certificates from outside; "" for none
 	Now          time.Time
+
+	clock func() time.Time // of a rehearsal, whose days pass in seconds; nil is the machine's
 }
 
 // Prove reconciles what this house keeps about its signatures and gives the six negatives. It opens no key, takes no
@@ -71,7 +73,10 @@ func reconcile(ctx context.Context, cfg Config, store Store, o ProveOptions, ear
 	if proved == nil || !book.Stand(head, counters) {
 		proved, book = nil, proof.NewBook(head, counters)
 	}
-	pub := &published{issuers: issuers}
+	if o.clock == nil {
+		o.clock = time.Now
+	}
+	pub := &published{issuers: issuers, now: o.clock}
 	var out proof.Outside
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -144,6 +149,7 @@ func proveLog(ctx context.Context, dir string, cfg Config, store Store, proved *
 // published compares what is public with the rows that the proof reads.
 type published struct {
 	issuers  []bulkhead.AuthorityID
+	now      func() time.Time
 	cfg      status.CheckConfig
 	compared *status.Comparison
 }
@@ -157,7 +163,7 @@ func (p *published) open(ctx context.Context, dir string, cfg Config, store Stor
 	if err != nil {
 		return err
 	}
-	p.cfg = status.CheckConfig{Store: store, Objects: objects, HeadVerifier: v, Now: time.Now, Issuers: p.issuers}
+	p.cfg = status.CheckConfig{Store: store, Objects: objects, HeadVerifier: v, Now: p.now, Issuers: p.issuers}
 	p.compared, err = status.Compare(ctx, p.cfg)
 	return err
 }

@@ -253,27 +253,33 @@ func (r *Rehearsal) ForeignAnswer(ctx context.Context, ref bulkhead.CertificateR
 	if err != nil {
 		return nil, err
 	}
-	cert, err := x509.ParseCertificate(d.Certificate)
-	if err != nil {
-		return nil, fmt.Errorf("delegate of %s: %w", ref.Issuer, err)
-	}
-	id, err := ocsp.NewIssuer(a.Subject, a.SPKI)
-	if err != nil {
-		return nil, err
-	}
-	responder, err := ocsp.KeyHash(cert.RawSubjectPublicKeyInfo)
-	if err != nil {
-		return nil, err
-	}
 	now := r.h.now().UTC().Truncate(time.Second)
-	tbs, err := ocsp.BuildTBSFor(id, responder, now, ocsp.Single{Serial: ref.Serial, State: ocsp.Revoked, RevokedAt: revoked.UTC().Truncate(time.Second), Reason: bulkhead.CessationOfOperation, HasReason: true, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(validity)}, ocsp.SHA1)
+	return answerBy(a, key, d.Certificate, now, ocsp.Single{Serial: ref.Serial, State: ocsp.Revoked, RevokedAt: revoked.UTC().Truncate(time.Second), Reason: bulkhead.CessationOfOperation, HasReason: true,
+		ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(validity)}, ocsp.SHA1)
+}
+
+// answerBy is an answer about a certificate of an authority, by whatever key: it asks nobody whether it may.
+func answerBy(about bulkhead.Authority, key crypto.Signer, responder []byte, produced time.Time, is ocsp.Single, hash ocsp.HashAlgorithm) ([]byte, error) {
+	cert, err := x509.ParseCertificate(responder)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of a responder: %w", err)
+	}
+	id, err := ocsp.NewIssuer(about.Subject, about.SPKI)
+	if err != nil {
+		return nil, err
+	}
+	by, err := ocsp.KeyHash(cert.RawSubjectPublicKeyInfo)
+	if err != nil {
+		return nil, err
+	}
+	tbs, err := ocsp.BuildTBSFor(id, by, produced, is, hash)
 	if err != nil {
 		return nil, err
 	}
 	digest := sha256.Sum256(tbs)
 	sig, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
-		return nil, fmt.Errorf("foreign answer: %w", err)
+		return nil, fmt.Errorf("an answer past the signer: %w", err)
 	}
-	return ocsp.Assemble(tbs, sig, d.Certificate), nil
+	return ocsp.Assemble(tbs, sig, responder), nil
 }

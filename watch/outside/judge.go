@@ -90,8 +90,12 @@ func (p *Prober) judgeSigner(ctx context.Context, at Point, t task, r *ocsp.Resp
 	}
 	key := fmt.Sprintf("%s,%s,%.16s", at.Base, t.authority.ID, who.KeyHash)
 	if !mine {
+		why, err := p.notOurs(ctx, who, t.authority.ID)
+		if err != nil {
+			return one(finding{blind: true, alarm: alarm(now, "D6", "blind", bulkhead.Warning, "watch.md", "the detector could not look: "+bulkhead.AsFault(err).Detail)})
+		}
 		return one(finding{alarm: alarm(now, "D6", key, bulkhead.Critical, "d6-foreign-responder.md",
-			fmt.Sprintf("%s (%s) serves an OCSP answer that no key of ours signed: %s, signed by %s, produced %s", at.Name, at.Base, t.what(), who, stamp(r.ProducedAt)))})
+			fmt.Sprintf("%s (%s) serves an OCSP answer that %s: %s, signed by %s, produced %s", at.Name, at.Base, why, t.what(), who, stamp(r.ProducedAt)))})
 	}
 	if p.cfg.Ledger == nil || who.Issuer {
 		return nil
@@ -101,6 +105,21 @@ func (p *Prober) judgeSigner(ctx context.Context, at Point, t task, r *ocsp.Resp
 			fmt.Sprintf("%s (%s) serves an OCSP answer under a key of ours that evidence does not know: %s, produced %s by %s; the key is used outside the signer", at.Name, at.Base, t.what(), stamp(r.ProducedAt), who))})
 	}
 	return nil
+}
+
+// notOurs says in words whose key signed an answer that no responder of the authority signed: a stranger's, or that of another
+// authority of the house, which has no say here. The latter is the day of 2020, and a key that was used past the signer.
+func (p *Prober) notOurs(ctx context.Context, who Responder, id bulkhead.AuthorityID) (string, error) {
+	all, err := p.cfg.Record.Authorities(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all {
+		if who.Certificate != nil && bulkhead.Digest(a.SPKI) == who.KeyHash {
+			return fmt.Sprintf("the key of our authority %s signed, which may not answer for %s: somebody used that key past the signer", a.ID, id), nil
+		}
+	}
+	return "no key of ours signed", nil
 }
 
 // judgeState holds what is said against the record. allowed is until when an older truth may be told.
