@@ -2,6 +2,7 @@ package rel
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"bulkhead"
@@ -43,19 +44,28 @@ func scanAuthorization(r scanner) (bulkhead.Authorization, error) {
 }
 
 func (t *tx) insertAuthorization(ctx context.Context, a bulkhead.Authorization) error {
+	key := authorizationKey(a.ID)
+	defer t.only(ofAuthorizations, key)()
 	n, err := exec(ctx, t, `INSERT INTO authorizations (`+authorizationFields+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT DO NOTHING`, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value, a.Wildcard,
 		string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), unix(a.CreatedAt))
 	if err == nil && n == 0 {
 		return conflict("authorisation %s exists", a.ID)
 	}
+	if kept, fit := keepAuthorization(a); fit {
+		t.leave(key, authorizationRow{kept, nil, true})
+	}
 	return err
 }
 
 // Authorization returns an authorisation; KindNotFound when there is none.
 func (s *Store) Authorization(ctx context.Context, id string) (bulkhead.Authorization, error) {
-	a, err := one(s.brief(ctx), s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
-	return a, s.fault("Authorization", absent(err, "authorisation", id))
+	a, err := recalled(s, authorizationKey(id), func() (authorizationRow, bool, error) {
+		a, err := one(s.brief(ctx), s.looks, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations WHERE id = $1`, id)
+		_, fit := keepAuthorization(a)
+		return authorizationRow{Authorization: a}, fit, err
+	})
+	return a.authorization(), s.fault("Authorization", absent(err, "authorisation", id))
 }
 
 // Authorizations returns authorisations in the order of their ids; KindNotFound when one is missing.
@@ -63,6 +73,13 @@ func (s *Store) Authorizations(ctx context.Context, ids ...string) ([]bulkhead.A
 	if len(ids) == 1 {
 		a, err := s.Authorization(ctx, ids[0])
 		return []bulkhead.Authorization{a}, err
+	}
+	if rows, all := recallAll[authorizationRow](s, keysOf(ids, authorizationKey)); all {
+		out := make([]bulkhead.Authorization, len(rows))
+		for i, a := range rows {
+			out[i] = a.authorization()
+		}
+		return out, nil
 	}
 	found := make(map[string]bulkhead.Authorization, len(ids))
 	err := among(&s.dialect, ids, 1, "text", func(id string) string { return id }, func(_ []string, in string, args []any) error {
@@ -101,24 +118,56 @@ func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorizat
 		return bulkhead.NewFault(bulkhead.KindMalformed, "a validation needs evidence")
 	}
 	return s.writeKeyed(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
-		n, err := exec(ctx, t, `UPDATE authorizations SET state = $2, challenges = $3, expires_at = $4 WHERE id = $1 AND state = 'pending'
-			AND EXISTS (SELECT 1 FROM accounts c WHERE c.id = authorizations.account_id AND c.state = 'valid' AND c.thumbprint = $5)`,
-			a.ID, string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), thumbprint)
+		if err := t.changeAuthorization(ctx, a, &v, func() error {
+			n, err := exec(ctx, t, `UPDATE authorizations SET state = $2, challenges = $3, expires_at = $4 WHERE id = $1 AND state = 'pending'
+				AND EXISTS (SELECT 1 FROM accounts c WHERE c.id = authorizations.account_id AND c.state = 'valid' AND c.thumbprint = $5)`,
+				a.ID, string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), thumbprint)
+			if err == nil && n == 0 {
+				err = t.whyNotConcluded(ctx, a.ID)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		ready, err := t.writing(ctx, ofOrders, orderKey, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at + 0 >= $2
+			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
+				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2)) RETURNING id`, a.ID, unix(v.At))
+		for key, o := range ready {
+			if o, ok := o.(orderRow); ok {
+				o.State = bulkhead.OrderReady
+				t.leave(key, o)
+			}
+		}
+		return err
+	})
+}
+
+// changeAuthorization runs update, which stores state, challenges and expiry of a, inserts v unless it is nil, and says what became of
+// the row.
+func (t *tx) changeAuthorization(ctx context.Context, a bulkhead.Authorization, v *bulkhead.Validation, update func() error) error {
+	key := authorizationKey(a.ID)
+	was, known := knownRow[authorizationRow](t, key)
+	defer t.only(ofAuthorizations, key)()
+	if err := update(); err != nil {
+		return err
+	}
+	kept, fit := keepAuthorization(a)
+	was.State, was.Challenges, was.ExpiresAt = kept.State, kept.Challenges, kept.ExpiresAt
+	if v != nil {
+		seq, err := t.insertValidation(ctx, *v)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return t.whyNotConcluded(ctx, a.ID)
+		good, plain := keepValidation(*v)
+		if fit = fit && plain && v.AuthorizationID == a.ID; was.whole {
+			was.validations = append(slices.Clip(was.validations), numbered{good, seq})
 		}
-		if err := t.insertValidation(ctx, v); err != nil {
-			return err
-		}
-		_, err = exec(ctx, t, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at + 0 >= $2
-			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
-			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
-				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2))`, a.ID, unix(v.At))
-		return err
-	})
+	}
+	if known && fit {
+		t.leave(key, was)
+	}
+	return nil
 }
 
 // whyNotConcluded tells which of the conditions does not hold.
@@ -136,19 +185,22 @@ func (t *tx) whyNotConcluded(ctx context.Context, id string) error {
 }
 
 func (t *tx) updateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation) error {
-	n, err := exec(ctx, t, `UPDATE authorizations SET state = $3, challenges = $4, expires_at = $5 WHERE id = $1 AND state = $2`,
-		a.ID, string(expect), string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt))
-	if err := t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect)); err != nil || v == nil {
-		return err
-	}
-	return t.insertValidation(ctx, *v)
+	return t.changeAuthorization(ctx, a, v, func() error {
+		n, err := exec(ctx, t, `UPDATE authorizations SET state = $3, challenges = $4, expires_at = $5 WHERE id = $1 AND state = $2`,
+			a.ID, string(expect), string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt))
+		return t.moved(ctx, n, err, "authorizations", "authorisation", a.ID, string(expect))
+	})
 }
 
-func (t *tx) insertValidation(ctx context.Context, v bulkhead.Validation) error {
-	_, err := exec(ctx, t, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
+// insertValidation returns the number of the row where something is remembered by it, else 0.
+func (t *tx) insertValidation(ctx context.Context, v bulkhead.Validation) (seq int64, err error) {
+	res, err := t.ExecContext(ctx, `INSERT INTO validations (id, authorization_id, account_id, name_type, name, wildcard, method,
 		at, reuse_until, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, v.ID, v.AuthorizationID, v.AccountID,
 		string(v.Identifier.Type), v.Identifier.Value, v.Wildcard, string(v.Method), unix(v.At), unix(v.ReuseUntil), text(v.Detail))
-	return err
+	if err == nil && t.memo != nil {
+		seq, err = res.LastInsertId()
+	}
+	return seq, err
 }
 
 // claim is what an authorisation is for.

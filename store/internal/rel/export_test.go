@@ -1,6 +1,10 @@
 package rel
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // SetSearchWindow makes one search go back n evidence numbers.
 func SetSearchWindow(s *Store, n int64) { s.window = n }
@@ -63,13 +67,39 @@ func Remembering(s *Store) int {
 	return len(s.memo.kept)
 }
 
-// Writes names the seldom-written table that a statement writes.
+// Writes names the first remembered table of those that are remembered with the one that a statement writes.
 func Writes(text string) string {
-	of := new(memo).runs(text).of
-	for name, t := range seldom {
-		if of == t {
+	of := new(memo).runs(text, 0).of
+	for _, name := range slices.Sorted(maps.Keys(tablesOf)) {
+		if of == tablesOf[name] {
 			return name
 		}
 	}
 	return ""
+}
+
+// Recent is how many rows a store remembers, and their octets.
+func Recent(s *Store) (rows, octets int) {
+	r := &s.memo.recent
+	s.memo.mu.RLock()
+	defer s.memo.mu.RUnlock()
+	for _, all := range []map[rowKey]row{r.young, r.old} {
+		for _, v := range all {
+			rows, octets = rows+1, octets+v.octets()
+		}
+	}
+	return rows, octets
+}
+
+// BetweenCommitAndLook has f run after each commit, before the store looks whether it was alone.
+func BetweenCommitAndLook(s *Store, f func()) { s.memo.sole = meddled{s.memo.sole, f} }
+
+type meddled struct {
+	Sole
+	before func()
+}
+
+func (m meddled) Release(failed bool, foreign func()) {
+	m.before()
+	m.Sole.Release(failed, foreign)
 }

@@ -172,7 +172,7 @@ func (t *tx) attempt(w *write, others bool) error {
 			return err
 		}
 	}
-	head, used, waiting := t.head, t.uses, t.waiting
+	head, used, waiting, left := t.head, t.uses, t.waiting, len(t.left)
 	if w.err = t.guarded(w); w.err == nil {
 		if !others || t.dialect.GroupsEvidence { // there the next savepoint hides this one, and a round trip is saved
 			return nil
@@ -181,6 +181,7 @@ func (t *tx) attempt(w *write, others bool) error {
 		return err
 	}
 	t.head, t.uses, t.waiting, w.seqs = head, used, waiting, nil
+	t.left, t.named = t.left[:left], 0
 	if !others {
 		return nil
 	}

@@ -45,8 +45,12 @@ const selectWithDER = `SELECT ` + certificateFields + `, der FROM certificates L
 
 // Certificate returns a row and its DER, which is nil while nothing is issued; KindNotFound when there is no row.
 func (s *Store) Certificate(ctx context.Context, ref bulkhead.CertificateRef) (bulkhead.Certificate, []byte, error) {
-	c, err := one(ctx, s.reader, scanCertificateWithDER, selectWithDER+`WHERE issuer = $1 AND serial = $2`,
-		string(ref.Issuer), serialArg(ref.Serial))
+	c, err := recalled(s, certificateKey(ref), func() (certificateWithDER, bool, error) {
+		c, err := one(s.brief(ctx), s.reader, scanCertificateWithDER, selectWithDER+`WHERE issuer = $1 AND serial = $2`,
+			string(ref.Issuer), serialArg(ref.Serial))
+		return c, true, err
+	})
+	c = c.copy()
 	return c.row, c.der, s.fault("Certificate", absent(err, "certificate", ref.String()))
 }
 

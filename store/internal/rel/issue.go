@@ -1,6 +1,7 @@
 package rel
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -45,10 +46,14 @@ type issueState struct {
 // holds it, so what is read stays true until commit.
 func (t *tx) issueStates(ctx context.Context, refs []bulkhead.CertificateRef) (map[bulkhead.CertificateRef]*issueState, error) {
 	byIssuer := map[bulkhead.AuthorityID][]bulkhead.Serial{}
+	found := make(map[bulkhead.CertificateRef]*issueState, len(refs))
 	for _, r := range refs {
+		if c, known := knownRow[certificateWithDER](t, certificateKey(r)); known {
+			found[r] = &issueState{r, c.row.State, c.row.Fingerprint, c.row.IntentSeq, c.row.OutcomeSeq}
+			continue
+		}
 		byIssuer[r.Issuer] = append(byIssuer[r.Issuer], r.Serial)
 	}
-	found := make(map[bulkhead.CertificateRef]*issueState, len(refs))
 	for issuer, serials := range byIssuer {
 		err := among(t.dialect, serials, 2, "bytea", serialArg,
 			func(_ []bulkhead.Serial, in string, args []any) error {
@@ -146,6 +151,7 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 	}
 	var rows certificateColumns
 	var names nameColumns
+	var keys []rowKey
 	for i, it := range items {
 		if errs[i] != nil {
 			continue
@@ -153,8 +159,19 @@ func (t *tx) reserve(ctx context.Context, items []bulkhead.Reservation, leaves [
 		seqs[i], numbers = numbers[0], numbers[1:]
 		rows.addAs(it, seqs[i], bulkhead.Reserved, bulkhead.Hash{}, 0)
 		names.add(it.Certificate.Names, seqs[i])
+		keys = append(keys, certificateKey(it.Certificate.CertificateRef))
 	}
-	return t.all(ctx, evidence.part(), part{insertCertificate, rows.values()}, part{insertName, []values{names.reversed, names.owners}})
+	defer t.only(ofCertificates, keys...)()
+	if err := t.all(ctx, evidence.part(), part{insertCertificate, rows.values()}, part{insertName, []values{names.reversed, names.owners}}); err != nil {
+		return err
+	}
+	for i, it := range items {
+		if c, fit := keepCertificate(it.Certificate); fit && errs[i] == nil {
+			c.State, c.Fingerprint, c.ReplacedBy, c.IntentSeq, c.OutcomeSeq = bulkhead.Reserved, bulkhead.Hash{}, bulkhead.CertificateRef{}, seqs[i], 0
+			t.leave(certificateKey(c.CertificateRef), certificateWithDER{row: c})
+		}
+	}
+	return nil
 }
 
 // nameColumns holds rows for insertName, column by column.
@@ -251,6 +268,8 @@ func (t *tx) complete(ctx context.Context, items []bulkhead.Completion, leaves [
 	var rows, outcomes column[int64]
 	var ders, fingerprints column[[]byte]
 	var good [][]byte
+	var keys []rowKey
+	var left []rowLeft
 	next := t.head.seq
 	for i, it := range items {
 		if errs[i] != nil {
@@ -267,6 +286,12 @@ func (t *tx) complete(ctx context.Context, items []bulkhead.Completion, leaves [
 			good = append(good, leaves[i])
 			rows, outcomes = append(rows, row.intentSeq), append(outcomes, next)
 			ders, fingerprints = append(ders, it.DER), append(fingerprints, fingerprint[:])
+			key := certificateKey(it.CertificateRef)
+			keys = append(keys, key)
+			if c, known := knownRow[certificateWithDER](t, key); known {
+				c.row.State, c.row.Fingerprint, c.row.OutcomeSeq, c.der = bulkhead.Issued, fingerprint, next, bytes.Clone(it.DER)
+				left = append(left, rowLeft{key, c})
+			}
 		case row.outcomeSeq > 0 && row.fingerprint == fingerprint:
 			seqs[i] = row.outcomeSeq
 		default:
@@ -277,7 +302,14 @@ func (t *tx) complete(ctx context.Context, items []bulkhead.Completion, leaves [
 	if err != nil {
 		return err
 	}
-	return t.all(ctx, evidence.part(), part{completeCertificate, []values{rows, fingerprints, outcomes}}, part{insertDER, []values{rows, ders}})
+	defer t.only(ofCertificates, keys...)()
+	if err := t.all(ctx, evidence.part(), part{completeCertificate, []values{rows, fingerprints, outcomes}}, part{insertDER, []values{rows, ders}}); err != nil {
+		return err
+	}
+	for _, l := range left {
+		t.leave(l.key, l.row)
+	}
+	return nil
 }
 
 // Abandon moves Reserved to Abandoned and appends ev[i] for each item i that moved; an item in any other state, or

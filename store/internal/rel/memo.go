@@ -11,8 +11,9 @@ import (
 	"bulkhead"
 )
 
-// tables is a set of tables that are read for every certificate and seldom written.
-type tables uint8
+// tables is a set of tables that are read for every certificate: some seldom written, whose answers are remembered whole, and those
+// of what orders rest on, of which rows are (recent.go).
+type tables uint16
 
 const (
 	ofAccounts tables = 1 << iota
@@ -21,10 +22,16 @@ const (
 	ofAuthorities
 	ofStandbys
 	ofBlockedKeys
+	ofOrders         // with the authorisations and looks at CAA of each
+	ofAuthorizations // with the validations of each
+	ofCertificates   // with the DER of each
 )
 
-var seldom = map[string]tables{"accounts": ofAccounts, "partners": ofPartners, "stops": ofStops, "authorities": ofAuthorities,
-	"standbys": ofStandbys, "blocked_keys": ofBlockedKeys}
+var tablesOf = map[string]tables{"accounts": ofAccounts, "partners": ofPartners, "stops": ofStops, "authorities": ofAuthorities,
+	"standbys": ofStandbys, "blocked_keys": ofBlockedKeys,
+	"orders": ofOrders, "order_authorizations": ofOrders, "caa_checks": ofOrders,
+	"authorizations": ofAuthorizations, "validations": ofAuthorizations,
+	"certificates": ofCertificates, "certificate_ders": ofCertificates}
 
 // Sole says whether anybody but this store commits to its database. It is there for an engine whose file one process has to
 // itself, where nothing of what was read can have changed unless this store changed it or Sole says so.
@@ -51,6 +58,7 @@ type memo struct {
 	generation uint64 // moves with each end of an answer
 	writing    tables // of the transaction under way; one writes at a time
 	kept       map[string]answer
+	recent     recent
 	head       *evidenceHead // as the last commit left it; of the one transaction at a time, and guarded by nothing
 	writes     sync.Map      // text of a statement → what it writes
 	given      atomic.Int64
@@ -112,6 +120,7 @@ func (m *memo) forget() {
 	defer m.mu.Unlock()
 	m.generation++
 	clear(m.kept)
+	m.recent.clear(^tables(0))
 }
 
 // target finds the tables that a statement writes.
@@ -123,24 +132,27 @@ type writ struct {
 	of  tables
 }
 
-// runs is called before a transaction runs a statement: from then on no answer from a table that it writes is given.
-func (m *memo) runs(query string) writ {
+// runs is called before a transaction runs a statement: from then on no answer from a table that it writes is given, but for tables of
+// which the transaction names the rows itself.
+func (m *memo) runs(query string, named tables) writ {
 	var w writ
 	if known, ok := m.writes.Load(query); ok {
 		w = known.(writ)
 	} else {
 		for _, hit := range target.FindAllStringSubmatch(query, -1) {
-			w.any, w.of = true, w.of|seldom[strings.ToLower(hit[1])]
+			w.any, w.of = true, w.of|tablesOf[strings.ToLower(hit[1])]
 		}
 		m.writes.Store(query, w)
 	}
-	if w.of == 0 {
+	of := w.of &^ named
+	if of == 0 {
 		return w
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.writing |= w.of
+	m.writing |= of
 	m.generation++
+	m.recent.clear(of)
 	for key, a := range m.kept {
 		if a.of&m.writing != 0 {
 			delete(m.kept, key)
@@ -149,11 +161,15 @@ func (m *memo) runs(query string) writ {
 	return w
 }
 
-// over is called after the end of a transaction.
-func (m *memo) over(failed bool) {
-	m.sole.Release(failed, m.forget)
+// over is called after the end of a transaction; left are rows as it left them, if it is committed.
+func (m *memo) over(failed bool, left []rowLeft) {
+	m.sole.Release(failed, func() {
+		left = nil // what it left may be gone already
+		m.forget()
+	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.recent.settle(left, m.writing)
 	if m.writing != 0 {
 		m.writing = 0
 		m.generation++
@@ -164,7 +180,7 @@ func (m *memo) over(failed bool) {
 func (t *tx) runs(query string) {
 	t.pool.inTx.Add(1)
 	if t.memo != nil {
-		t.writes = t.memo.runs(query).any
+		t.writes = t.memo.runs(query, t.named).any
 	}
 }
 
@@ -238,7 +254,10 @@ func (t *tx) ended(how outcome) {
 		h := *t.head
 		m.head = &h
 	}
-	m.over(how == failed)
+	if how != committed {
+		t.left = nil
+	}
+	m.over(how == failed, t.left)
 	t.memo = nil
 }
 

@@ -203,7 +203,10 @@ func TestWrites(t *testing.T) {
 		"DELETE FROM standbys WHERE 1":                                            "standbys",
 		"WITH x AS (DELETE FROM blocked_keys RETURNING 1) SELECT 1":               "blocked_keys",
 		"insert or replace into authorities values (1)":                           "authorities",
-		"UPDATE authorizations SET a = 1 WHERE EXISTS (SELECT 1 FROM accounts c)": "",
+		"UPDATE authorizations SET a = 1 WHERE EXISTS (SELECT 1 FROM accounts c)": "authorizations",
+		"INSERT INTO validations (id) VALUES ($1)":                                "authorizations",
+		"DELETE FROM certificate_ders WHERE intent_seq IN ($1)":                   "certificate_ders",
+		"UPDATE campaigns SET a = 1":                                              "",
 		"SELECT 1 FROM stops":                                                     "",
 	} {
 		if got := rel.Writes(text); got != want {

@@ -49,13 +49,15 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 	}
 	if o.Replaces != (bulkhead.CertificateRef{}) {
 		// An order that ran out of time is invalid, also when nobody has looked at it since: it claims nothing.
-		_, err := exec(ctx, t, `UPDATE orders SET state = 'invalid', problem = $1 WHERE replaces_issuer = $2 AND replaces_serial = $3
-			AND state IN ('pending', 'ready') AND expires_at < $4`, problemArg(bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order")),
+		_, err := t.writing(ctx, ofOrders, orderKey, `UPDATE orders SET state = 'invalid', problem = $1 WHERE replaces_issuer = $2 AND replaces_serial = $3
+			AND state IN ('pending', 'ready') AND expires_at < $4 RETURNING id`, problemArg(bulkhead.NewFault(bulkhead.KindMalformed, "the order expired").WithHint("place a new order")),
 			string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), unix(o.CreatedAt))
 		if err != nil {
 			return err
 		}
 	}
+	key := orderKey(o.ID)
+	defer t.only(ofOrders, key)()
 	n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
 		o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
@@ -71,6 +73,9 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 	var orders, authorizations column[string]
 	for _, id := range distinct(o.Authorizations) {
 		orders, authorizations = append(orders, o.ID), append(authorizations, id)
+	}
+	if kept, fit := keepOrder(o); fit {
+		t.leave(key, orderRow{kept, nil, true})
 	}
 	return t.batch(ctx, insertOrderAuthorization, orders, authorizations)
 }
@@ -93,8 +98,11 @@ func (t *tx) whyNoOrder(ctx context.Context, o bulkhead.Order) error {
 
 // Order returns an order; KindNotFound when there is none.
 func (s *Store) Order(ctx context.Context, id string) (bulkhead.Order, error) {
-	o, err := one(s.brief(ctx), s.looks, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
-	return o, s.fault("Order", absent(err, "order", id))
+	o, err := recalled(s, orderKey(id), func() (orderRow, bool, error) {
+		o, err := one(s.brief(ctx), s.looks, scanOrder, `SELECT `+orderFields+` FROM orders WHERE id = $1`, id)
+		return orderRow{Order: o}, o.Problem == nil, err
+	})
+	return o.order(), s.fault("Order", absent(err, "order", id))
 }
 
 // OrdersByAccount returns ids, newest first, after the cursor id. KindNotFound for a cursor that is no order of the
@@ -141,10 +149,18 @@ func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bul
 
 // updateOrder compares the state so that its index cannot serve: a plan that is kept must look for the id.
 func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState) error {
+	key := orderKey(o.ID)
+	was, known := knownRow[orderRow](t, key)
+	defer t.only(ofOrders, key)()
 	n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
 		serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state || '' = $2`,
 		o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
 		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
+	if kept, fit := keepOrder(o); err == nil && n > 0 && known && fit {
+		was.State, was.Profile, was.Authority, was.CSR, was.Certificate = kept.State, kept.Profile, kept.Authority, kept.CSR, kept.Certificate
+		was.ExpiresAt, was.ProcessingSince = kept.ExpiresAt, kept.ProcessingSince
+		t.leave(key, was)
+	}
 	return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
 }
 
@@ -193,6 +209,9 @@ func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[strin
 		}
 		return out[order]
 	}
+	if rows, known := s.recalledEvidence(orders); known {
+		return rows, nil
+	}
 	err := among(&s.dialect, distinct(orders), 1, "text", func(id string) string { return id }, func(part []string, in string, args []any) error {
 		_, err := list(ctx, s.looks, func(r scanner) (v bulkhead.Validation, err error) {
 			var order string
@@ -232,6 +251,30 @@ func (s *Store) OrdersEvidence(ctx context.Context, orders ...string) (map[strin
 	return out, s.fault("OrdersEvidence", err)
 }
 
+// recalledEvidence is OrdersEvidence of orders of which everything is remembered.
+func (s *Store) recalledEvidence(ids []string) (map[string]*bulkhead.OrderEvidence, bool) {
+	if s.memo == nil {
+		return nil, false
+	}
+	m := s.memo
+	out := make(map[string]*bulkhead.OrderEvidence, len(ids))
+	m.mu.RLock()
+	for _, id := range ids {
+		e, known := m.recent.evidence(id)
+		if !known {
+			m.mu.RUnlock()
+			return nil, false
+		}
+		out[id] = e
+	}
+	m.mu.RUnlock()
+	if !m.sole.Quiet() {
+		return nil, false
+	}
+	m.given.Add(1)
+	return out, true
+}
+
 // distinct leaves out what stands there already.
 func distinct(items []string) []string {
 	out := make([]string, 0, len(items))
@@ -249,7 +292,32 @@ func (s *Store) PutCAAChecks(ctx context.Context, checks []bulkhead.CAACheck, ev
 }
 
 func (t *tx) putCAAChecks(ctx context.Context, checks []bulkhead.CAACheck) error {
-	return t.all(ctx, part{insertCAA, caaColumns(checks)})
+	rows := map[rowKey]orderRow{}
+	keys := make([]rowKey, 0, len(checks))
+	for _, c := range checks {
+		key := orderKey(c.OrderID)
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+			if o, known := knownRow[orderRow](t, key); known {
+				rows[key] = o
+			}
+		}
+		if o, known := rows[key]; known {
+			if o.whole = o.whole && faithful(c.OrderID, string(c.Identifier.Type), c.Identifier.Value, string(c.Result)); o.whole {
+				c.At, c.ValidUntil, c.Detail = stored(c.At), stored(c.ValidUntil), text(c.Detail)
+				o.looks = append(slices.Clip(o.looks), c)
+			}
+			rows[key] = o
+		}
+	}
+	defer t.only(ofOrders, keys...)()
+	if err := t.all(ctx, part{insertCAA, caaColumns(checks)}); err != nil {
+		return err
+	}
+	for key, o := range rows {
+		t.leave(key, o)
+	}
+	return nil
 }
 
 func caaColumns(checks []bulkhead.CAACheck) []values {

@@ -119,7 +119,7 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 // PrepareContext prepares a text for the transaction alone.
 func (t *tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.memo != nil {
-		t.memo.runs(query)
+		t.memo.runs(query, t.named)
 	}
 	return t.Tx.PrepareContext(t.within(ctx), query)
 }

@@ -104,7 +104,7 @@ func New(cfg Config) (*Store, error) {
 		}
 	}
 	if cfg.Sole != nil && cfg.Dialect.Groups {
-		s.memo = &memo{sole: cfg.Sole, kept: map[string]answer{}}
+		s.memo = newMemo(cfg.Sole)
 	}
 	if s.commit == nil {
 		s.commit = func(_ string, commit func() error) error { return commit() }

@@ -29,6 +29,8 @@ type tx struct {
 	alone   bool            // nobody else has committed since this store's last transaction
 	writes  bool            // the statement under way writes
 	wrote   bool            // rows were changed
+	named   tables          // of which the statement under way writes no rows but those that were named
+	left    []rowLeft       // rows as the transaction leaves them, in the order of its writes
 	ctx     context.Context // of every statement of a shared transaction; nil means that of the statement's caller
 }
 
