@@ -221,17 +221,15 @@ func (im *intake) hashPiece(p importer.Piece) {
 	fmt.Fprintf(im.sum, "%x %s %d %d %s\n", p.DER, p.Serial, p.RevokedAt.Unix(), p.Reason, p.Problem)
 }
 
-// judge judges chunks: what takes the time, for each piece by itself.
+// judge judges chunks: what takes the time.
 func (im *intake) judge(work <-chan *chunk) {
 	for c := range work {
-		c.judged, c.items = make([]importer.Judged, len(c.pieces)), make([]bulkhead.Imported, len(c.pieces))
-		for i, p := range c.pieces {
-			j := im.set.Judge(p)
-			if j.Certificate != nil {
+		c.judged, c.items = im.set.JudgeAll(c.pieces), make([]bulkhead.Imported, len(c.pieces))
+		for i := range c.judged {
+			if j := &c.judged[i]; j.Certificate != nil {
 				c.items[i] = im.item(j.Certificate)
 				j.Certificate.Certificate = nil // what was taken from it is enough, and a parsed one is large
 			}
-			c.judged[i] = j
 		}
 		c.pieces = nil
 		close(c.done)

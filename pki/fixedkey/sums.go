@@ -1,0 +1,101 @@
+package fixedkey
+
+// sums are sums of points, many at once: each addition in affine coordinates costs a division, and one inversion serves all
+// additions of a level (Montgomery's trick), so an addition costs five multiplications and a square where one without a division costs
+// eleven or more. The additions of a sum stand like a tree.
+//
+// A sum in which two points with one x met - the same point or its negative, for which the formula does not hold - is not
+// given, and disturbs no other.
+type sums struct {
+	lanes    []lane
+	points   []affine  // of all lanes, one after the other
+	products []element // of the differences of x up to one addition
+}
+
+// lane is one sum.
+type lane struct {
+	from, n int // its points
+	failed  bool
+}
+
+func (s *sums) reset() { s.lanes, s.points = s.lanes[:0], s.points[:0] }
+
+// open begins a sum: points that are appended from now on are its.
+func (s *sums) open() { s.lanes = append(s.lanes, lane{from: len(s.points)}) }
+
+// add adds up.
+func (s *sums) add() {
+	end := len(s.points)
+	for n := len(s.lanes) - 1; n >= 0; n-- {
+		l := &s.lanes[n]
+		l.n, end = end-l.from, l.from
+	}
+	for s.level() {
+	}
+}
+
+// sum is the n-th; false when it has none: it is infinite, or has no point, or could not be added up.
+func (s *sums) sum(n int) (affine, bool) {
+	l := s.lanes[n]
+	if l.failed || l.n != 1 {
+		return affine{}, false
+	}
+	return s.points[l.from], true
+}
+
+// level adds the points of each sum two by two, and is false when no sum has two.
+func (s *sums) level() bool {
+	product, products := one, s.products[:0]
+	var d element
+	for n := len(s.lanes) - 1; n >= 0; n-- { // from the end: results are written from the beginning, over points that were used
+		l := &s.lanes[n]
+		points := s.points[l.from:][:l.n]
+		for k := l.n/2*2 - 2; k >= 0; k -= 2 {
+			if sub(&d, &points[k+1].x, &points[k].x); d.zero() {
+				l.failed, d = true, one
+			}
+			products = append(products, product)
+			mul(&product, &product, &d)
+		}
+	}
+	s.products = products
+	if len(products) == 0 {
+		return false
+	}
+	prime.invert(&product, &product) // of all; from here on of those that are left
+	last := len(products) - 1
+	for n := range s.lanes {
+		l := &s.lanes[n]
+		points := s.points[l.from:][:l.n]
+		for k := 0; k+1 < l.n; k += 2 {
+			a, b := &points[k], &points[k+1]
+			if sub(&d, &b.x, &a.x); d.zero() {
+				d = one
+			}
+			var inverse element
+			mul(&inverse, &product, &products[last])
+			mul(&product, &product, &d)
+			last--
+			points[k/2] = chord(a, b, &inverse)
+		}
+		if l.n%2 == 1 {
+			points[l.n/2] = points[l.n-1]
+		}
+		l.n = (l.n + 1) / 2
+	}
+	return true
+}
+
+// chord is a + b, given 1/(b.x-a.x).
+func chord(a, b *affine, inverse *element) (sum affine) {
+	var slope element
+	sub(&slope, &b.y, &a.y)
+	mul(&slope, &slope, inverse)
+	mul(&sum.x, &slope, &slope)
+	sub(&sum.x, &sum.x, &a.x)
+	sub(&sum.x, &sum.x, &b.x)
+	sub(&sum.y, &a.x, &sum.x)
+	mul(&sum.y, &sum.y, &slope)
+	sub(&sum.y, &sum.y, &a.y)
+	return sum
+}

@@ -1,0 +1,138 @@
+package fixedkey
+
+import (
+	"math/big"
+	"sync"
+
+	"filippo.io/nistec"
+)
+
+// Widths of the windows, in bits. A narrow table (264 KiB) serves who checks one signature at a time and is made within some
+// milliseconds. A wide one (2.8 MiB) takes a third of the additions from a batch and ten times as long to make.
+const (
+	narrow = 8
+	wide   = 12
+)
+
+// table holds, for each window of a scalar and each of its values, that multiple of a point. Digits are signed, so half of the
+// values do: the other half are their negatives.
+type table struct {
+	width int
+	rows  int
+	half  int      // entries of a row, and the largest digit
+	at    []affine // row w, value v: v * 2^(w*width) * Q at [w*half + v-1]
+}
+
+// Multiples of the generator are the same for every issuer.
+var (
+	narrowBase = sync.OnceValue(func() *table { return tableOf(nistec.NewP256Point().SetGenerator(), narrow) })
+	wideBase   = sync.OnceValue(func() *table { return tableOf(nistec.NewP256Point().SetGenerator(), wide) })
+)
+
+// tableOf is nil when the multiples are not what they must be.
+func tableOf(q *nistec.P256Point, width int) *table {
+	t := &table{width: width, rows: (256 + width) / width, half: 1 << (width - 1)} // of 257 bits: the highest digit may carry
+	t.at = make([]affine, t.rows*t.half)
+	double := nistec.NewP256Point().Set(q)
+	for w := range t.rows {
+		for k := range width {
+			a, ok := affineOf(double)
+			if !ok {
+				return nil
+			}
+			t.at[w*t.half+1<<k-1] = a // the powers of two; the others are sums of them
+			double.Double(double)
+		}
+	}
+	var s sums
+	for k := 1; k < t.half; k *= 2 {
+		s.reset()
+		for w := range t.rows {
+			row := t.at[w*t.half:][:t.half]
+			for v := 1; v < k; v++ {
+				s.open()
+				s.points = append(s.points, row[k-1], row[v-1])
+			}
+		}
+		s.add()
+		for n := range s.lanes {
+			sum, ok := s.sum(n)
+			if !ok {
+				return nil
+			}
+			t.at[n/(k-1)*t.half+k+n%(k-1)] = sum
+		}
+	}
+	if !t.agrees(q) {
+		return nil
+	}
+	return t
+}
+
+// affineOf is false for infinity.
+func affineOf(p *nistec.P256Point) (a affine, ok bool) {
+	octets := p.Bytes()
+	if len(octets) != 65 {
+		return a, false
+	}
+	a.x, a.y = prime.inside(fromOctets(octets[1:33])), prime.inside(fromOctets(octets[33:]))
+	return a, true
+}
+
+// agrees compares the table with multiplications that do not use it: the sum of each row, in which every entry counts.
+func (t *table) agrees(q *nistec.P256Point) bool {
+	var s sums
+	for w := range t.rows {
+		s.open()
+		s.points = append(s.points, t.at[w*t.half:][:t.half]...)
+	}
+	s.add()
+	for w := range t.rows {
+		scalar := big.NewInt(int64(t.half) * int64(t.half+1) / 2)
+		scalar.Lsh(scalar, uint(w*t.width)).Mod(scalar, order.big)
+		product, err := nistec.NewP256Point().ScalarMult(q, scalar.FillBytes(make([]byte, 32)))
+		if err != nil {
+			return false
+		}
+		want, finite := affineOf(product)
+		if got, ok := s.sum(w); !ok || !finite || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// multiple appends points whose sum is u*Q; none for zero.
+func (t *table) multiple(to []affine, u *number) []affine {
+	carry := 0
+	for w := range t.rows {
+		digit := u.bits(w*t.width, t.width) + carry
+		carry = 0
+		if digit > t.half {
+			digit, carry = digit-2*t.half, 1
+		}
+		row := t.at[w*t.half:][:t.half]
+		switch {
+		case digit > 0:
+			to = append(to, row[digit-1])
+		case digit < 0:
+			a := row[-digit-1]
+			sub(&a.y, &number{}, &a.y)
+			to = append(to, a)
+		}
+	}
+	return to
+}
+
+// bits are n of x, from bit at on; those beyond its 256 are zero.
+func (x *number) bits(at, n int) int {
+	word, shift := at/64, at%64
+	if word >= len(x) {
+		return 0
+	}
+	v := x[word] >> shift
+	if word+1 < len(x) {
+		v |= x[word+1] << (64 - shift) // nothing for a shift of 64
+	}
+	return int(v & (1<<n - 1))
+}
