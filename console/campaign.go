@@ -180,11 +180,17 @@ func (a *API) draftCampaign(ctx context.Context, w who, _ *http.Request, in Plan
 	if err := json.Unmarshal(c.Plan, &doc); err != nil {
 		return p, err
 	}
+	ours := false // something that this house revokes by itself
 	for _, w := range doc.Waves {
 		p.Would = append(p.Would, w.text())
+		ours = ours || !w.LastRevoke.IsZero()
 	}
-	p.Would = append(p.Would, fmt.Sprintf("revoke what is left at %s, before the deadline", c.ForceAt.Format(time.RFC3339)))
-	p.Would = append(p.Would, "be too late to finish in time when started after "+doc.NoReturn.Format(time.RFC3339))
+	if ours {
+		p.Would = append(p.Would, fmt.Sprintf("revoke what is left at %s, before the deadline", c.ForceAt.Format(time.RFC3339)))
+		p.Would = append(p.Would, "be too late to finish in time when started after "+doc.NoReturn.Format(time.RFC3339))
+	} else {
+		p.Would = append(p.Would, "revoke nothing by itself: whoever has the keys does, and the campaign sees it when the ceremony's bundle or that authority's CRL is imported")
+	}
 	if doc.Unplaced > 0 {
 		p.Would = append(p.Would, fmt.Sprintf("leave %d certificates without a window: the capacity does not reach", doc.Unplaced))
 	}

@@ -71,4 +71,39 @@ func TestForeignAuthority(t *testing.T) {
 	}
 	_, err = h.desk.End(t.Context(), "operator:a", c.ID, "done")
 	wantKind(t, err, bulkhead.KindGate)
+
+	// A hold of theirs is no end; a revocation is, and with it the day is over.
+	revoked := func(ref bulkhead.CertificateRef, reason bulkhead.Reason) {
+		t.Helper()
+		row, der, err := h.store.Certificate(t.Context(), ref)
+		ok(t, err)
+		row.State, row.RevokedAt, row.Reason = bulkhead.Revoked, h.now(), reason
+		leaf := bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: h.now(), Actor: "role:import", Authority: ref.Issuer, Serial: ref.Serial, Digest: bulkhead.Digest(der), Ref: "list 7"}
+		got, err := h.store.Import(t.Context(), []bulkhead.Imported{{Certificate: row, DER: der, Leaf: leaf, Revocation: leaf}})
+		ok(t, err)
+		if got[0] != bulkhead.ImportedRevoked {
+			t.Fatalf("%s of %s", got[0], ref)
+		}
+	}
+	revoked(theirs, bulkhead.Superseded)
+	revoked(alone, bulkhead.CertificateHold)
+	h.tick()
+	if it := h.item(theirs); it.State != bulkhead.ItemRevoked || !strings.Contains(it.Detail, "by its authority") {
+		t.Errorf("revoked by its authority, and %s in the campaign: %s", it.State, it.Detail)
+	}
+	if it := h.item(alone); it.State.Done() {
+		t.Errorf("on hold by its authority, and %s in the campaign", it.State)
+	}
+	_, err = h.desk.End(t.Context(), "operator:a", c.ID, "done")
+	wantKind(t, err, bulkhead.KindGate)
+	_, err = h.store.Restate(t.Context(), []bulkhead.Restated{{CertificateRef: alone, State: bulkhead.Revoked, RevokedAt: h.now(), Reason: bulkhead.KeyCompromise,
+		Leaf: bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: h.now(), Actor: "role:import", Authority: "foreign", Serial: alone.Serial, Ref: "list 8"}}})
+	ok(t, err)
+	h.tick()
+	if it := h.item(alone); it.State != bulkhead.ItemRevoked {
+		t.Errorf("the hold became a revocation, and %s in the campaign", it.State)
+	}
+	if _, err = h.desk.End(t.Context(), "operator:a", c.ID, "done"); err != nil {
+		t.Errorf("all is over but what is on hold by law: %v", err)
+	}
 }

@@ -224,6 +224,7 @@ type Service struct {
 
 	mu    sync.Mutex
 	looks map[string]int64 // campaign → ordinal up to which this process looked in this round
+	apart map[string]int64 // the same of items that others revoke
 }
 
 // New checks the configuration.
@@ -273,7 +274,7 @@ func New(cfg Config) (*Service, error) {
 			return nil, err
 		}
 	}
-	s := &Service{cfg: cfg, looks: map[string]int64{}}
+	s := &Service{cfg: cfg, looks: map[string]int64{}, apart: map[string]int64{}}
 	var err error
 	s.holder, err = s.newID()
 	return s, err

@@ -15,7 +15,7 @@ import (
 
 // observe brings items to where the record and the endpoints show them.
 func (s *Service) observe(ctx context.Context, c bulkhead.Campaign) error {
-	for _, step := range []func(context.Context, bulkhead.Campaign) error{s.holdsEnded, s.findReplacements, s.findSameKeys, s.look, s.early} {
+	for _, step := range []func(context.Context, bulkhead.Campaign) error{s.holdsEnded, s.findReplacements, s.findSameKeys, s.elsewhere, s.look, s.early} {
 		if err := step(ctx, c); err != nil && bulkhead.KindOf(err) != bulkhead.KindConflict { // somebody else moved the item: next round
 			return err
 		}

@@ -66,7 +66,7 @@ const (
 
 // String is the word for a wave.
 func (w Wave) String() string {
-	return map[Wave]string{Replaced: "replaced already", OwnEstate: "own estate", Subscribers: "subscribers", Critical: "critical infrastructure", Held: "on legal hold", Ceremony: "needs a ceremony"}[w]
+	return map[Wave]string{Replaced: "replaced already", OwnEstate: "own estate", Subscribers: "subscribers", Critical: "critical infrastructure", Held: "on legal hold", Ceremony: "revoked by a ceremony, or by another authority"}[w]
 }
 
 // Assignment is what the plan says of one item.
