@@ -29,6 +29,7 @@ var rules = []rule{
 	{"pki/pack", []string{".", "pki/ocsp"}, "packs hold OCSP answers"},
 	{"pki/sct", []string{"."}, "layer 1 is pure"},
 	{"pki/fixedkey", []string{}, "layer 1 is pure"},
+	{"pki/csr", []string{"."}, "layer 1 is pure"},
 	{"pki/graph", []string{".", "pki/keycheck"}, "layer 1 is pure"},
 	{"ct", []string{".", "pki/sct", "pki/tlog"}, "it submits to logs, reads logs, and is trusted with nothing: no key, no store"},
 	{"pki/transcript", []string{"."}, "what a ceremony leaves is read by a stranger's verifier too"},

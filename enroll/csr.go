@@ -1,10 +1,9 @@
 package enroll
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
-	"encoding/json"
+	"encoding/base64"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"bulkhead"
+	"bulkhead/pki/csr"
 	"bulkhead/pki/keycheck"
 )
 
@@ -26,52 +26,51 @@ type Request struct {
 	Names []bulkhead.Identifier // from the common name and the subject alternative names, sorted, without doubles
 }
 
-// ParseCSR reads a DER PKCS#10 request and verifies its signature (RFC 2986). It fails with KindBadCSR.
-func ParseCSR(der []byte) (Request, error) {
+// ParseCSR reads a DER PKCS#10 request and verifies its signature (RFC 2986). It fails with KindBadCSR or KindBadSignatureAlgorithm.
+func ParseCSR(der []byte) (Request, error) { return parseCSR(new(csr.Reader), der) }
+
+func parseCSR(r *csr.Reader, der []byte) (Request, error) {
 	if len(der) > MaxCSR {
 		return Request{}, bulkhead.Faultf(bulkhead.KindBadCSR, "the request has %d bytes, at most %d are read", len(der), MaxCSR)
 	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request is not a DER certification request (RFC 2986)").WithCause(err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the signature of the request does not verify with its own key").WithCause(err)
-	}
-	if len(csr.URIs) > 0 {
-		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names URIs; only DNS names, IP addresses and mail addresses are served")
-	}
-	names, err := requestNames(csr)
+	req, err := r.Read(der)
 	if err != nil {
 		return Request{}, err
 	}
-	spki, err := keycheck.SPKI(csr.PublicKey) // the canonical form: an odd encoding must not slip past a block
+	if len(req.URIs) > 0 {
+		return Request{}, bulkhead.NewFault(bulkhead.KindBadCSR, "the request names URIs; only DNS names, IP addresses and mail addresses are served")
+	}
+	names, err := requestNames(req)
+	if err != nil {
+		return Request{}, err
+	}
+	spki, err := keycheck.SPKI(req.PublicKey) // the canonical form: an odd encoding must not slip past a block
 	if err != nil {
 		return Request{}, bulkhead.NewFault(bulkhead.KindBadPublicKey, "the request's key is of a kind that is not served").WithCause(err)
 	}
-	return Request{DER: der, Key: csr.PublicKey, SPKI: spki, Names: names}, nil
+	return Request{DER: der, Key: req.PublicKey, SPKI: spki, Names: names}, nil
 }
 
-func requestNames(csr *x509.CertificateRequest) ([]bulkhead.Identifier, error) {
+func requestNames(req *x509.CertificateRequest) ([]bulkhead.Identifier, error) {
 	var names []bulkhead.Identifier
-	for _, n := range csr.DNSNames {
+	for _, n := range req.DNSNames {
 		names = append(names, bulkhead.Identifier{Type: bulkhead.DNS, Value: strings.ToLower(n)})
 	}
-	for _, ip := range csr.IPAddresses {
+	for _, ip := range req.IPAddresses {
 		a, ok := netip.AddrFromSlice(ip)
 		if !ok {
 			return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the request has a malformed IP address")
 		}
 		names = append(names, bulkhead.Identifier{Type: bulkhead.IP, Value: a.Unmap().String()})
 	}
-	for _, m := range csr.EmailAddresses {
+	for _, m := range req.EmailAddresses {
 		id, err := bulkhead.ParseIdentifier(m)
 		if err != nil || id.Type != bulkhead.Email {
 			return nil, bulkhead.Faultf(bulkhead.KindBadCSR, "the request has a malformed mail address %q", m)
 		}
 		names = append(names, id)
 	}
-	if cn := strings.TrimSpace(csr.Subject.CommonName); cn != "" {
+	if cn := strings.TrimSpace(req.Subject.CommonName); cn != "" {
 		id, err := bulkhead.ParseIdentifier(cn)
 		if err != nil {
 			return nil, bulkhead.Faultf(bulkhead.KindBadCSR, "the common name %q is no name that can be certified", cn).
@@ -105,11 +104,11 @@ func matchCSR(r Request, acct bulkhead.Account, ids []bulkhead.Identifier) error
 		return bulkhead.Faultf(bulkhead.KindBadCSR, "the request names %s, the order %s", nameList(r.Names), nameList(want)).
 			WithHint("make a request for exactly the names of the order")
 	}
-	own, err := jwkSPKI(acct.JWK)
-	if err != nil {
-		return err
+	if acct.Thumbprint == "" {
+		return nil
 	}
-	if own != nil && bytes.Equal(own, r.SPKI) {
+	sum, err := (&jose.JSONWebKey{Key: r.Key}).Thumbprint(crypto.SHA256) // a key that cannot be an account's has none
+	if err == nil && base64.RawURLEncoding.EncodeToString(sum) == acct.Thumbprint {
 		return bulkhead.NewFault(bulkhead.KindBadCSR, "the request is for the account's own key").WithHint("make a key of its own for the certificate")
 	}
 	return nil
@@ -132,20 +131,4 @@ func nameList(ids []bulkhead.Identifier) string {
 		b.WriteString(id.Value)
 	}
 	return b.String()
-}
-
-// jwkSPKI gives the DER SubjectPublicKeyInfo of an account's JWK; nil for an account without one.
-func jwkSPKI(jwk []byte) ([]byte, error) {
-	if len(jwk) == 0 {
-		return nil, nil
-	}
-	var k jose.JSONWebKey
-	if err := json.Unmarshal(jwk, &k); err != nil {
-		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be read").WithCause(err)
-	}
-	spki, err := keycheck.SPKI(k.Key)
-	if err != nil {
-		return nil, bulkhead.NewFault(bulkhead.KindInternal, "the account's key cannot be encoded").WithCause(err)
-	}
-	return spki, nil
 }

@@ -23,7 +23,7 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	if err := s.finalGate(ctx, acct, o, authzs); err != nil {
 		return o, err // the order stays ready
 	}
-	r, err := ParseCSR(csr)
+	r, err := parseCSR(s.cfg.Requests, csr)
 	if err != nil {
 		return o, err
 	}

@@ -138,7 +138,7 @@ func (s *Service) SubmitCSR(ctx context.Context, acct bulkhead.Account, up Uploa
 
 // admitUpload checks a request before any row is made for it.
 func (s *Service) admitUpload(ctx context.Context, acct bulkhead.Account, up Upload) (Request, error) {
-	r, err := ParseCSR(up.CSR)
+	r, err := parseCSR(s.cfg.Requests, up.CSR)
 	if err != nil {
 		return r, err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/pki/csr"
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/policy"
 	"bulkhead/pki/profile"
@@ -100,6 +101,8 @@ type Config struct {
 	AccountURI func(accountID string) string
 	// ExplanationURL goes into renewal information; optional.
 	ExplanationURL string
+	// Requests reads certification requests; the signer's where it is in the same process. nil means one of its own.
+	Requests *csr.Reader
 	// Keys are the rules for subscriber keys; nil means keycheck.DefaultRules. The signer checks again, by profile.
 	Keys *keycheck.Rules
 
@@ -180,6 +183,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if _, ok := s.profiles[cfg.DefaultProfile]; !ok {
 		return nil, fmt.Errorf("enroll: the default profile %q is not among the profiles", cfg.DefaultProfile)
+	}
+	if s.cfg.Requests == nil {
+		s.cfg.Requests = new(csr.Reader)
 	}
 	if s.cfg.Keys == nil {
 		rules := keycheck.DefaultRules()

@@ -35,6 +35,7 @@ import (
 	"bulkhead/incident"
 	"bulkhead/keys"
 	"bulkhead/notice"
+	"bulkhead/pki/csr"
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
@@ -148,6 +149,7 @@ type House struct {
 	corroborator *dcv.Corroborator // nil without perspectives
 	book         *profileBook      // nil in a process that has no profiles
 	rules        keycheck.Rules    // of the signer and of enrolment, with the lists of the operator
+	requests     csr.Reader        // of the signer and of enrolment: what is in one process is verified once
 	heads        note.Verifier     // of the status heads
 	api          *console.API
 	sightings    sightings // what an edge without a watch beside it has seen
@@ -335,7 +337,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 		return err
 	}
 	h.held = held
-	h.signer, err = signer.New(signer.Config{GroupAll: !strings.HasPrefix(h.cfg.Store, "sqlite:"), Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules,
+	h.signer, err = signer.New(signer.Config{GroupAll: !strings.HasPrefix(h.cfg.Store, "sqlite:"), Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules, Requests: &h.requests,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err
@@ -441,7 +443,7 @@ func (h *House) openEnroll(context.Context, seed) error {
 	if err != nil {
 		return err
 	}
-	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.book.known(), Book: h.book, Seconded: h.seconded, Keys: &h.rules,
+	h.enrolment = enroll.Config{Store: shownKeys{h.store, h}, Issuer: h.door, Revoker: h.status, Validator: validator, Profiles: h.book.known(), Book: h.book, Seconded: h.seconded, Keys: &h.rules, Requests: &h.requests,
 		DefaultProfile: h.cfg.DefaultProfile, DefaultAuthority: h.authorityFor,
 		AccountURI:     func(id string) string { return acme.AccountURL(h.address, id) },
 		ExternalSecret: secret, ExternalRequired: h.cfg.ACME.ExternalAccountRequired, Rates: h.cfg.RateLimits.limits(),

@@ -43,7 +43,7 @@ func (s *Signer) IssueInfrastructure(ctx context.Context, names []bulkhead.Ident
 	if err := profile.CheckConstraints(names, a.above); err != nil {
 		return none, err
 	}
-	parsed, err := parseCSR(csr, names)
+	parsed, err := s.parseCSR(csr, names)
 	if err != nil {
 		return none, err
 	}

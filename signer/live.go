@@ -73,7 +73,7 @@ func (l *Live) CertifyLive(ctx context.Context, id bulkhead.AuthorityID, csr []b
 		return none, bulkhead.Faultf(bulkhead.KindUnavailable, "the key of authority %s is offline: it has no live delegates", a.ID).
 			WithHint("its answers stay pre-signed")
 	}
-	parsed, err := parseCSR(csr, nil)
+	parsed, err := s.parseCSR(csr, nil)
 	if err != nil {
 		return none, err
 	}

@@ -106,7 +106,7 @@ func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*d
 	if err != nil {
 		return nil, err
 	}
-	csr, err := parseCSR(req.CSR, names)
+	csr, err := s.parseCSR(req.CSR, names)
 	if err != nil {
 		return nil, err
 	}
@@ -188,35 +188,28 @@ func allowedUsages(a *authority, p *profile.Profile) error {
 
 // parseCSR proves possession of the key and that the request asks for nothing beyond the order. Extensions other than
 // names are ignored: certificates get theirs from the profile. A request to be an authority is refused outright.
-func parseCSR(der []byte, names []bulkhead.Identifier) (*x509.CertificateRequest, error) {
+func (s *Signer) parseCSR(der []byte, names []bulkhead.Identifier) (*x509.CertificateRequest, error) {
 	bad := func(format string, args ...any) *bulkhead.Fault {
 		return bulkhead.Faultf(bulkhead.KindBadCSR, format, args...).WithHint("make a new CSR for exactly the names of the order")
 	}
-	csr, err := x509.ParseCertificateRequest(der)
+	req, err := s.cfg.Requests.Read(der)
 	if err != nil {
-		return nil, bad("the CSR is not DER PKCS #10").WithCause(err)
+		return nil, err
 	}
-	switch csr.SignatureAlgorithm {
-	case x509.MD5WithRSA, x509.MD2WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.UnknownSignatureAlgorithm:
-		return nil, bulkhead.Faultf(bulkhead.KindBadSignatureAlgorithm, "the CSR is signed with %v", csr.SignatureAlgorithm).WithHint("sign the CSR with SHA-256")
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, bad("the CSR's signature does not verify").WithCause(err)
-	}
-	for _, n := range requestedNames(csr) {
+	for _, n := range requestedNames(req) {
 		if !slices.Contains(names, n) {
 			return nil, bad("the CSR asks for %q, which the order does not have", n.Value)
 		}
 	}
-	if len(csr.URIs) > 0 {
+	if len(req.URIs) > 0 {
 		return nil, bad("the CSR asks for a URI")
 	}
-	for _, e := range csr.Extensions {
+	for _, e := range req.Extensions {
 		if e.Id.Equal([]int{2, 5, 29, 19}) && bytes.Contains(e.Value, []byte{0x01, 0x01, 0xff}) { // cA TRUE
 			return nil, bad("the CSR asks to become an authority")
 		}
 	}
-	return csr, nil
+	return req, nil
 }
 
 // requestedNames lists the names of a CSR as the order would hold them; a common name counts.

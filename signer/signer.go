@@ -12,6 +12,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/keys"
+	"bulkhead/pki/csr"
 	"bulkhead/pki/keycheck"
 	"bulkhead/pki/lint"
 	"bulkhead/pki/profile"
@@ -48,6 +49,7 @@ type Config struct {
 	Book     Profiles     // which of their versions is in force; nil means Profiles as they are
 	URLs     profile.URLs // baked into certificates
 	Linter   *lint.Linter
+	Requests *csr.Reader       // reads certification requests; nil means one of its own
 	KeyRules *keycheck.Rules   // nil means keycheck.DefaultRules()
 	Methods  []bulkhead.Method // methods of validation that count; nil means all
 	// Words judges second approvals; nil means that the record's rows are believed.
@@ -156,6 +158,9 @@ func New(c Config) (*Signer, error) {
 }
 
 func (c *Config) defaults() {
+	if c.Requests == nil {
+		c.Requests = new(csr.Reader)
+	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
