@@ -9,9 +9,11 @@ import (
 )
 
 // pool runs keyed tasks: at most one per key, at most workers at once, at most backlog waiting. A task for a key that
-// is already under way joins it, which makes repeated requests idempotent.
+// is already under way joins it, which makes repeated requests idempotent. A goroutine that has done its task waits a while for another
+// one: it has the stack that a task needs, which grows by copying.
 type pool struct {
 	slots   chan struct{}
+	next    chan job // for a goroutine that waits
 	backlog int
 	ctx     context.Context // ends when Close loses patience
 	cancel  context.CancelFunc
@@ -21,6 +23,16 @@ type pool struct {
 	tasks  map[string]*task
 	closed bool
 }
+
+// job is a task to be done.
+type job struct {
+	key string
+	*task
+	fn func(context.Context, *task)
+}
+
+// patience is how long a goroutine waits for its next task.
+const patience = 5 * time.Second
 
 // task is one under way, or over.
 type task struct {
@@ -39,7 +51,7 @@ func (t *task) tell(left any) {
 
 func newPool(workers, backlog int) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &pool{slots: make(chan struct{}, workers), backlog: workers + backlog, ctx: ctx, cancel: cancel,
+	return &pool{slots: make(chan struct{}, workers), next: make(chan job), backlog: workers + backlog, ctx: ctx, cancel: cancel,
 		tasks: map[string]*task{}}
 }
 
@@ -59,17 +71,39 @@ func (p *pool) start(key string, fn func(context.Context, *task)) (*task, error)
 	t := &task{done: make(chan struct{})}
 	p.tasks[key] = t
 	p.wg.Add(1)
-	go p.run(key, t, fn)
+	j := job{key, t, fn}
+	select {
+	case p.next <- j:
+	default:
+		go p.work(j)
+	}
 	return t, nil
 }
 
-func (p *pool) run(key string, t *task, fn func(context.Context, *task)) {
+// work does a job, and those that come while it waits for them.
+func (p *pool) work(j job) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		p.run(j)
+		late.Reset(patience)
+		select {
+		case j = <-p.next:
+		case <-late.C:
+			return
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *pool) run(j job) {
 	defer p.wg.Done()
 	defer func() {
 		p.mu.Lock()
-		delete(p.tasks, key)
+		delete(p.tasks, j.key)
 		p.mu.Unlock()
-		t.tell(nil)
+		j.tell(nil)
 	}()
 	select {
 	case p.slots <- struct{}{}:
@@ -77,7 +111,7 @@ func (p *pool) run(key string, t *task, fn func(context.Context, *task)) {
 		return
 	}
 	defer func() { <-p.slots }()
-	fn(p.ctx, t)
+	j.fn(p.ctx, j.task)
 }
 
 func (p *pool) close(ctx context.Context) error {

@@ -147,16 +147,28 @@ func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bul
 	})
 }
 
+const (
+	moveOrder       = `UPDATE orders SET ` + movedColumns + whereExpected
+	moveOrderAndEnd = `UPDATE orders SET ` + movedColumns + `, expires_at = $11` + whereExpected
+
+	movedColumns  = `state = $3, profile = $4, authority = $5, csr = $6, issuer = $7, serial = $8, problem = $9, processing_since = $10`
+	whereExpected = ` WHERE id = $1 AND state || '' = $2`
+)
+
 // updateOrder compares the state so that its index cannot serve: a plan that is kept must look for the id.
 func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState) error {
 	key := orderKey(o.ID)
 	was, known := knownRow[orderRow](t, key)
 	defer t.only(ofOrders, key)()
-	n, err := exec(ctx, t, `UPDATE orders SET state = $3, profile = $4, authority = $5, csr = $6, issuer = $7,
-		serial = $8, problem = $9, expires_at = $10, processing_since = $11 WHERE id = $1 AND state || '' = $2`,
-		o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
-		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ExpiresAt), unix(o.ProcessingSince))
-	if kept, fit := keepOrder(o); err == nil && n > 0 && known && fit {
+	kept, fit := keepOrder(o)
+	args := []any{o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
+		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ProcessingSince), unix(o.ExpiresAt)}
+	query := moveOrderAndEnd
+	if known && was.ExpiresAt.Equal(kept.ExpiresAt) { // its index need not be touched
+		query, args = moveOrder, args[:len(args)-1]
+	}
+	n, err := exec(ctx, t, query, args...)
+	if err == nil && n > 0 && known && fit {
 		was.State, was.Profile, was.Authority, was.CSR, was.Certificate = kept.State, kept.Profile, kept.Authority, kept.CSR, kept.Certificate
 		was.ExpiresAt, was.ProcessingSince = kept.ExpiresAt, kept.ProcessingSince
 		t.leave(key, was)
