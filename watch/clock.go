@@ -44,12 +44,11 @@ const (
 
 // WatchClock looks at the clock until ctx ends.
 func (w *Watch) WatchClock(ctx context.Context) error {
-	step, began := Step{Tolerance: clockTolerance}, time.Now()
-	t := time.NewTicker(clockEvery)
+	step := Step{Tolerance: clockTolerance}
+	t := time.NewTicker(w.cfg.ClockEvery)
 	defer t.Stop()
 	for {
-		now := time.Now()
-		if a := step.Look(now, now.Sub(began)); a != nil {
+		if a := step.Look(w.cfg.Clocks()); a != nil {
 			w.Raise(ctx, *a)
 		}
 		select {

@@ -2,6 +2,8 @@ package watch_test
 
 import (
 	"context"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +36,49 @@ func TestClockStep(t *testing.T) {
 		if a := s.Look(now.Add(c.wall+5*time.Second), c.mono+5*time.Second); a != nil {
 			t.Errorf("%s: said twice: %s", c.name, a.Message)
 		}
+	}
+}
+
+// TestClockWatched: the watch looks at the clocks by itself. While they agree it says nothing; a step back is an alarm in the
+// record within two looks, one however often it happens, and a step forward is another.
+func TestClockWatched(t *testing.T) {
+	s := open(t)
+	var looks, off atomic.Int64 // of the wall clock, in nanoseconds
+	w, err := watch.New(watch.Config{Store: s, Now: func() time.Time { return now }, ClockEvery: time.Millisecond, Clocks: func() (time.Time, time.Duration) {
+		mono := time.Duration(looks.Add(1)) * 5 * time.Second
+		return now.Add(mono + time.Duration(off.Load())), mono
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.WatchClock(ctx) }()
+	defer func() { cancel(); <-done }()
+	after := func(step time.Duration) []bulkhead.Alarm {
+		t.Helper()
+		off.Add(int64(step))
+		for from, end := looks.Load(), time.Now().Add(10*time.Second); looks.Load() < from+3; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("nobody looks at the clock")
+			}
+		}
+		all, err := w.Alarms(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if all := after(time.Second); len(all) != 0 { // as much as a clock that is slewed may differ
+		t.Fatalf("%+v", all)
+	}
+	for i := range int64(2) {
+		if all := after(-time.Minute); len(all) != 1 || all[0].Detector != "D15" || all[0].Severity != bulkhead.Critical || all[0].Count != i+1 || !strings.Contains(all[0].Message, "back by 1m0s") {
+			t.Fatalf("%+v", all)
+		}
+	}
+	if all := after(time.Hour); len(all) != 2 {
+		t.Errorf("%+v", all)
 	}
 }
 

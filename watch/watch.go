@@ -56,6 +56,10 @@ type Config struct {
 	Detectors []Detector
 	Now       func() time.Time
 	Log       *slog.Logger
+
+	// Clocks are the wall clock and the time since some moment that no adjustment moves; nil asks the machine.
+	Clocks     func() (wall time.Time, mono time.Duration)
+	ClockEvery time.Duration // between two looks at them; 0 means 5 s
 }
 
 // Watch feeds sightings to detectors and records alarms.
@@ -75,6 +79,16 @@ func New(cfg Config) (*Watch, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clocks == nil {
+		began := time.Now()
+		cfg.Clocks = func() (time.Time, time.Duration) {
+			now := time.Now()
+			return now, now.Sub(began)
+		}
+	}
+	if cfg.ClockEvery == 0 {
+		cfg.ClockEvery = clockEvery
 	}
 	return &Watch{cfg: cfg, queue: make(chan Sighting, queueLength), drops: make(chan struct{}, 1)}, nil
 }

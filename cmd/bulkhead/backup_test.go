@@ -61,7 +61,8 @@ func quiet(t *testing.T, store string) []string {
 		"--resolver", free(t), "--log-level", "error", "--store", store}
 }
 
-// questions are OCSP requests for every certificate of a record, by issuer and serial.
+// questions are OCSP requests for every certificate of a record, with both hashes that a CertID may have, and the addresses of all its
+// CRLs, by what they are about.
 func questions(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	cfg, err := run.LoadConfig(dir)
@@ -92,8 +93,13 @@ func questions(t *testing.T, dir string) map[string][]byte {
 		if err1 != nil || err2 != nil {
 			t.Fatal(err1, err2)
 		}
-		if out[c.CertificateRef.String()], err = ocsp.CreateRequest(cert, issuer, &ocsp.RequestOptions{Hash: crypto.SHA1}); err != nil {
-			t.Fatal(err)
+		for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+			if out[c.CertificateRef.String()+" "+hash.String()], err = ocsp.CreateRequest(cert, issuer, &ocsp.RequestOptions{Hash: hash}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for shard := range max(a.Shards, 1) {
+			out[fmt.Sprintf("%s/%d.crl", a.ID, shard)] = nil
 		}
 	}
 	return out
@@ -103,8 +109,15 @@ func questions(t *testing.T, dir string) map[string][]byte {
 func ask(t *testing.T, r run.Ready, qs map[string][]byte) map[string]string {
 	t.Helper()
 	out := map[string]string{}
+	client := http.Client{Timeout: 30 * time.Second}
 	for ref, q := range qs {
-		resp, err := http.Post(r.OCSP, "application/ocsp-request", bytes.NewReader(q))
+		var resp *http.Response
+		var err error
+		if q == nil {
+			resp, err = client.Get(r.CRLBase + ref)
+		} else {
+			resp, err = client.Post(r.OCSP, "application/ocsp-request", bytes.NewReader(q))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,13 +205,17 @@ func backupRestore(t *testing.T, from, to string) {
 	}
 	_, again := upAt(t, b.dir)
 	after := ask(t, again, qs)
-	if len(before) < 5 {
-		t.Errorf("only %d questions", len(before))
-	}
+	lists := 0
 	for ref, a := range before {
+		if strings.HasSuffix(ref, ".crl") {
+			lists++
+		}
 		if after[ref] != a {
 			t.Errorf("%s is answered with other octets", ref)
 		}
+	}
+	if lists < 9 || len(before)-lists < 10 {
+		t.Errorf("only %d questions, %d of them for CRLs", len(before), lists)
 	}
 	b.run(t, exitDone, "issue", "after.example.test", "--out", b.work)
 	if out, _ := b.run(t, exitDone, "fsck"); strings.Contains(out, "failure") {

@@ -3,12 +3,15 @@ package regress
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +54,14 @@ func TestColdReader(t *testing.T) {
 			t.Fatalf("%s: %v: %s", b[1], err, out)
 		}
 	}
+	// The same on a machine that has nothing else: its root holds the files, and no network is there.
+	out, err := shutIn(t, dir, "/bulkhead-verify", "bundle", "/house.bundle", "--key", "/house.key", "--policy", "/house.policy")
+	if err != nil || !strings.HasSuffix(out, "verified\n") {
+		t.Errorf("shut in: %v: %s", err, out)
+	}
+	if out, err := shutIn(t, dir, "/bulkhead-verify", "bundle", "/house.bundle", "--key", filepath.Join(h.dir, "evidence.key.pub")); err == nil {
+		t.Errorf("it reaches what is not in the folder: %s", out)
+	}
 	whole, err := os.ReadFile(bundle)
 	ok(t, err)
 	for what, c := range map[string]struct {
@@ -87,6 +98,24 @@ func TestColdReader(t *testing.T) {
 			}
 		})
 	}
+}
+
+// shutIn runs a program in name spaces of its own, where a folder is the root and no network is there.
+func shutIn(t testing.TB, root, program string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, program, args...)
+	c.Dir, c.Env, c.WaitDelay = "/", []string{}, time.Second
+	c.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		t.Fatalf("this test needs name spaces of its own (user and network): %v", err)
+	}
+	err := c.Wait()
+	return out.String(), err
 }
 
 // in changes the objects below a name.
