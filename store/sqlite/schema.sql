@@ -262,7 +262,7 @@ CREATE TABLE certificates (
   issuer             TEXT NOT NULL,
   serial             BLOB NOT NULL CHECK (length(serial) = 20),
   kind               TEXT NOT NULL,
-  state              TEXT NOT NULL CHECK (state IN ('reserved', 'issued', 'revoked', 'abandoned')),
+  state              TEXT NOT NULL CHECK (state = 'issued' OR state = 'reserved' OR state = 'revoked' OR state = 'abandoned'),
   profile            TEXT NOT NULL,
   names              TEXT NOT NULL, -- JSON array of identifiers
   subject            TEXT NOT NULL,

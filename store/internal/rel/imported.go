@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"runtime"
+	"sort"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,18 +22,36 @@ var revokeImported = statement{
 // taken back. The leaf of a revocation is the row's newest outcome: status that is published for the authority sees it as it sees
 // a new certificate. results has one entry for each item.
 func (s *Store) Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) (results []bulkhead.ImportResult, err error) {
-	set, err := newImports(items)
+	commit, err := s.Importing(items)
+	if err != nil {
+		return nil, err
+	}
+	return commit(ctx, ev...)
+}
+
+// Importing does the part of Import that needs no transaction, so that it can be done while the last one is written, and returns
+// the rest of it.
+func (s *Store) Importing(items []bulkhead.Imported) (commit func(ctx context.Context, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error), err error) {
+	m, err := newImports(items)
 	if err != nil {
 		return nil, s.fault("Import", err)
 	}
-	err = s.write(ctx, "Import", ev, func(t *tx) error {
-		if err := t.lockEvidence(ctx); err != nil {
-			return err
+	return func(ctx context.Context, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error) {
+		// Where rows are looked for one by one, they are not when the first and the last item are new: of the others the unique index
+		// tells, and then nothing was written.
+		for look := s.dialect.Arrays; ; look = true {
+			results := make([]bulkhead.ImportResult, len(items))
+			err := s.write(ctx, "Import", ev, func(t *tx) error {
+				if err := t.lockEvidence(ctx); err != nil {
+					return err
+				}
+				return t.imported(ctx, m, look, results)
+			})
+			if look || bulkhead.KindOf(err) != bulkhead.KindConflict {
+				return results, err
+			}
 		}
-		results = make([]bulkhead.ImportResult, len(items))
-		return t.imported(ctx, set, results)
-	})
-	return results, s.fault("Import", err)
+	}, nil
 }
 
 // imports are items with what can be worked out before anybody waits for the transaction.
@@ -41,11 +60,15 @@ type imports struct {
 	refs                []bulkhead.CertificateRef
 	leaves, revocations [][]byte // revocations: nil where the item is not revoked
 	digests             []bulkhead.Hash
+	names               [][]string     // turned round, each once
+	rows                foreignColumns // of those that are alike
+	unlike              []bool
 }
 
 func newImports(items []bulkhead.Imported) (*imports, error) {
 	n := len(items)
-	m := &imports{items: items, refs: make([]bulkhead.CertificateRef, n), leaves: make([][]byte, n), revocations: make([][]byte, n), digests: make([]bulkhead.Hash, n)}
+	m := &imports{items: items, refs: make([]bulkhead.CertificateRef, n), leaves: make([][]byte, n), revocations: make([][]byte, n), digests: make([]bulkhead.Hash, n),
+		names: make([][]string, n), rows: newForeignColumns(n), unlike: make([]bool, n)}
 	workers := 1
 	if n > manyLeaves {
 		workers = runtime.GOMAXPROCS(0)
@@ -54,11 +77,7 @@ func newImports(items []bulkhead.Imported) (*imports, error) {
 	for w := range workers {
 		g.Go(func() (err error) {
 			for i := w; i < n && err == nil; i += workers {
-				it := &items[i]
-				m.refs[i], m.digests[i] = it.Certificate.CertificateRef, bulkhead.Digest(it.DER)
-				if m.leaves[i], err = tlog.Marshal(it.Leaf); err == nil && it.Certificate.State == bulkhead.Revoked {
-					m.revocations[i], err = tlog.Marshal(it.Revocation)
-				}
+				err = m.prepare(i)
 			}
 			return err
 		})
@@ -66,8 +85,30 @@ func newImports(items []bulkhead.Imported) (*imports, error) {
 	return m, g.Wait()
 }
 
-func (t *tx) imported(ctx context.Context, m *imports, results []bulkhead.ImportResult) error {
-	have, err := t.issueStates(ctx, m.refs)
+func (m *imports) prepare(i int) (err error) {
+	it := &m.items[i]
+	m.refs[i], m.digests[i], m.names[i] = it.Certificate.CertificateRef, bulkhead.Digest(it.DER), reversedNames(it.Certificate.Names)
+	if m.unlike[i] = !m.alike(i); !m.unlike[i] {
+		m.rows.put(i, &it.Certificate, &m.digests[i])
+	}
+	if m.leaves[i], err = tlog.Marshal(it.Leaf); err == nil && it.Certificate.State == bulkhead.Revoked {
+		m.revocations[i], err = tlog.Marshal(it.Revocation)
+	}
+	return err
+}
+
+// imported writes what is new. With look it looks for every item first; else it fails with a conflict when one is there that is
+// neither the first nor the last, or twice among the items.
+func (t *tx) imported(ctx context.Context, m *imports, look bool, results []bulkhead.ImportResult) error {
+	refs := m.refs
+	if n := len(refs); !look && n > 2 {
+		refs = []bulkhead.CertificateRef{refs[0], refs[n-1]}
+	}
+	have, err := t.issueStates(ctx, refs)
+	if err == nil && len(have) > 0 && len(refs) < len(m.refs) {
+		look = true
+		have, err = t.issueStates(ctx, m.refs)
+	}
 	if err != nil {
 		return err
 	}
@@ -80,7 +121,9 @@ func (t *tx) imported(ctx context.Context, m *imports, results []bulkhead.Import
 		switch {
 		case !known:
 			results[i], fresh = bulkhead.ImportedNew, append(fresh, i)
-			have[m.refs[i]] = &issueState{state: it.State, fingerprint: m.digests[i]}
+			if look {
+				have[m.refs[i]] = &issueState{state: it.State, fingerprint: m.digests[i]}
+			}
 		case c.fingerprint != m.digests[i]:
 			results[i] = bulkhead.ImportRefused
 		case c.state == bulkhead.Issued && it.State == bulkhead.Revoked && c.intentSeq > 0:
@@ -112,24 +155,32 @@ func (t *tx) importFresh(ctx context.Context, m *imports, fresh []int) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	leaves := make([][]byte, len(fresh))
-	for k, i := range fresh {
-		leaves[k] = m.leaves[i]
-	}
-	seqs, err := t.append(ctx, leaves)
+	seqs, err := t.append(ctx, some(column[[]byte](m.leaves), fresh))
 	if err != nil {
 		return err
 	}
-	var rows certificateColumns
+	var alike []int
+	var numbers column[int64]
+	var others certificateColumns
 	var names nameColumns
 	ders := make(column[[]byte], len(fresh))
 	for k, i := range fresh {
 		it := &m.items[i]
-		rows.addAs(bulkhead.Reservation{Certificate: it.Certificate, Intent: it.Leaf}, seqs[k], it.Certificate.State, m.digests[i], seqs[k])
-		names.add(it.Certificate.Names, seqs[k])
-		ders[k] = it.DER
+		if ders[k] = it.DER; m.unlike[i] {
+			others.addAs(bulkhead.Reservation{Certificate: it.Certificate, Intent: it.Leaf}, seqs[k], it.Certificate.State, m.digests[i], seqs[k])
+		} else {
+			alike, numbers = append(alike, i), append(numbers, seqs[k])
+		}
+		for _, name := range m.names[i] {
+			names.reversed, names.owners = append(names.reversed, name), append(names.owners, seqs[k])
+		}
 	}
-	if err := t.batch(ctx, insertCertificate, rows.values()...); err != nil {
+	sort.Sort(&names)
+	first := &m.items[0].Certificate
+	if err := m.rows.insert(ctx, t, alike, numbers, first.Issuer, first.Profile); err != nil {
+		return err
+	}
+	if err := t.batch(ctx, insertCertificate, others.values()...); err != nil {
 		return err
 	}
 	if err := t.batch(ctx, insertName, names.reversed, names.owners); err != nil {

@@ -229,6 +229,10 @@ func lowerASCII(s string) string {
 
 // reverse turns a name round, so that a suffix becomes a prefix.
 func reverse(name string) string {
+	if b := []byte(name); plain(name) {
+		slices.Reverse(b)
+		return string(b)
+	}
 	r := []rune(name)
 	slices.Reverse(r)
 	return string(r)

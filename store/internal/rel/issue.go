@@ -182,11 +182,32 @@ type nameColumns struct {
 
 // add adds the names of row seq, each once.
 func (n *nameColumns) add(names []bulkhead.Identifier, seq int64) {
+	for _, name := range reversedNames(names) {
+		n.reversed, n.owners = append(n.reversed, name), append(n.owners, seq)
+	}
+}
+
+// reversedNames are names turned round, each once.
+func reversedNames(names []bulkhead.Identifier) []string {
+	out := make([]string, 0, len(names))
 	for i, id := range names {
 		if !slices.ContainsFunc(names[:i], func(b bulkhead.Identifier) bool { return b.Value == id.Value }) {
-			n.reversed, n.owners = append(n.reversed, reverse(id.Value)), append(n.owners, seq)
+			out = append(out, reverse(id.Value))
 		}
 	}
+	return out
+}
+
+// Len, Less and Swap sort rows into the order in which they lie, so that neighbours are written one after the other.
+func (n *nameColumns) Len() int { return len(n.reversed) }
+
+// Less implements sort.Interface.
+func (n *nameColumns) Less(i, j int) bool { return n.reversed[i] < n.reversed[j] }
+
+// Swap implements sort.Interface.
+func (n *nameColumns) Swap(i, j int) {
+	n.reversed[i], n.reversed[j] = n.reversed[j], n.reversed[i]
+	n.owners[i], n.owners[j] = n.owners[j], n.owners[i]
 }
 
 // certificateColumns holds rows for insertCertificate, column by column.
@@ -208,7 +229,7 @@ func (r *certificateColumns) addAs(it bulkhead.Reservation, seq int64, state bul
 	r.kind = append(r.kind, string(c.Kind))
 	r.state = append(r.state, string(state))
 	r.profile = append(r.profile, c.Profile)
-	r.names = append(r.names, jsonArg(c.Names))
+	r.names = append(r.names, namesArg(c.Names))
 	r.subject = append(r.subject, text(c.Subject))
 	r.key = append(r.key, hashArg(c.KeyHash))
 	r.digest = append(r.digest, hashArg(it.Intent.Digest))

@@ -224,28 +224,35 @@ type statement struct {
 	many  string // for all rows: a parameter is an array, where the dialect has arrays
 	group string // for rows rows: a parameter is a value, row after row; "" where rows cannot stand together
 	rows  int    // 0 means groupRows
+	crowd string // as group, for crowdRows; "" where there are never so many
 }
 
 // groupRows is how many rows one statement inserts where a dialect has no arrays: each costs less than alone, and few
 // texts are prepared.
 const groupRows = 16
 
+// crowdRows is the same for a large batch. SQLite keeps, for each statement of several rows, a copy of every page that was there
+// before and that it touches, so that it could be undone alone: with 256 rows that is little for each.
+const crowdRows = 256
+
 // insert makes the statement that inserts rows; columns are "name type" with the type as PostgreSQL calls it.
 func insert(table string, columns ...string) statement {
-	names, arrays := "", ""
+	names, kinds := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
-		var name, kind string
-		fmt.Sscanf(c, "%s %s", &name, &kind)
-		sep := ", "
-		if i == 0 {
-			sep = ""
-		}
-		names += sep + name
-		arrays += fmt.Sprintf("%s$%d::%s[]", sep, i+1, kind)
+		names[i], kinds[i], _ = strings.Cut(c, " ")
 	}
-	into := "INSERT INTO " + table + " (" + names + ") "
-	return statement{each: into + "VALUES " + rowsOf(1, len(columns)), many: into + "SELECT * FROM unnest(" + arrays + ")",
-		group: into + "VALUES " + namelessRows(groupRows, len(columns))}
+	into := "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") "
+	return statement{each: into + "VALUES " + rowsOf(1, len(columns)), many: into + "SELECT * FROM " + unnest(kinds),
+		group: into + "VALUES " + namelessRows(groupRows, len(columns)), crowd: into + "VALUES " + namelessRows(crowdRows, len(columns))}
+}
+
+// unnest is a table of parameters that are arrays of these types.
+func unnest(types []string) string {
+	arrays := make([]string, len(types))
+	for i, kind := range types {
+		arrays[i] = fmt.Sprintf("$%d::%s[]", i+1, kind)
+	}
+	return "unnest(" + strings.Join(arrays, ", ") + ")"
 }
 
 // namelessRows are the parameters of rows without numbers: the driver of SQLite looks up the name of each parameter that has
@@ -288,50 +295,51 @@ func (c column[T]) all() any     { return []T(c) }
 // batch runs a statement for all rows: in one round trip with arrays, else by prepared statements, for many rows in
 // groups.
 func (t *tx) batch(ctx context.Context, s statement, columns ...values) error {
+	return t.batchWith(ctx, s, nil, columns...)
+}
+
+// batchWith is batch with parameters that are the same for all rows and follow those of the rows.
+func (t *tx) batchWith(ctx context.Context, s statement, same []any, columns ...values) error {
 	n := columns[0].len()
 	if n == 0 {
 		return nil
 	}
-	args := make([]any, len(columns))
 	if t.dialect.Arrays {
-		for i, c := range columns {
-			args[i] = c.all()
+		args := make([]any, 0, len(columns)+len(same))
+		for _, c := range columns {
+			args = append(args, c.all())
 		}
-		_, err := t.ExecContext(ctx, s.many, args...)
+		_, err := t.ExecContext(ctx, s.many, append(args, same...)...)
 		return err
 	}
-	row, rows := 0, cmp.Or(s.rows, groupRows)
-	if s.group != "" && n >= rows {
-		err := t.repeat(ctx, s.group, func(run func(args ...any) error) error {
-			group := make([]any, 0, rows*len(columns))
-			for ; row+rows <= n; row += rows {
-				group = group[:0]
-				for i := range rows {
+	row := 0
+	for _, g := range []struct {
+		text string
+		rows int
+	}{{s.crowd, crowdRows}, {s.group, cmp.Or(s.rows, groupRows)}, {s.each, 1}} {
+		if g.text == "" || n-row < g.rows {
+			continue
+		}
+		err := t.repeat(ctx, g.text, func(run func(args ...any) error) error {
+			args := make([]any, 0, g.rows*len(columns)+len(same))
+			for ; row+g.rows <= n; row += g.rows {
+				args = args[:0]
+				for i := range g.rows {
 					for _, c := range columns {
-						group = append(group, c.at(row+i))
+						args = append(args, c.at(row+i))
 					}
 				}
-				if err := run(group...); err != nil {
+				if err := run(append(args, same...)...); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil || row == n {
+		if err != nil {
 			return err
 		}
 	}
-	return t.repeat(ctx, s.each, func(run func(args ...any) error) error {
-		for ; row < n; row++ {
-			for i, c := range columns {
-				args[i] = c.at(row)
-			}
-			if err := run(args...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return nil
 }
 
 // repeat gives f a prepared text to run.

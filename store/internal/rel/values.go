@@ -176,6 +176,35 @@ func jsonArg(v any) string {
 	return string(p)
 }
 
+// namesArg is jsonArg of names, of which there are some in every row.
+func namesArg(names []bulkhead.Identifier) string {
+	p := make([]byte, 0, 64)
+	p = append(p, '[')
+	for i, n := range names {
+		if !plain(string(n.Type)) || !plain(n.Value) {
+			return jsonArg(names)
+		}
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(append(append(append(append(p, `{"type":"`...), n.Type...), `","value":"`...), n.Value...), `"}`...)
+	}
+	if names == nil {
+		return jsonArg(names)
+	}
+	return string(append(p, ']'))
+}
+
+// plain reports that JSON text holds a string as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
+}
+
 // jsonCol scans JSON text; the empty text leaves the value as it is.
 type jsonCol struct{ v any }
 
