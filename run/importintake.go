@@ -144,13 +144,14 @@ func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
-	work, order, batches := make(chan *chunk, workers*importAhead), make(chan *chunk, workers*importAhead), make(chan []bulkhead.Imported)
+	work, order, batches, ready := make(chan *chunk, workers*importAhead), make(chan *chunk, workers*importAhead), make(chan []bulkhead.Imported), make(chan encoded)
 	g.Go(func() error { defer close(work); defer close(order); return im.read(ctx, work, order) })
 	for range workers {
 		g.Go(func() error { im.judge(work); return nil })
 	}
 	g.Go(func() error { defer close(batches); return im.take(ctx, order, batches) })
-	g.Go(func() error { return im.write(ctx, batches) })
+	g.Go(func() error { defer close(ready); return im.prepare(ctx, batches, ready) })
+	g.Go(func() error { return im.write(ctx, ready) })
 	if err := g.Wait(); err != nil {
 		return im.r, err
 	}
@@ -271,16 +272,57 @@ func (im *intake) take(ctx context.Context, order <-chan *chunk, batches chan<- 
 	return send()
 }
 
-// write writes batches, each in a transaction.
-func (im *intake) write(ctx context.Context, batches <-chan []bulkhead.Imported) error {
+// encoded is some items whose rows and leaves are encoded.
+type encoded struct {
+	items  []bulkhead.Imported
+	commit func(ctx context.Context, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error)
+}
+
+// prepare encodes the next batch while one is written.
+func (im *intake) prepare(ctx context.Context, batches <-chan []bulkhead.Imported, ready chan<- encoded) error {
 	for items := range batches {
-		results, err := im.commit(ctx, items)
+		b, err := im.prepared(items)
 		if err != nil {
 			return err
 		}
-		im.r.count(items, results)
-		im.note(items)
+		select {
+		case ready <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
+}
+
+// prepared is a batch that can be written, or of which can be looked what writing it would do.
+func (im *intake) prepared(items []bulkhead.Imported) (b encoded, err error) {
+	if b.items = items; im.o.DryRun {
+		b.commit = func(ctx context.Context, _ ...bulkhead.Evidence) ([]bulkhead.ImportResult, error) {
+			return im.would(ctx, items)
+		}
+		return b, nil
+	}
+	b.commit, err = im.store.PrepareImport(items)
+	return b, err
+}
+
+// write writes batches, each in a transaction.
+func (im *intake) write(ctx context.Context, ready <-chan encoded) error {
+	for b := range ready {
+		if err := im.writeBatch(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (im *intake) writeBatch(ctx context.Context, b encoded) error {
+	results, err := b.commit(ctx)
+	if err != nil {
+		return err
+	}
+	im.r.count(b.items, results)
+	im.note(b.items)
 	return nil
 }
 
@@ -311,12 +353,13 @@ func (im *intake) known(ctx context.Context) error {
 		if len(items) == 0 {
 			continue
 		}
-		results, err := im.commit(ctx, items)
+		b, err := im.prepared(items)
 		if err != nil {
 			return err
 		}
-		im.r.count(items, results)
-		im.note(items)
+		if err := im.writeBatch(ctx, b); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -359,11 +402,8 @@ func (r *ImportReport) count(items []bulkhead.Imported, results []bulkhead.Impor
 	}
 }
 
-// commit writes a batch, or looks what writing it would do.
-func (im *intake) commit(ctx context.Context, items []bulkhead.Imported) ([]bulkhead.ImportResult, error) {
-	if !im.o.DryRun {
-		return im.store.Import(ctx, items)
-	}
+// would looks what writing a batch would do.
+func (im *intake) would(ctx context.Context, items []bulkhead.Imported) ([]bulkhead.ImportResult, error) {
 	serials := make([]bulkhead.Serial, len(items))
 	for i, it := range items {
 		serials[i] = it.Certificate.Serial

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"math/big"
@@ -48,14 +49,23 @@ func TestImportWritesOnce(t *testing.T) {
 		items[i] = it
 	}
 	before, _ := s.Commits()
-	if _, err := s.Import(t.Context(), items); err != nil {
+	if _, err := imported(t.Context(), s, items); err != nil {
 		t.Fatal(err)
 	}
 	if after, _ := s.Commits(); after-before != 1 {
 		t.Errorf("%d transactions", after-before)
 	}
 	items[1].Certificate.State, items[1].Certificate.RevokedAt = bulkhead.Revoked, now
-	if _, err := s.Import(t.Context(), items); err == nil { // the trigger is not blind
+	if _, err := imported(t.Context(), s, items); err == nil { // the trigger is not blind
 		t.Error("a later revocation updates its row, and nobody noticed")
 	}
+}
+
+// imported commits items.
+func imported(ctx context.Context, s *sqlite.Store, items []bulkhead.Imported) ([]bulkhead.ImportResult, error) {
+	commit, err := s.PrepareImport(items)
+	if err != nil {
+		return nil, err
+	}
+	return commit(ctx)
 }

@@ -1,10 +1,20 @@
 package storetest
 
 import (
+	"context"
 	"testing"
 
 	"bulkhead"
 )
+
+// imported commits items.
+func imported(ctx context.Context, s Store, items []bulkhead.Imported) ([]bulkhead.ImportResult, error) {
+	commit, err := s.PrepareImport(items)
+	if err != nil {
+		return nil, err
+	}
+	return commit(ctx)
+}
 
 // testImported: certificates of another house come in once, each with its leaf; given again they change nothing, but a
 // revocation that is new; another certificate under a known serial is refused and the rest of the batch stands.
@@ -22,7 +32,7 @@ func testImported(t *testing.T, open Open) {
 		}
 		return it
 	}
-	results := value(s.Import(ctx, []bulkhead.Imported{item(1, false), item(2, true)}))(t)
+	results := value(imported(ctx, s, []bulkhead.Imported{item(1, false), item(2, true)}))(t)
 	equal(t, results, []bulkhead.ImportResult{bulkhead.ImportedNew, bulkhead.ImportedNew})
 	head, _, err := s.EvidenceHead(ctx)
 	ok(t, err)
@@ -41,7 +51,7 @@ func testImported(t *testing.T, open Open) {
 	// Again, with a revocation that is new, one that is known, and a stranger under a known serial.
 	other := item(2, false)
 	other.DER = der(9)
-	results = value(s.Import(ctx, []bulkhead.Imported{item(1, true), item(2, true), other, item(3, false)}))(t)
+	results = value(imported(ctx, s, []bulkhead.Imported{item(1, true), item(2, true), other, item(3, false)}))(t)
 	equal(t, results, []bulkhead.ImportResult{bulkhead.ImportedRevoked, bulkhead.ImportedKnown, bulkhead.ImportRefused, bulkhead.ImportedNew})
 	head, _, err = s.EvidenceHead(ctx)
 	ok(t, err)
@@ -49,12 +59,12 @@ func testImported(t *testing.T, open Open) {
 	one, _, err = s.Certificate(ctx, ref(1))
 	ok(t, err)
 	equal(t, one.State, bulkhead.Revoked)
-	results = value(s.Import(ctx, []bulkhead.Imported{item(1, true), item(1, false), item(3, false)}))(t)
+	results = value(imported(ctx, s, []bulkhead.Imported{item(1, true), item(1, false), item(3, false)}))(t)
 	equal(t, results, []bulkhead.ImportResult{bulkhead.ImportedKnown, bulkhead.ImportedKnown, bulkhead.ImportedKnown})
 	head, _, err = s.EvidenceHead(ctx)
 	ok(t, err)
 	equal(t, head, int64(5))
-	equal(t, len(value(s.Import(ctx, nil))(t)), 0)
+	equal(t, len(value(imported(ctx, s, nil))(t)), 0)
 	seen := 0
 	for r, err := range s.SignedRange(ctx, []bulkhead.AuthorityID{issuer}, 0, 0) {
 		ok(t, err)

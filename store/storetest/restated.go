@@ -20,7 +20,7 @@ func testRestated(t *testing.T, open Open) {
 		it.Leaf.Kind, it.Leaf.Authority, it.Leaf.Serial, it.Leaf.Digest = bulkhead.EvImportedCertificate, c.Issuer, c.Serial, c.Fingerprint
 		items = append(items, it)
 	}
-	value(s.Import(ctx, items))(t)
+	value(imported(ctx, s, items))(t)
 	held := value(s.HeldCertificates(ctx, issuer, bulkhead.Serial{}, 10))(t)
 	equal(t, len(held), 3)
 	equal(t, len(value(s.HeldCertificates(ctx, issuer, held[0].Serial, 1))(t)), 1)

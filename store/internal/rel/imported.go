@@ -17,21 +17,12 @@ var revokeImported = statement{
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS v (seq, at, reason, outcome) WHERE c.intent_seq = v.seq AND c.state = 'issued'`,
 }
 
-// Import commits certificates of foreign authorities with their leaves in one transaction, and the leaf about the whole. A
+// PrepareImport encodes certificates of foreign authorities and their leaves, which needs no transaction and can be done while another
+// batch is written. commit writes them in one transaction, and the leaf about the whole. A
 // certificate that is there already is left as it is, and is revoked when the item is and the row is not; nothing is ever
 // taken back. The leaf of a revocation is the row's newest outcome: status that is published for the authority sees it as it sees
-// a new certificate. results has one entry for each item.
-func (s *Store) Import(ctx context.Context, items []bulkhead.Imported, ev ...bulkhead.Evidence) (results []bulkhead.ImportResult, err error) {
-	commit, err := s.Importing(items)
-	if err != nil {
-		return nil, err
-	}
-	return commit(ctx, ev...)
-}
-
-// Importing does the part of Import that needs no transaction, so that it can be done while the last one is written, and returns
-// the rest of it.
-func (s *Store) Importing(items []bulkhead.Imported) (commit func(ctx context.Context, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error), err error) {
+// a new certificate. commit's results have one entry for each item.
+func (s *Store) PrepareImport(items []bulkhead.Imported) (commit func(ctx context.Context, ev ...bulkhead.Evidence) ([]bulkhead.ImportResult, error), err error) {
 	m, err := newImports(items)
 	if err != nil {
 		return nil, s.fault("Import", err)
