@@ -196,23 +196,32 @@ func (b *bundler) object(dir, path string) {
 	b.add(path, body)
 }
 
-// certificates adds a line for each certificate that was signed: issuer, serial, the number of its outcome leaf, its SHA-256,
-// and that of its precertificate or "-". A row that went with age has "pruned" in place of the last two, and no number.
+// certificates adds a line for each certificate that was signed or imported: issuer, serial, the number of its outcome leaf (of an
+// imported one of the leaf that names it; later ones tell of its status), its SHA-256, and that of its precertificate or "-". A row that went with age has "pruned" in place of the last two, and no number.
 func (b *bundler) certificates(ctx context.Context, store Store, r proof.Report, size int64) {
 	var text bytes.Buffer
 	for _, issuer := range r.Issuers {
+		a, err := store.Authority(ctx, issuer)
+		if err != nil && b.err == nil {
+			b.err = err
+			return
+		}
 		for row, err := range store.SignedRange(ctx, []bulkhead.AuthorityID{issuer}, 0, 0) {
 			if b.err = err; err != nil {
 				return
 			}
-			if row.OutcomeSeq == 0 || row.OutcomeSeq > size || row.OutcomeSeq > r.Rows {
+			outcome := row.OutcomeSeq
+			if a.Foreign() {
+				outcome = row.IntentSeq
+			}
+			if outcome == 0 || outcome > size || outcome > r.Rows {
 				continue
 			}
 			pre := "-"
 			if !row.Precert.IsZero() {
 				pre = row.Precert.String()
 			}
-			fmt.Fprintf(&text, "%s,%s,%d,%s,%s\n", row.Issuer, row.Serial, row.OutcomeSeq-1, row.Fingerprint, pre)
+			fmt.Fprintf(&text, "%s,%s,%d,%s,%s\n", row.Issuer, row.Serial, outcome-1, row.Fingerprint, pre)
 			b.out.Certificates++
 		}
 		var last bulkhead.Serial

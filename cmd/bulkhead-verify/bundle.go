@@ -32,6 +32,7 @@ type bundleDoc struct {
 	Checkpoint   checkpointDoc `json:"checkpoint"`
 	Leaves       int64         `json:"leaves"`
 	Certificates int64         `json:"certificates"`
+	Imported     int64         `json:"imported"` // of other authorities, looked at and not signed here
 	Pruned       int64         `json:"pruned"`
 	Transcripts  int           `json:"transcripts"`
 	Keys         []keyDoc      `json:"keys"`
@@ -180,6 +181,8 @@ type bundleOutcome struct {
 	ref    bulkhead.CertificateRef
 	digest bulkhead.Hash
 	listed bool
+
+	imported bool
 }
 
 type bundleCheck struct {
@@ -262,8 +265,8 @@ func (c *bundleCheck) leaf(index int64, leaf []byte) error {
 		c.uses[e.Signer] = [2]int64{was[0] + announced, was[1] + made}
 	}
 	switch e.Kind {
-	case bulkhead.EvCertificateOutcome:
-		c.outcomes[index] = bundleOutcome{ref: bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}, digest: e.Digest}
+	case bulkhead.EvCertificateOutcome, bulkhead.EvImportedCertificate: // the latter is intent and outcome in one, of somebody else's key
+		c.outcomes[index] = bundleOutcome{imported: e.Kind == bulkhead.EvImportedCertificate, ref: bulkhead.CertificateRef{Issuer: e.Authority, Serial: e.Serial}, digest: e.Digest}
 	case bulkhead.EvAuthority:
 		if !e.Link.IsZero() {
 			c.transcripts[e.Link] = true
@@ -363,6 +366,10 @@ func (c *bundleCheck) certificates() {
 		}
 		was.listed = true
 		c.outcomes[index] = was
+		if was.imported {
+			c.doc.Imported++
+			continue
+		}
 		c.doc.Certificates++
 	}
 	for index, was := range c.outcomes {
@@ -408,6 +415,10 @@ func (c *bundleCheck) text() string {
 	if c.doc.Witnessed != nil {
 		witnessed = c.doc.Witnessed.text()
 	}
-	return fmt.Sprintf("%s%d leaves are proved against the checkpoint of %s with root %s\n%d keys made %d signatures, as the proof says\n%d certificates are in the log, %d more went with age; none is in one place only\n%d transcripts are those that the log names\nverified\n",
-		witnessed, c.doc.Leaves, c.doc.Checkpoint.Origin, c.doc.Checkpoint.Root, len(c.doc.Keys), signatures, c.doc.Certificates, c.doc.Pruned, c.doc.Transcripts)
+	imported := ""
+	if c.doc.Imported > 0 {
+		imported = fmt.Sprintf("%d certificates of other authorities were imported, each with its leaf\n", c.doc.Imported)
+	}
+	return fmt.Sprintf("%s%d leaves are proved against the checkpoint of %s with root %s\n%d keys made %d signatures, as the proof says\n%d certificates are in the log, %d more went with age; none is in one place only\n%s%d transcripts are those that the log names\nverified\n",
+		witnessed, c.doc.Leaves, c.doc.Checkpoint.Origin, c.doc.Checkpoint.Root, len(c.doc.Keys), signatures, c.doc.Certificates, c.doc.Pruned, imported, c.doc.Transcripts)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,5 +66,18 @@ func TestImportIncident(t *testing.T) {
 	}
 	if list := asJSON[console.CertificateList](t, c, "cert", "list", "--q", "ours.example.test"); len(list.Certificates) != 1 || list.Certificates[0].State != "issued" {
 		t.Errorf("ours: %+v", list.Certificates)
+	}
+
+	// A stranger who is handed all of it finds each imported certificate with the leaf that names it, revoked ones too.
+	bundle, verify := filepath.Join(c.work, "house.bundle"), filepath.Join(c.work, "bulkhead-verify")
+	c.run(t, exitDone, "audit", "bundle", "--out", bundle)
+	build := exec.Command("go", "build", "-o", verify, "bulkhead/cmd/bulkhead-verify")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	said, err := exec.Command(verify, "bundle", bundle, "--key", filepath.Join(c.dir, "evidence.key.pub")).CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(said), "\nverified\n") || !strings.Contains(string(said), "4 certificates of other authorities were imported") {
+		t.Errorf("%v: %s", err, said)
 	}
 }

@@ -23,6 +23,9 @@ func Snapshot(ctx context.Context, path, to string) (schema int64, err error) {
 			WithHint("check space and permissions: a copy needs as much room as the database")
 	}
 	abs, err := filepath.Abs(path)
+	if err == nil { // both are opened by URI, which knows no folder to begin from
+		to, err = filepath.Abs(to)
+	}
 	if err != nil {
 		return 0, fault(err)
 	}
