@@ -101,12 +101,11 @@ func (m *modulus) reduce(z *number, above uint64) {
 // mul is Montgomery's multiplication (Handbook of Applied Cryptography, 14.36): z = x*y/2^256. x is below the modulus, y any number:
 // from row to row t stays below x+n, which five words hold, and at the end one subtraction is enough.
 func (m *modulus) mul(z, x, y *number) {
-	var t0, t1, t2, t3, t4, t5, c uint64
+	var t0, t1, t2, t3, t4 uint64
 	for _, w := range y {
-		t0, t1, t2, t3, t4, t5 = addRow(t0, t1, t2, t3, t4, w, x)
-		f := t0 * m.factor
-		t0, t1, t2, t3, t4, c = addRow(t0, t1, t2, t3, t4, f, &m.n)
-		t0, t1, t2, t3, t4 = t1, t2, t3, t4, t5+c
+		s0, s1, s2, s3, s4, s5 := addRow(t0, t1, t2, t3, t4, w, x)
+		_, u1, u2, u3, u4, u5 := addRow(s0, s1, s2, s3, s4, s0*m.factor, &m.n) // the lowest word becomes zero
+		t0, t1, t2, t3, t4 = u1, u2, u3, u4, s5+u5
 	}
 	*z = number{t0, t1, t2, t3}
 	m.reduce(z, t4)
@@ -245,6 +244,15 @@ func sub(z, x, y *element) {
 	z[1], c = bits.Add64(s1, p&0xffffffff, c)
 	z[2], c = bits.Add64(s2, 0, c)
 	z[3], _ = bits.Add64(s3, p&0xffffffff00000001, c)
+}
+
+// negate is z = -z, which is not zero, when all bits of yes are set, and nothing when none is.
+func negate(z *element, yes uint64) { // p - z = p + ^z + 1
+	var c uint64
+	z[0], c = bits.Add64(z[0]^yes, yes, yes&1)
+	z[1], c = bits.Add64(z[1]^yes, yes&0xffffffff, c)
+	z[2], c = bits.Add64(z[2]^yes, 0, c)
+	z[3], _ = bits.Add64(z[3]^yes, yes&0xffffffff00000001, c)
 }
 
 // affine is a point of the curve other than infinity.

@@ -36,6 +36,12 @@ func holds(t testing.TB, m *modulus, x, y number) {
 	}
 	mul(&z, &x, &y)
 	want("fast product", z, product)
+	if z = x; !z.zero() {
+		negate(&z, 0)
+		want("same", z, x.integer())
+		negate(&z, 1<<64-1)
+		want("negative", z, new(big.Int).Neg(x.integer()))
+	}
 	if y.below(&m.n) {
 		sub(&z, &x, &y)
 		want("difference", z, new(big.Int).Sub(x.integer(), y.integer()))

@@ -76,7 +76,7 @@ func (s *sums) level() bool {
 			mul(&inverse, &product, &products[last])
 			mul(&product, &product, &d)
 			last--
-			points[k/2] = chord(a, b, &inverse)
+			chord(&points[k/2], a, b, &inverse)
 		}
 		if l.n%2 == 1 {
 			points[l.n/2] = points[l.n-1]
@@ -86,16 +86,16 @@ func (s *sums) level() bool {
 	return true
 }
 
-// chord is a + b, given 1/(b.x-a.x).
-func chord(a, b *affine, inverse *element) (sum affine) {
-	var slope element
+// chord is z = a + b, given 1/(b.x-a.x). z may be one of them.
+func chord(z, a, b *affine, inverse *element) {
+	var slope, x, y element
 	sub(&slope, &b.y, &a.y)
 	mul(&slope, &slope, inverse)
-	mul(&sum.x, &slope, &slope)
-	sub(&sum.x, &sum.x, &a.x)
-	sub(&sum.x, &sum.x, &b.x)
-	sub(&sum.y, &a.x, &sum.x)
-	mul(&sum.y, &sum.y, &slope)
-	sub(&sum.y, &sum.y, &a.y)
-	return sum
+	mul(&x, &slope, &slope)
+	sub(&x, &x, &a.x)
+	sub(&x, &x, &b.x)
+	sub(&y, &a.x, &x)
+	mul(&y, &y, &slope)
+	sub(&z.y, &y, &a.y)
+	z.x = x
 }

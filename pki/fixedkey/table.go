@@ -2,6 +2,8 @@ package fixedkey
 
 import (
 	"math/big"
+	"math/bits"
+	"slices"
 	"sync"
 
 	"filippo.io/nistec"
@@ -102,26 +104,32 @@ func (t *table) agrees(q *nistec.P256Point) bool {
 	return true
 }
 
-// multiple appends points whose sum is u*Q; none for zero.
+// multiple appends points whose sum is u*Q; none for zero. First the digits, then the entries, which come from all over the memory: a
+// processor that has nothing else to do, and nothing to guess, asks for the next ones before the last is there. The sign of a
+// digit is as good as thrown, so nothing branches on it.
 func (t *table) multiple(to []affine, u *number) []affine {
-	carry := 0
+	var places [(256 + narrow) / narrow]int32 // of entries, from 1 on; negative ones are taken negatively
+	n, carry := 0, 0
 	for w := range t.rows {
 		digit := u.bits(w*t.width, t.width) + carry
-		carry = 0
-		if digit > t.half {
-			digit, carry = digit-2*t.half, 1
+		carry = int(uint(t.half-digit) >> (bits.UintSize - 1)) // of a digit above half, which becomes a negative one
+		digit -= carry << t.width
+		if digit == 0 {
+			continue
 		}
-		row := t.at[w*t.half:][:t.half]
-		switch {
-		case digit > 0:
-			to = append(to, row[digit-1])
-		case digit < 0:
-			a := row[-digit-1]
-			sub(&a.y, &number{}, &a.y)
-			to = append(to, a)
-		}
+		sign := digit >> (bits.UintSize - 1) // all ones for a negative one
+		places[n] = int32(digit + (w*t.half ^ sign) - sign)
+		n++
 	}
-	return to
+	to = slices.Grow(to, n)
+	points := to[len(to) : len(to)+n]
+	for k, p := range places[:n] {
+		points[k] = t.at[max(p, -p)-1]
+	}
+	for k, p := range places[:n] {
+		negate(&points[k].y, uint64(int64(p>>31)))
+	}
+	return to[:len(to)+n]
 }
 
 // bits are n of x, from bit at on; those beyond its 256 are zero.
