@@ -21,6 +21,7 @@ import (
 	"filippo.io/nistec"
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+	"golang.org/x/sync/errgroup"
 )
 
 func newKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
@@ -181,6 +182,34 @@ func TestShortWay(t *testing.T) {
 	}
 }
 
+// An issuer serves many at once, while its tables are made as well.
+func TestAtOnce(t *testing.T) {
+	key := newKey(t, elliptic.P256())
+	i := issuer(key)
+	i.grouped.Store(wideAfter - 100)
+	all := make([]Signed, 64)
+	for n := range all {
+		all[n] = Signed{x509.ECDSAWithSHA256, []byte{byte(n)}, sign(t, key, []byte{byte(n)})}
+	}
+	all[33].Signature = all[34].Signature
+	var g errgroup.Group
+	for range 8 {
+		g.Go(func() error {
+			for range 4 {
+				for n, err := range i.CheckAll(all) {
+					if (err != nil) != (n == 33) {
+						return fmt.Errorf("%d: %v", n, err)
+					}
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil || i.wide.Load() == nil {
+		t.Fatal(err, i.wide.Load() != nil)
+	}
+}
+
 // The corners of the calculation: scalars of zero, sums at infinity, doublings, x beyond the order. What the short way leaves to the
 // standard library is no wrong no; a yes must be its yes.
 func TestCorners(t *testing.T) {
@@ -289,40 +318,12 @@ func TestBeyondTheOrder(t *testing.T) {
 				t.Errorf("width %d: %v", p.q.width, got)
 			}
 		}
-	}
-}
-
-// Tables with one wrong multiple, whichever, are never used.
-func TestDisagrees(t *testing.T) {
-	q := point(certificate(newKey(t, elliptic.P256())))
-	tab := tableOf(q, narrow)
-	if !tab.agrees(q) {
-		t.Fatal("a table as made does not agree")
-	}
-	for row := range tab.rows {
-		for _, v := range []int{0, row % tab.half, tab.half - 1} {
-			at := &tab.at[row*tab.half+v]
-			kept := *at
-			sub(&at.y, &number{}, &at.y) // its negative: a point of the curve
-			if tab.agrees(q) {
-				t.Fatalf("a wrong multiple %d in row %d is not noticed", v+1, row)
+		i := issuer(gKey{key})
+		for _, err := range append(i.CheckAll(slices.Repeat([]Signed{{x509.ECDSAWithSHA256, octets, all[0].signature}}, fewest)), i.CheckSignature(x509.ECDSAWithSHA256, octets, all[0].signature)) {
+			if err != nil {
+				t.Error(err)
 			}
-			*at = tab.at[(row*tab.half+v+1)%len(tab.at)]
-			if tab.agrees(q) {
-				t.Fatalf("a multiple %d of row %d at the wrong place is not noticed", v+1, row)
-			}
-			*at = kept
 		}
-	}
-	big := tableOf(q, wide)
-	at := &big.at[len(big.at)/2]
-	sub(&at.y, &number{}, &at.y)
-	if big.agrees(q) {
-		t.Fatal("a wrong multiple in a wide table is not noticed")
-	}
-	other := nistec.NewP256Point().Double(q)
-	if tab.agrees(other) || pairOf(q, narrow, func() *table { return nil }) != nil {
-		t.Fatal("tables of another point are used")
 	}
 }
 

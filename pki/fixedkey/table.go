@@ -36,39 +36,47 @@ func tableOf(q *nistec.P256Point, width int) *table {
 	t := &table{width: width, rows: (256 + width) / width, half: 1 << (width - 1)} // of 257 bits: the highest digit may carry
 	t.at = make([]affine, t.rows*t.half)
 	double := nistec.NewP256Point().Set(q)
+	var s sums
 	for w := range t.rows {
-		for k := range width {
+		row := t.row(w)
+		for k := 1; k <= t.half; k *= 2 { // the powers of two; the others are sums of them
 			a, ok := affineOf(double)
 			if !ok {
 				return nil
 			}
-			t.at[w*t.half+1<<k-1] = a // the powers of two; the others are sums of them
+			row[k-1] = a
 			double.Double(double)
 		}
-	}
-	var s sums
-	for k := 1; k < t.half; k *= 2 {
-		s.reset()
-		for w := range t.rows {
-			row := t.at[w*t.half:][:t.half]
-			for v := 1; v < k; v++ {
-				s.open()
-				s.points = append(s.points, row[k-1], row[v-1])
-			}
-		}
-		s.add()
-		for n := range s.lanes {
-			sum, ok := s.sum(n)
-			if !ok {
-				return nil
-			}
-			t.at[n/(k-1)*t.half+k+n%(k-1)] = sum
+		if !s.fill(row) {
+			return nil
 		}
 	}
 	if !t.agrees(q) {
 		return nil
 	}
 	return t
+}
+
+// row is that of a window.
+func (t *table) row(w int) []affine { return t.at[w*t.half:][:t.half] }
+
+// fill adds up a row from its powers of two.
+func (s *sums) fill(row []affine) bool {
+	for k := 2; k < len(row); k *= 2 {
+		s.reset()
+		for v := 1; v < k; v++ {
+			s.open()
+			s.points = append(s.points, row[k-1], row[v-1])
+		}
+		s.add()
+		for v := 1; v < k; v++ {
+			var ok bool
+			if row[k+v-1], ok = s.sum(v - 1); !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // affineOf is false for infinity.
@@ -85,11 +93,11 @@ func affineOf(p *nistec.P256Point) (a affine, ok bool) {
 func (t *table) agrees(q *nistec.P256Point) bool {
 	var s sums
 	for w := range t.rows {
+		s.reset()
 		s.open()
-		s.points = append(s.points, t.at[w*t.half:][:t.half]...)
-	}
-	s.add()
-	for w := range t.rows {
+		s.points = append(s.points, t.row(w)...)
+		s.add()
+		got, ok := s.sum(0)
 		scalar := big.NewInt(int64(t.half) * int64(t.half+1) / 2)
 		scalar.Lsh(scalar, uint(w*t.width)).Mod(scalar, order.big)
 		product, err := nistec.NewP256Point().ScalarMult(q, scalar.FillBytes(make([]byte, 32)))
@@ -97,7 +105,7 @@ func (t *table) agrees(q *nistec.P256Point) bool {
 			return false
 		}
 		want, finite := affineOf(product)
-		if got, ok := s.sum(w); !ok || !finite || got != want {
+		if !ok || !finite || got != want {
 			return false
 		}
 	}
