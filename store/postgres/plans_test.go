@@ -24,6 +24,7 @@ func TestKeyedPlans(t *testing.T) {
 			WHERE order_id = $1 AND order_id <> '' AND state IN ('issued', 'revoked') AND kind <> 'precertificate' ORDER BY outcome_seq DESC LIMIT 1`, `'x'`, "certificates_order"},
 		{"text[]", `SELECT result FROM caa_checks WHERE order_id IN (SELECT unnest($1::text[])) ORDER BY seq`, `'{}'`, "caa_checks_order"},
 		{"text", `SELECT seq FROM orders WHERE id = $1`, `'x'`, "orders_id"},
+		{"text", `SELECT id FROM orders WHERE state = $1 AND state IN ('pending', 'ready', 'processing') ORDER BY seq LIMIT 1`, `'pending'`, "orders_state"},
 		{"text, text", `UPDATE orders SET state = 'ready' WHERE id = $1 AND state || '' = $2`, `'x', 'y'`, "orders_id"},
 		{"bigint[]", `UPDATE certificates c SET state = 'issued' FROM unnest($1) AS v (seq) WHERE c.intent_seq = v.seq`, `'{}'`, "certificates_pkey"},
 		{"text[]", `SELECT v.id FROM order_authorizations o JOIN authorizations a ON a.id = o.authorization_id AND a.state = 'valid'

@@ -897,8 +897,6 @@ CREATE INDEX authorizations_claim ON public.authorizations USING btree (account_
 
 CREATE INDEX authorizations_over ON public.authorizations USING btree (expires_at) WHERE (state = ANY (ARRAY['pending'::text, 'invalid'::text, 'expired'::text]));
 
-CREATE INDEX caa_checks_name ON public.caa_checks USING btree (name, at);
-
 CREATE INDEX caa_checks_order ON public.caa_checks USING btree (order_id);
 
 CREATE INDEX campaign_attempts_campaign ON public.campaign_attempts USING btree (campaign_seq);
@@ -983,7 +981,7 @@ CREATE INDEX orders_expiry ON public.orders USING btree (expires_at);
 
 CREATE UNIQUE INDEX orders_replaces ON public.orders USING btree (replaces_issuer, replaces_serial) WHERE ((replaces_issuer <> ''::text) AND (state <> 'invalid'::text));
 
-CREATE INDEX orders_state ON public.orders USING btree (state, seq);
+CREATE INDEX orders_state ON public.orders USING btree (state, seq) WHERE (state = ANY (ARRAY['pending'::text, 'ready'::text, 'processing'::text]));
 
 CREATE UNIQUE INDEX partner_people_token ON public.partner_people USING btree (token_hash) WHERE (length(token_hash) > 0);
 

@@ -105,8 +105,6 @@ CREATE TABLE caa_checks (
   detail      TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX caa_checks_name ON caa_checks (name, at);
-
 CREATE INDEX caa_checks_order ON caa_checks (order_id);
 
 CREATE TABLE campaign_attempts (
@@ -655,7 +653,7 @@ CREATE INDEX orders_expiry ON orders (expires_at);
 CREATE UNIQUE INDEX orders_replaces ON orders (replaces_issuer, replaces_serial)
   WHERE replaces_issuer <> '' AND state <> 'invalid';
 
-CREATE INDEX orders_state ON orders (state, seq);
+CREATE INDEX orders_state ON orders (state, seq) WHERE state IN ('pending', 'ready', 'processing');
 
 CREATE TABLE partner_people (
   partner    TEXT NOT NULL REFERENCES partners (id),

@@ -31,6 +31,9 @@ var CampaignQueries = map[string]string{
 	nextJob: "SEARCH x USING INDEX campaign_jobs_due (campaign_seq=? AND generation=? AND due_at<?)",
 }
 
+// OrderQueries are statements of orders that find what they look for by an index.
+var OrderQueries = map[string]string{ordersInState: "SEARCH orders USING INDEX orders_state (state=?)", moveOrder: "SEARCH orders USING INDEX sqlite_autoindex_orders_1 (id=?)"}
+
 // WritesItems are the statements that write many items of a campaign.
 var WritesItems = []string{moveStretch, putItem.each, putItem.group}
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"strings"
 
 	"bulkhead"
 )
@@ -176,12 +177,20 @@ func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.
 	return t.moved(ctx, n, err, "orders", "order", o.ID, string(expect))
 }
 
-// OrdersInState returns orders in a state, oldest first.
+// OrdersInState returns orders in a state, oldest first. Those at their end are looked for among all.
 func (s *Store) OrdersInState(ctx context.Context, state bulkhead.OrderState, limit int) ([]bulkhead.Order, error) {
-	rows, err := list(ctx, s.reader, scanOrder, `SELECT `+orderFields+` FROM orders WHERE state = $1 ORDER BY seq LIMIT $2`,
-		string(state), atMost(limit))
+	query := ordersInState
+	if state == bulkhead.OrderValid || state == bulkhead.OrderInvalid {
+		query = strings.Replace(query, openOrders, "", 1)
+	}
+	rows, err := list(ctx, s.reader, scanOrder, query, string(state), atMost(limit))
 	return rows, s.fault("OrdersInState", err)
 }
+
+const (
+	ordersInState = `SELECT ` + orderFields + ` FROM orders WHERE state = $1` + openOrders + ` ORDER BY seq LIMIT $2`
+	openOrders    = ` AND state IN ('pending', 'ready', 'processing')` // as their index says it
+)
 
 // OrdersByAuthorization returns the pending and ready orders that rest on an authorisation, oldest first.
 func (s *Store) OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error) {

@@ -16,6 +16,9 @@ func TestPreviewReadsIndexes(t *testing.T) { readsIndexes(t, rel.PreviewQueries,
 // TestCampaignReadsIndexes: a step of a few items among a million must not read the others.
 func TestCampaignReadsIndexes(t *testing.T) { readsIndexes(t, rel.CampaignQueries, "SCAN i") }
 
+// TestOrdersReadIndexes: orders that are open are found among millions that are not.
+func TestOrdersReadIndexes(t *testing.T) { readsIndexes(t, rel.OrderQueries, "SCAN") }
+
 // readsIndexes holds the engine's plan of each query against what it must say, and what it must not.
 func readsIndexes(t *testing.T, queries map[string]string, never string) {
 	t.Helper()
