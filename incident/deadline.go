@@ -19,7 +19,7 @@ func Deadlines(i bulkhead.Incident) []bulkhead.Deadline {
 	for _, of := range []policy.ObjectType{policy.Subscriber, policy.ShortLife, policy.CA} {
 		d := bulkhead.Deadline{Object: string(of)}
 		if r, ok := policy.DeadlineRow(of, policy.Cause(i.Cause), i.AwareAt); ok {
-			d.Row, d.Rule, d.Source, d.Due = r.ID, r.Rule, r.Source, r.Value.After(i.AwareAt)
+			d.Row, d.Rule, d.Source, d.Due = r.ID, inWords(r), r.Source, r.Value.After(i.AwareAt)
 		} else {
 			d.Rule = "no duty to revoke: short-lived"
 		}
@@ -31,11 +31,14 @@ func Deadlines(i bulkhead.Incident) []bulkhead.Deadline {
 	}
 	for _, id := range reports {
 		if r, ok := policy.At(id, i.AwareAt); ok {
-			out = append(out, bulkhead.Deadline{Object: objectReport, Row: r.ID, Rule: r.Rule, Source: r.Source, Due: r.Value.After(i.AwareAt)})
+			out = append(out, bulkhead.Deadline{Object: objectReport, Row: r.ID, Rule: inWords(r), Source: r.Source, Due: r.Value.After(i.AwareAt)})
 		}
 	}
 	return out
 }
+
+// inWords is a rule as a document has it: "revoke within 24 h".
+func inWords(r policy.Row) string { return r.Rule + " " + r.Value.String() }
 
 // deadlineOf is when a certificate of the incident must be revoked; zero where nobody must.
 func deadlineOf(i bulkhead.Incident, c bulkhead.Certificate) time.Time {
@@ -153,7 +156,7 @@ func (s *Service) openDelay(ctx context.Context, i bulkhead.Incident, d bulkhead
 		AwareAt: now, OpenedAt: now, Actor: "role:incident", Duties: i.Duties, Scope: i.Scope}
 	for _, row := range []string{policy.DelayUpdateShould, policy.DelayUpdate} {
 		if x, ok := policy.At(row, now); ok {
-			r.Deadlines = append(r.Deadlines, bulkhead.Deadline{Object: objectReport, Row: x.ID, Rule: x.Rule, Source: x.Source, Due: x.Value.After(now)})
+			r.Deadlines = append(r.Deadlines, bulkhead.Deadline{Object: objectReport, Row: x.ID, Rule: inWords(x), Source: x.Source, Due: x.Value.After(now)})
 		}
 	}
 	ev := s.leaf(bulkhead.EvIncidentDelayed, id, "role:incident", fmt.Sprintf("incident %s: %d certificates will not be revoked by %s (%s): %s", i.ID, late, utc(d.Due), d.Row, why))

@@ -79,7 +79,9 @@ func TestForeignAuthority(t *testing.T) {
 		ok(t, err)
 		row.State, row.RevokedAt, row.Reason = bulkhead.Revoked, h.now(), reason
 		leaf := bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: h.now(), Actor: "role:import", Authority: ref.Issuer, Serial: ref.Serial, Digest: bulkhead.Digest(der), Ref: "list 7"}
-		got, err := h.store.Import(t.Context(), []bulkhead.Imported{{Certificate: row, DER: der, Leaf: leaf, Revocation: leaf}})
+		commit, err := h.store.PrepareImport([]bulkhead.Imported{{Certificate: row, DER: der, Leaf: leaf, Revocation: leaf}})
+		ok(t, err)
+		got, err := commit(t.Context())
 		ok(t, err)
 		if got[0] != bulkhead.ImportedRevoked {
 			t.Fatalf("%s of %s", got[0], ref)

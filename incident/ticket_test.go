@@ -215,6 +215,9 @@ func TestDeadlines(t *testing.T) {
 	due := func(i bulkhead.Incident, object string) time.Time {
 		for _, d := range i.Deadlines {
 			if d.Object == object {
+				if span := map[time.Duration]string{24 * time.Hour: "within 24 h", 5 * 24 * time.Hour: "within 5 d", 7 * 24 * time.Hour: "within 7 d"}[d.Due.Sub(i.AwareAt)]; !d.Due.IsZero() && object != "report" && !strings.HasSuffix(d.Rule, span) {
+					t.Errorf("%s is due %s after it was known, and reads %q", object, d.Due.Sub(i.AwareAt), d.Rule)
+				}
 				return d.Due
 			}
 		}

@@ -204,9 +204,9 @@ func (d Document) policies() string {
 	var out []string
 	seen := map[string]bool{}
 	for _, x := range d.Incident.Deadlines {
-		if x.Source != "" && !seen[x.Source] {
-			seen[x.Source] = true
-			out = append(out, x.Source+": "+x.Rule)
+		if line := x.Source + ": " + x.Rule; x.Source != "" && !seen[line] {
+			seen[line] = true
+			out = append(out, line)
 		}
 	}
 	return strings.Join(out, "\n")
