@@ -69,15 +69,22 @@ func TestImportIncident(t *testing.T) {
 	}
 
 	// A stranger who is handed all of it finds each imported certificate with the leaf that names it, revoked ones too.
-	bundle, verify := filepath.Join(c.work, "house.bundle"), filepath.Join(c.work, "bulkhead-verify")
+	bundle, verify := filepath.Join(c.work, "house.bundle"), verifier(t, c.work)
 	c.run(t, exitDone, "audit", "bundle", "--out", bundle)
-	build := exec.Command("go", "build", "-o", verify, "bulkhead/cmd/bulkhead-verify")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, said)
-	}
 	said, err := exec.Command(verify, "bundle", bundle, "--key", filepath.Join(c.dir, "evidence.key.pub")).CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(said), "\nverified\n") || !strings.Contains(string(said), "4 certificates of other authorities were imported") {
 		t.Errorf("%v: %s", err, said)
 	}
+}
+
+// verifier builds the auditor's tool.
+func verifier(t testing.TB, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "bulkhead-verify")
+	build := exec.Command("go", "build", "-o", path, "bulkhead/cmd/bulkhead-verify")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	return path
 }

@@ -4,10 +4,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead"
 	"bulkhead/console"
@@ -47,6 +51,7 @@ func TestIncidentReport(t *testing.T) {
 	if again := gaps(exitRefused); len(again) != len(first) {
 		t.Errorf("a dry run changed something: %d gaps, then %d", len(first), len(again))
 	}
+	c.provedLeaves(t, text)
 	c.closeGaps(t, i.ID, first)
 	left := gaps(exitRefused)
 	if len(left) != 1 || left[0].Field != "ccadb-id" {
@@ -76,6 +81,60 @@ func TestIncidentReport(t *testing.T) {
 	if svg, err := os.ReadFile(filepath.Join(out, "timeline.svg")); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
 		t.Errorf("no drawing: %v", err)
 	}
+}
+
+// provedLeaves is promise P13: every leaf that a report names is there for a stranger who has a copy of the log, its key and
+// bulkhead-verify, and says what it is named for.
+func (c *cli) provedLeaves(t testing.TB, text string) {
+	t.Helper()
+	verify := verifier(t, c.work)
+	log, key := filepath.Join(c.work, "log"), filepath.Join(c.dir, "evidence.key.pub")
+	var last string // the checkpoint covers what was written a moment ago
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err := os.RemoveAll(log); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(log, os.DirFS(filepath.Join(c.dir, "evidence"))); err != nil {
+			continue // it goes on being written
+		}
+		if last = leavesNamed(t, verify, log, key, text); last == "" {
+			return
+		}
+	}
+	t.Error(last)
+}
+
+var namedLeaf = regexp.MustCompile(`\[leaf (\d+)\]`)
+
+// leavesNamed proves each leaf that a text names; what it gives is what is wrong.
+func leavesNamed(t testing.TB, verify, log, key, text string) string {
+	t.Helper()
+	rows, opened := 0, false
+	for _, line := range strings.Split(text, "\n") {
+		m := namedLeaf.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		rows++
+		out, err := exec.Command(verify, "leaf", "--log", log, "--key", key, "--index", m[1]).CombinedOutput()
+		var leaf struct {
+			Kind   string
+			Detail string
+		}
+		if err != nil || json.Unmarshal(out, &leaf) != nil || leaf.Kind == "" {
+			return fmt.Sprintf("leaf %s, which %q names: %v: %s", m[1], line, err, out)
+		}
+		if strings.Contains(line, "incident-opened: ") {
+			opened = leaf.Kind == "incident-opened"
+		}
+		if strings.Contains(line, "Total number of certificates") && leaf.Kind != "incident-scope" {
+			return fmt.Sprintf("the number of certificates names a leaf of kind %s", leaf.Kind)
+		}
+	}
+	if rows < 5 || !opened {
+		return fmt.Sprintf("%d leaves are named, the opening of the incident is %v among them", rows, opened)
+	}
+	return ""
 }
 
 // keysClaim is requirement S4-8: that the authorities' own keys have no part is said with the proof that shows it, by digest, and
