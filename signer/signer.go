@@ -71,6 +71,7 @@ type Config struct {
 	GroupSize        int           // most certificates in one commit; 0 means 64
 	GroupDelay       time.Duration // a commit waits so long for certificates under way; 0 means 8 ms, below 0 not at all
 	GroupAll         bool          // and for all of them, not only a third: where other processes wait for each commit too
+	GroupReads       bool          // reads wait for each other too, and share a round trip: where one costs more than the wait
 	DelegateValidity time.Duration // of OCSP delegates, renewed at half; 0 means 14 days
 	InfraValidity    time.Duration // of the house's own listeners; 0 means 30 days
 }
@@ -154,6 +155,7 @@ func New(c Config) (*Signer, error) {
 	s.blocks = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushBlocks)
 	s.lookups = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushLookups)
 	s.standings = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushStandings)
+	s.blocks.alone, s.lookups.alone, s.standings.alone = !c.GroupReads, !c.GroupReads, !c.GroupReads
 	return s, nil
 }
 
