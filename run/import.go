@@ -89,7 +89,18 @@ func Import(ctx context.Context, o ImportOptions) (ImportReport, error) {
 		return ImportReport{}, err
 	}
 	defer im.store.Close()
+	if s, ok := im.store.(ownedStore); ok {
+		if err := s.CheckOwner(ctx, "import"); err != nil {
+			return ImportReport{}, err
+		}
+	}
 	return im.run(ctx, chain)
+}
+
+// ownedStore is a record in which not everybody may write everything.
+type ownedStore interface {
+	// CheckOwner is refused with KindForbidden unless the record was opened as its owner.
+	CheckOwner(ctx context.Context, what string) error
 }
 
 func readAuthority(path string) (*x509.Certificate, [][]byte, error) {

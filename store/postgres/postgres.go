@@ -77,7 +77,10 @@ type Config struct {
 }
 
 // Store is the record. Safe for concurrent use. Its methods fail with a *bulkhead.Fault.
-type Store struct{ *rel.Store }
+type Store struct {
+	*rel.Store
+	reader *sql.DB
+}
 
 // Open connects and migrates. KindUsage for a DSN that cannot be read, KindConflict for a newer schema,
 // KindUnavailable when the server cannot be reached.
@@ -120,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close(), keyedWriter.Close(), keyedReader.Close())
 	}
-	return &Store{s}, nil
+	return &Store{s, reader}, nil
 }
 
 func pool(cfg pgx.ConnConfig, n, otherwise int) *sql.DB {
