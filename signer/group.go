@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// group is a group commit, or one look for many who ask the same, unless each is to look alone: one goroutine takes everything that waits, commits it at once and answers each caller. An
+// group is a group commit, or one look for many who ask the same: one goroutine takes everything that waits, commits it at once and answers each caller. An
 // idle group commits a lone item without delay; while it commits, the next ones gather.
 //
 // The channel has no buffer: an item is either with its caller or in a batch, never in between. A caller whose item was
@@ -16,7 +16,7 @@ type group[T, R any] struct {
 	delay   time.Duration
 	flush   func([]T) []outcome[R]
 	crowd   *crowd
-	alone   bool         // nobody waits for anybody: each caller flushes its own item
+	alone   bool         // nobody waits for company: whoever is the only caller flushes its item itself
 	callers atomic.Int64 // callers inside do
 	stop    chan struct{}
 	stopped chan struct{}
@@ -64,13 +64,12 @@ func newGroup[T, R any](size int, delay time.Duration, c *crowd, flush func([]T)
 // then errNotTaken or errClosed and nothing happened to the item.
 func (g *group[T, R]) do(cancel <-chan struct{}, item T) (R, error) {
 	var none R
-	if g.alone {
+	defer g.callers.Add(-1)
+	if first := g.callers.Add(1) == 1; first && g.alone {
 		o := g.flush([]T{item})[0]
 		return o.value, o.err
 	}
-	g.callers.Add(1)
 	g.crowd.waiting.Add(1)
-	defer g.callers.Add(-1)
 	defer g.crowd.waiting.Add(-1)
 	w := waiting[T, R]{item, make(chan outcome[R], 1)}
 	select {
@@ -122,7 +121,7 @@ func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 		}
 		break
 	}
-	if g.delay <= 0 || !g.crowd.coming() || g.crowd.plenty(len(batch)) {
+	if g.alone || g.delay <= 0 || !g.crowd.coming() || g.crowd.plenty(len(batch)) {
 		return batch
 	}
 	look := time.NewTicker(min(lookOut, g.delay))
