@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
+	"bulkhead"
 	"bulkhead/pki/tlog"
 	"bulkhead/proof"
 	"bulkhead/run"
@@ -93,7 +95,8 @@ func (h *house) witnessed(bin string) string {
 }
 
 // TestWitnessedHouse: a house with two witnesses has its checkpoint cosigned, serves it, and proves it; a house that lost its
-// newest leaves, and one whose cosigned checkpoint is another's, is found by the proof and by D5.
+// newest leaves is found by D5, which stands in the record and says nothing before, and one whose cosigned checkpoint is another's
+// by the proof.
 func TestWitnessedHouse(t *testing.T) {
 	bin := t.TempDir()
 	programs(t, bin, "bulkhead-witness", "bulkhead-verify")
@@ -136,6 +139,56 @@ func TestWitnessedHouse(t *testing.T) {
 			t.Errorf("%s", got.Text())
 		}
 	})
+
+	// An older copy of the house goes another way than the one whose checkpoints the witnesses cosigned.
+	older := filepath.Join(t.TempDir(), "older")
+	ok(t, exec.Command("cp", "-a", h.dir, older).Run()) // with its modes
+	h.start()
+	h.issue("two.witness.test")
+	h.serve()
+	h.cosigned(t, last.Witnessed.Size)
+	forks := func() (out []string) {
+		list, err := h.Store.AlarmsOf(t.Context(), "D5", 10)
+		ok(t, err)
+		for _, a := range list {
+			if a.Severity != bulkhead.Critical || a.Runbook != "d5-witness.md" || !strings.HasPrefix(a.Key, "fork,") || a.Count < 1 {
+				t.Errorf("%+v", a)
+			}
+			out = append(out, a.Key)
+		}
+		slices.Sort(out)
+		return out
+	}
+	if got := forks(); len(got) != 0 {
+		t.Errorf("D5 without a fault: %v", got)
+	}
+	h.stop()
+	ok(t, os.Rename(h.dir, h.dir+".true"))
+	ok(t, os.Rename(older, h.dir))
+	h.start()
+	h.issue("other.witness.test")
+	h.serve()
+	for end := time.Now().Add(30 * time.Second); len(forks()) < 2; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("an older copy writes on, and D5 says %v", forks())
+		}
+	}
+	if got := forks(); !slices.Equal(got, []string{"fork,lite", "fork,ours"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// cosigned waits until the witnesses cosigned more than size leaves.
+func (h *house) cosigned(t *testing.T, size int64) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if w := proved(t, run.ProveOptions{Dir: h.dir}).Witnessed; w != nil && w.Size > size && len(w.By) == 2 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("nothing new is cosigned")
+		}
+	}
 }
 
 // resign makes what the log's key would sign for as many leaves with another root, with the witnesses' lines of the true one.
