@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -93,6 +94,9 @@ func Import(ctx context.Context, o ImportOptions) (ImportReport, error) {
 		if err := s.CheckOwner(ctx, "import"); err != nil {
 			return ImportReport{}, err
 		}
+	}
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(importGC))
 	}
 	return im.run(ctx, chain)
 }

@@ -27,8 +27,9 @@ import (
 // Limits of an import.
 const (
 	maxImportFile = 256 << 20
-	importBatch   = 4000 // certificates a transaction: others who append evidence wait for it, so it ends within half a second
+	importBatch   = 8192 // certificates a transaction: others who append evidence wait for it, so it ends within half a second
 	importChunk   = 64   // pieces that a worker is handed at once
+	importGC      = 300  // percent by which memory may grow between collections, in place of 100: what is in use is little, and what is made is much
 	importAhead   = 8    // chunks a worker that are read ahead
 )
 
@@ -239,11 +240,11 @@ func (im *intake) judge(work <-chan *chunk) {
 
 // take keeps the order of the input: which of two certificates with one serial is taken does not depend on who was faster.
 func (im *intake) take(ctx context.Context, order <-chan *chunk, batches chan<- []bulkhead.Imported) error {
-	var batch []bulkhead.Imported
+	batch := make([]bulkhead.Imported, 0, importBatch)
 	send := func() error {
 		select {
 		case batches <- batch:
-			batch = nil
+			batch = make([]bulkhead.Imported, 0, importBatch)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

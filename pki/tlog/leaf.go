@@ -1,6 +1,8 @@
 package tlog
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -31,29 +33,29 @@ func Marshal(e bulkhead.Evidence) ([]byte, error) {
 	if err := check(e); err != nil {
 		return nil, fmt.Errorf("evidence leaf: %w", err)
 	}
-	b := cryptobyte.NewBuilder(make([]byte, 0, 256))
-	b.AddUint8(Version)
-	b.AddUint16(uint16(e.Kind))
-	b.AddUint64(uint64(e.At.UnixMilli()))
-	addShort(b, []byte(e.Actor))
-	addShort(b, []byte(e.Authority))
-	addShort(b, e.Serial.Bytes())
-	addShort(b, []byte(e.Ref))
-	for _, h := range []bulkhead.Hash{e.KeyHash, e.Signer, e.Digest, e.Link} {
+	serial := e.Serial.Bytes()
+	b := make([]byte, 0, fixedSize+len(e.Actor)+len(e.Authority)+len(serial)+len(e.Ref)+len(e.Detail))
+	b = append(b, Version)
+	b = binary.BigEndian.AppendUint16(b, uint16(e.Kind))
+	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMilli()))
+	b = append(append(b, byte(len(e.Actor))), e.Actor...)
+	b = append(append(b, byte(len(e.Authority))), e.Authority...)
+	b = append(append(b, byte(len(serial))), serial...)
+	b = append(append(b, byte(len(e.Ref))), e.Ref...)
+	for _, h := range [...]*bulkhead.Hash{&e.KeyHash, &e.Signer, &e.Digest, &e.Link} {
 		if h.IsZero() {
-			addShort(b, nil)
+			b = append(b, 0)
 		} else {
-			addShort(b, h[:])
+			b = append(append(b, byte(len(h))), h[:]...)
 		}
 	}
-	b.AddUint64(uint64(e.Count))
-	b.AddUint16LengthPrefixed(func(c *cryptobyte.Builder) { c.AddBytes([]byte(e.Detail)) })
-	return b.Bytes()
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Count))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(e.Detail)))
+	return append(b, e.Detail...), nil
 }
 
-func addShort(b *cryptobyte.Builder, p []byte) {
-	b.AddUint8LengthPrefixed(func(c *cryptobyte.Builder) { c.AddBytes(p) })
-}
+// fixedSize is what the largest leaf has beside its texts and its serial.
+const fixedSize = 1 + 2 + 8 + 4 + 4*(1+sha256.Size) + 8 + 2
 
 func check(e bulkhead.Evidence) error {
 	if e.Kind == 0 {
@@ -65,7 +67,7 @@ func check(e bulkhead.Evidence) error {
 	if e.Count < 0 {
 		return fmt.Errorf("count %d is negative", e.Count)
 	}
-	texts := []struct {
+	for _, t := range [...]struct {
 		name, text string
 		max        int
 	}{
@@ -73,8 +75,7 @@ func check(e bulkhead.Evidence) error {
 		{"authority", string(e.Authority), MaxText},
 		{"ref", e.Ref, MaxText},
 		{"detail", e.Detail, MaxDetail},
-	}
-	for _, t := range texts {
+	} {
 		if len(t.text) > t.max {
 			return fmt.Errorf("%s has %d bytes, at most %d are allowed", t.name, len(t.text), t.max)
 		}

@@ -31,23 +31,13 @@ func TestImportWritesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	items := make([]bulkhead.Imported, 100)
-	for i := range items {
-		serial, err := bulkhead.SerialFromBig(big.NewInt(int64(i + 1)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		der := fmt.Appendf(nil, "certificate %d", i)
-		it := bulkhead.Imported{DER: der, Certificate: bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: "old-ca", Serial: serial}, Kind: bulkhead.LeafCertificate, State: bulkhead.Issued,
-			Profile: "imported", Fingerprint: bulkhead.Digest(der), NotBefore: now, NotAfter: now.Add(time.Hour)}}
-		it.Leaf = bulkhead.Evidence{Kind: bulkhead.EvImportedCertificate, At: now, Authority: "old-ca", Serial: serial, Digest: it.Certificate.Fingerprint}
+	items := foreign(t, 100, func(i int, it *bulkhead.Imported) {
 		it.Revocation = it.Leaf
 		it.Revocation.Kind = bulkhead.EvImportedRevocation
 		if i%3 == 0 {
 			it.Certificate.State, it.Certificate.RevokedAt, it.Certificate.Reason = bulkhead.Revoked, now, bulkhead.Superseded
 		}
-		items[i] = it
-	}
+	})
 	before, _ := s.Commits()
 	if _, err := imported(t.Context(), s, items); err != nil {
 		t.Fatal(err)
@@ -59,6 +49,47 @@ func TestImportWritesOnce(t *testing.T) {
 	if _, err := imported(t.Context(), s, items); err == nil { // the trigger is not blind
 		t.Error("a later revocation updates its row, and nobody noticed")
 	}
+}
+
+// TestImportStatements: a large batch takes a statement of each table for 256 of its certificates, and no look for each.
+func TestImportStatements(t *testing.T) {
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const n = 2048
+	_, before := s.Statements()
+	if _, err := imported(t.Context(), s, foreign(t, n, nil)); err != nil {
+		t.Fatal(err)
+	}
+	_, after := s.Statements()
+	const tables, around = 4, 3 // around: the head of the evidence before and after, and a look for the first and the last certificate
+	if got := after - before; got > n/256*tables+around {
+		t.Errorf("%d certificates took %d statements", n, got)
+	}
+}
+
+// foreign are n certificates as an import brings them, changed.
+func foreign(t *testing.T, n int, change func(i int, it *bulkhead.Imported)) []bulkhead.Imported {
+	t.Helper()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	items := make([]bulkhead.Imported, n)
+	for i := range items {
+		serial, err := bulkhead.SerialFromBig(big.NewInt(int64(i + 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		der := fmt.Appendf(nil, "certificate %d", i)
+		it := bulkhead.Imported{DER: der, Certificate: bulkhead.Certificate{CertificateRef: bulkhead.CertificateRef{Issuer: "old-ca", Serial: serial}, Kind: bulkhead.LeafCertificate, State: bulkhead.Issued,
+			Profile: "imported", Names: []bulkhead.Identifier{{Type: bulkhead.DNS, Value: fmt.Sprintf("h%d.example", i)}}, Fingerprint: bulkhead.Digest(der), NotBefore: now, NotAfter: now.Add(time.Hour), ReservedAt: now}}
+		it.Leaf = bulkhead.Evidence{Kind: bulkhead.EvImportedCertificate, At: now, Authority: "old-ca", Serial: serial, Digest: it.Certificate.Fingerprint}
+		if change != nil {
+			change(i, &it)
+		}
+		items[i] = it
+	}
+	return items
 }
 
 // imported commits items.

@@ -140,3 +140,23 @@ func TestMode(t *testing.T) {
 		}
 	}
 }
+
+// TestStates: a certificate is in one of four states and in no other, whatever its table was migrated from.
+func TestStates(t *testing.T) {
+	db := file(t, filepath.Join(t.TempDir(), "migrated.db"))
+	if err := sqlite.Migrate(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	for state, allowed := range map[string]bool{"reserved": true, "issued": true, "revoked": true, "abandoned": true, "Issued": false, "": false, "precertificate": false} {
+		_, err := db.ExecContext(t.Context(), `INSERT INTO certificates (issuer, serial, kind, state, profile, names, subject, key_hash, intent_digest, fingerprint, account_id, order_id, not_before, not_after,
+			shard, revoked_at, reason, reserved_at, replaces_issuer, replaces_serial, replaced_by_issuer, replaced_by_serial, outcome_seq)
+			VALUES ('a', randomblob(20), 'leaf', $1, '', '[]', '', x'', x'', x'', '', '', 0, 0, 0, 0, 0, 0, '', x'', '', x'', 0)`, state)
+		if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "CHECK constraint failed") {
+			t.Errorf("state %q: %v", state, err)
+		}
+	}
+	var sound string
+	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
+		t.Errorf("%s, %v", sound, err)
+	}
+}

@@ -282,6 +282,7 @@ func Run(t *testing.T, fresh Fresh) {
 		{"Proof", testProof},
 		{"CT", testCT},
 		{"Imported", testImported},
+		{"ImportedAlike", testImportedAlike},
 		{"Restated", testRestated},
 		{"BlockKeys", testBlockKeys},
 		{"Incidents", testIncidents},

@@ -90,7 +90,7 @@ func TestNoTableForEachItem(t *testing.T) {
 	}
 	defer db.Close()
 	tables := func(text string) int { return strings.Count(explain(t, db, "EXPLAIN "+text, 1), "OpenEphemeral") }
-	for _, text := range rel.WritesItems {
+	for _, text := range append(rel.WritesCertificates, rel.WritesItems...) {
 		if n := tables(text); n > 0 {
 			t.Errorf("%d tables for each item: %s", n, text)
 		}

@@ -37,6 +37,9 @@ var OrderQueries = map[string]string{ordersInState: "SEARCH orders USING INDEX o
 // WritesItems are the statements that write many items of a campaign.
 var WritesItems = []string{moveStretch, putItem.each, putItem.group}
 
+// WritesCertificates are the statements that write certificates one by one: those for many differ in their number of rows.
+var WritesCertificates = []string{insertCertificate.each, insertForeign.each, completeCertificate.each, revokeImported.each}
+
 // Waiting is how many writes wait for a transaction.
 func Waiting(s *Store) int {
 	s.group.mu.Lock()
