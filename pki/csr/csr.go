@@ -40,14 +40,14 @@ func (r *Reader) Read(der []byte) (*x509.CertificateRequest, error) {
 	}
 	req, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the CSR is not a DER PKCS #10 request (RFC 2986)").WithCause(err).WithHint("make a new CSR")
+		return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the request is not a DER certification request (PKCS #10, RFC 2986)").WithCause(err).WithHint("make a new CSR")
 	}
 	switch req.SignatureAlgorithm {
 	case x509.MD5WithRSA, x509.MD2WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.UnknownSignatureAlgorithm:
 		return nil, bulkhead.Faultf(bulkhead.KindBadSignatureAlgorithm, "the CSR is signed with %v", req.SignatureAlgorithm).WithHint("sign the CSR with SHA-256")
 	}
 	if err := req.CheckSignature(); err != nil {
-		return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the CSR's signature does not verify with its own key").WithCause(err).WithHint("make a new CSR")
+		return nil, bulkhead.NewFault(bulkhead.KindBadCSR, "the signature of the request does not verify with its own key").WithCause(err).WithHint("make a new CSR")
 	}
 	if len(der) <= largest {
 		r.remember(digest, req)
