@@ -28,6 +28,7 @@ import (
 const (
 	maxImportFile = 256 << 20
 	importBatch   = 8192 // certificates a transaction: others who append evidence wait for it, so it ends within half a second
+	importLeast   = 2048 // and so many are not kept waiting for more when nobody is at a batch
 	importChunk   = 64   // pieces that a worker is handed at once
 	importGC      = 300  // percent by which memory may grow between collections, in place of 100: what is in use is little, and what is made is much
 	importAhead   = 8    // chunks a worker that are read ahead
@@ -240,11 +241,11 @@ func (im *intake) judge(work <-chan *chunk) {
 
 // take keeps the order of the input: which of two certificates with one serial is taken does not depend on who was faster.
 func (im *intake) take(ctx context.Context, order <-chan *chunk, batches chan<- []bulkhead.Imported) error {
-	batch := make([]bulkhead.Imported, 0, importBatch)
+	batch := make([]bulkhead.Imported, 0, importLeast)
 	send := func() error {
 		select {
 		case batches <- batch:
-			batch = make([]bulkhead.Imported, 0, importBatch)
+			batch = make([]bulkhead.Imported, 0, importLeast)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -264,6 +265,13 @@ func (im *intake) take(ctx context.Context, order <-chan *chunk, batches chan<- 
 				if err := send(); err != nil {
 					return err
 				}
+			}
+		}
+		if len(batch) >= importLeast {
+			select {
+			case batches <- batch:
+				batch = make([]bulkhead.Imported, 0, importLeast)
+			default: // the one before is not written yet
 			}
 		}
 	}
