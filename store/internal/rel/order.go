@@ -59,16 +59,15 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 	}
 	key := orderKey(o.ID)
 	defer t.only(ofOrders, key)()
-	n, err := exec(ctx, t, `INSERT INTO orders (`+orderFields+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`,
-		o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
+	args := []any{o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
 		string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer), serialArg(o.Certificate.Serial),
 		string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), problemArg(o.Problem), unix(o.ExpiresAt),
-		unix(o.CreatedAt), unix(o.ProcessingSince))
+		unix(o.CreatedAt), unix(o.ProcessingSince)}
+	inserted, bare, err := t.insertOrder(ctx, args)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
+	if !inserted {
 		return t.whyNoOrder(ctx, o)
 	}
 	var orders, authorizations column[string]
@@ -76,9 +75,28 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 		orders, authorizations = append(orders, o.ID), append(authorizations, id)
 	}
 	if kept, fit := keepOrder(o); fit {
-		t.leave(key, orderRow{kept, nil, true})
+		t.leave(key, orderRow{kept, nil, bare})
 	}
 	return t.batch(ctx, insertOrderAuthorization, orders, authorizations)
+}
+
+const orderOnce = `INSERT INTO orders (` + orderFields + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`
+
+// insertOrder reports whether the row was inserted, and, where something is remembered of it, whether nobody has looked at CAA for an
+// order of this id.
+func (t *tx) insertOrder(ctx context.Context, args []any) (inserted, bare bool, err error) {
+	if t.memo == nil {
+		n, err := exec(ctx, t, orderOnce, args...)
+		return n > 0, false, err
+	}
+	looked, err := list(ctx, t, func(r scanner) (b bool, err error) { return b, r.Scan(&b) },
+		orderOnce+` RETURNING EXISTS (SELECT 1 FROM caa_checks c WHERE c.order_id = orders.id)`, args...)
+	if err != nil || len(looked) == 0 {
+		return false, false, err
+	}
+	t.wrote = true
+	return true, !looked[0], nil
 }
 
 // whyNoOrder says which of its two unique keys kept an order out.
