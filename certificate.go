@@ -1,6 +1,9 @@
 package bulkhead
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // CertificateRef names one certificate: issuing authority and serial. Status is keyed by nothing else (promise P1).
 type CertificateRef struct {
@@ -10,6 +13,20 @@ type CertificateRef struct {
 
 // String is "issuer,serial", the form of a line in a file of serials.
 func (r CertificateRef) String() string { return string(r.Issuer) + "," + r.Serial.String() }
+
+// ParseCertificateRef reads what String writes; spaces beside the comma do not count. KindMalformed.
+func ParseCertificateRef(text string) (CertificateRef, error) {
+	issuer, serial, found := strings.Cut(text, ",")
+	r := CertificateRef{Issuer: AuthorityID(strings.TrimSpace(issuer))}
+	if !found {
+		return r, Faultf(KindMalformed, "%q is no certificate", text).WithHint("ISSUER,SERIAL")
+	}
+	err := r.Issuer.Check()
+	if err == nil {
+		r.Serial, err = ParseSerial(strings.TrimSpace(serial))
+	}
+	return r, err
+}
 
 // CertificateState is the life of a certificate row. Expiry is by date and is no state.
 type CertificateState string

@@ -93,6 +93,8 @@ type IssueRequest struct {
 	CSR       string               `json:"csr"`
 	Profile   string               `json:"profile,omitempty"`
 	Authority bulkhead.AuthorityID `json:"authority,omitempty"`
+	// Replaces is the certificate of the same account that the new one follows, "ISSUER,SERIAL" (RFC 9773 section 5).
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // IssueResponse is a certificate that is durable, with the chain above it as PEM, the root left out.
@@ -108,7 +110,11 @@ func (in IssueRequest) request() (bulkhead.CertificateRequest, error) {
 	if err != nil {
 		return bulkhead.CertificateRequest{}, bulkhead.Faultf(bulkhead.KindBadCSR, "csr: %s", err).WithHint("openssl req -new -key KEY -subj / -addext subjectAltName=DNS:NAME")
 	}
-	return bulkhead.CertificateRequest{CSR: csr, Profile: in.Profile, Authority: in.Authority}, nil
+	req := bulkhead.CertificateRequest{CSR: csr, Profile: in.Profile, Authority: in.Authority}
+	if in.Replaces != "" {
+		req.Replaces, err = bulkhead.ParseCertificateRef(in.Replaces)
+	}
+	return req, err
 }
 
 func (a *API) issue(ctx context.Context, w who, _ *http.Request, in IssueRequest) (IssueResponse, error) {

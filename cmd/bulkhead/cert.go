@@ -199,6 +199,7 @@ func (a *app) certRenew() *cobra.Command {
 			names = append(names, n.Value)
 		}
 		o.profile = v.Profile
+		o.replaces = bulkhead.CertificateRef{Issuer: v.Issuer, Serial: v.Serial}.String()
 		return a.order(c.Context(), o, names)
 	}}
 	o.flags(c)

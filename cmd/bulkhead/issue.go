@@ -46,6 +46,7 @@ type order struct {
 	out, profile, authority, keyType, csr string
 	force, dry                            bool
 	p12                                   bundle
+	replaces                              string // of a renewal
 }
 
 func (o *order) flags(c *cobra.Command) {
@@ -99,7 +100,7 @@ func (a *app) rehearseOrder(ctx context.Context, o order, names []string) error 
 	if err != nil {
 		return err
 	}
-	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
+	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority), Replaces: o.replaces}
 	return a.rehearse(ctx, cl, http.MethodPost, "/api/v1/certificates", in)
 }
 
@@ -154,8 +155,14 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 		return none, err
 	}
 	var res console.IssueResponse
-	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority)}
-	if err := cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res); err != nil {
+	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority), Replaces: o.replaces}
+	err = cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res)
+	if k := bulkhead.KindOf(err); o.replaces != "" && (k == bulkhead.KindAlreadyReplaced || k == bulkhead.KindForbidden) {
+		a.say("the new certificate is not recorded as the successor of %s: %s", o.replaces, bulkhead.AsFault(err).Detail)
+		in.Replaces, res = "", console.IssueResponse{}
+		err = cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res)
+	}
+	if err != nil {
 		if key == nil {
 			return none, err
 		}

@@ -169,13 +169,11 @@ func eachSerial(path string, take func(console.ChangeItem) error) error {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		issuer, serial, ok := strings.Cut(line, ",")
-		id := bulkhead.AuthorityID(strings.TrimSpace(issuer))
-		s, err := bulkhead.ParseSerial(serial)
-		if !ok || err != nil || id.Check() != nil {
+		ref, err := bulkhead.ParseCertificateRef(line)
+		if err != nil {
 			return bulkhead.Faultf(bulkhead.KindMalformed, "%s:%d: %q is not ISSUER,SERIAL", path, n, line).WithHint("for example: issuing-p256,03ab9c")
 		}
-		if err := take(console.ChangeItem{Issuer: id, Serial: s}); err != nil {
+		if err := take(console.ChangeItem{Issuer: ref.Issuer, Serial: ref.Serial}); err != nil {
 			return err
 		}
 	}

@@ -244,3 +244,24 @@ func TestRootAnswersForItsChildren(t *testing.T) {
 		t.Errorf("the root has %d children", n)
 	}
 }
+
+// TestRenewedIsReplaced: a renewal from the shell is the successor of what it renews, so that nobody is told that it expires; once
+// only, and a second renewal is issued all the same.
+func TestRenewedIsReplaced(t *testing.T) {
+	t.Parallel()
+	h, _ := shared(t)
+	first := h.issue("renewed.house.test")
+	var second, old struct {
+		Certificate struct{ Issuer, Serial string }
+		ReplacedBy  string `json:"replaced_by"`
+	}
+	h.query(&second, "cert", "renew", first.Files.Cert, "--out", t.TempDir())
+	h.query(&old, "cert", "show", first.Certificate.Serial)
+	if want := second.Certificate.Issuer + "," + second.Certificate.Serial; old.ReplacedBy != want {
+		t.Errorf("replaced by %q, want %q", old.ReplacedBy, want)
+	}
+	r := h.run("cert", "renew", first.Files.Cert, "--out", t.TempDir())
+	if r.code != 0 || !strings.Contains(r.stderr, "not recorded as the successor") {
+		t.Errorf("a second renewal ends with %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+}
