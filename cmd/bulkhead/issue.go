@@ -101,7 +101,21 @@ func (a *app) rehearseOrder(ctx context.Context, o order, names []string) error 
 		return err
 	}
 	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority), Replaces: o.replaces}
-	return a.rehearse(ctx, cl, http.MethodPost, "/api/v1/certificates", in)
+	return a.succeeding(in, func(in console.IssueRequest) error {
+		return a.rehearse(ctx, cl, http.MethodPost, "/api/v1/certificates", in)
+	})
+}
+
+// succeeding asks for a certificate in the place of another, and for one in nobody's place when the other has a successor already, or
+// another holder.
+func (a *app) succeeding(in console.IssueRequest, ask func(console.IssueRequest) error) error {
+	err := ask(in)
+	if k := bulkhead.KindOf(err); in.Replaces != "" && (k == bulkhead.KindAlreadyReplaced || k == bulkhead.KindForbidden) {
+		a.say("the new certificate is not recorded as the successor of %s: %s", in.Replaces, bulkhead.AsFault(err).Detail)
+		in.Replaces = ""
+		err = ask(in)
+	}
+	return err
 }
 
 func (o order) identifiers(names []string) ([]bulkhead.Identifier, error) {
@@ -156,13 +170,9 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 	}
 	var res console.IssueResponse
 	in := console.IssueRequest{CSR: csrPEM, Profile: o.profile, Authority: bulkhead.AuthorityID(o.authority), Replaces: o.replaces}
-	err = cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res)
-	if k := bulkhead.KindOf(err); o.replaces != "" && (k == bulkhead.KindAlreadyReplaced || k == bulkhead.KindForbidden) {
-		a.say("the new certificate is not recorded as the successor of %s: %s", o.replaces, bulkhead.AsFault(err).Detail)
-		in.Replaces, res = "", console.IssueResponse{}
-		err = cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res)
-	}
-	if err != nil {
+	if err := a.succeeding(in, func(in console.IssueRequest) error {
+		return cl.DoOnce(ctx, http.MethodPost, "/api/v1/certificates", in, &res)
+	}); err != nil {
 		if key == nil {
 			return none, err
 		}
