@@ -73,9 +73,13 @@ func readPEM(name string, body []byte, emit func(Piece)) {
 			return
 		}
 		used := rest[:len(rest)-len(after)]
-		begin := bytes.LastIndex(used, []byte(pemBegin+block.Type))
+		n := bytes.Count(used, []byte(pemBegin))
+		begin := bytes.Index(used, []byte(pemBegin))
+		if n > 1 {
+			begin = bytes.LastIndex(used, []byte(pemBegin+block.Type))
+		}
 		at := line + bytes.Count(used[:max(begin, 0)], []byte("\n"))
-		if n := bytes.Count(used, []byte(pemBegin)); n > 1 {
+		if n > 1 {
 			emit(Piece{File: name, Line: line, Problem: fmt.Sprintf("%d PEM blocks are damaged", n-1)})
 		}
 		line += bytes.Count(used, []byte("\n"))

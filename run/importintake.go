@@ -145,7 +145,7 @@ func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error)
 		return im.r, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	workers := runtime.GOMAXPROCS(0)
+	workers := max(1, runtime.GOMAXPROCS(0)-1) // the writer has one processor to itself: the others wait for it in the end
 	work, order, batches, ready := make(chan *chunk, workers*importAhead), make(chan *chunk, workers*importAhead), make(chan []bulkhead.Imported), make(chan encoded)
 	g.Go(func() error { defer close(work); defer close(order); return im.read(ctx, work, order) })
 	for range workers {

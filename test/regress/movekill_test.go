@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -146,10 +147,19 @@ func foreignCA(t testing.TB, dir string, n int) (ca, certs string) {
 	ok(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	ok(t, os.Mkdir(certs, 0o700))
 	leaf := newKey(t)
+	public, err := x509.MarshalPKIXPublicKey(leaf.Public())
+	ok(t, err)
+	spki := sha256.Sum256(public)
 	var body []byte
 	for i := range n {
 		name := fmt.Sprintf("h%d.old.test", i)
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(int64(i) + 1000), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: now, NotAfter: now.Add(time.Hour)}, parent, leaf.Public(), key)
+		leafOf := &x509.Certificate{SerialNumber: big.NewInt(int64(i) + 1000), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: now, NotAfter: now.Add(time.Hour)}
+		if !*bare { // what the programs put in from which an import comes
+			leafOf.KeyUsage, leafOf.ExtKeyUsage, leafOf.BasicConstraintsValid = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, true
+			leafOf.SubjectKeyId, leafOf.OCSPServer, leafOf.CRLDistributionPoints = spki[:20], []string{"http://ocsp.old.test/"}, []string{"http://ca.old.test/ca.crl"}
+			leafOf.IssuingCertificateURL = []string{"http://ca.old.test/ca.cer"}
+		}
+		der, err := x509.CreateCertificate(rand.Reader, leafOf, parent, leaf.Public(), key)
 		ok(t, err)
 		if body = append(body, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...); i%50 == 49 || i == n-1 {
 			ok(t, os.WriteFile(filepath.Join(certs, fmt.Sprintf("%06d.pem", i)), body, 0o600))
