@@ -1,6 +1,9 @@
 package bulkhead
 
-import "time"
+import (
+	"path"
+	"time"
+)
 
 // Severity of an alarm.
 type Severity string
@@ -11,6 +14,9 @@ const (
 	Warning  Severity = "warning"
 	Notice   Severity = "notice"
 )
+
+// RunbookPage is where the page of an alarm stands, given its Runbook; rows of older versions hold a path.
+func RunbookPage(runbook string) string { return "doc/runbooks/" + path.Base(runbook) }
 
 // Alarm is what a detector raises (DETECTORS D1–D15). Key deduplicates: the same detector and key is one alarm whose
 // Count and LastAt move.

@@ -55,7 +55,7 @@ func (d *day2011) triage() error {
 	return nil
 }
 
-// reach says what an exposed key could do: which certificates hold it, and that it is none of the house's own keys.
+// reach says what an exposed key could do: which certificates hold it, and whether it is one of the house's own keys.
 func (d *day2011) reach(key bulkhead.Hash) ([]string, error) {
 	store := d.house.roles.Store
 	certs, err := store.CertificatesByKey(d.ctx, key, d.clock.now())
@@ -70,7 +70,7 @@ func (d *day2011) reach(key bulkhead.Hash) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := 0
+	n, held := 0, false
 	for _, a := range all {
 		delegates, err := store.Delegates(d.ctx, a.ID)
 		if err != nil {
@@ -79,12 +79,15 @@ func (d *day2011) reach(key bulkhead.Hash) ([]string, error) {
 		n += 1 + len(delegates)
 		for _, x := range delegates {
 			if cert, err := x509.ParseCertificate(x.Certificate); err == nil && bulkhead.Digest(cert.RawSubjectPublicKeyInfo) == key {
-				lines = append(lines, "IT ANSWERS FOR "+string(a.ID))
+				lines, held = append(lines, "IT ANSWERS FOR "+string(a.ID)), true
 			}
 		}
 		if bulkhead.Digest(a.SPKI) == key {
-			lines = append(lines, "IT IS THE KEY OF "+string(a.ID))
+			lines, held = append(lines, "IT IS THE KEY OF "+string(a.ID)), true
 		}
+	}
+	if held {
+		return lines, nil
 	}
 	return append(lines, fmt.Sprintf("of %d authorities and responders it is none: it can sign no certificate and no answer", n)), nil
 }

@@ -2,11 +2,9 @@ package drill
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"bulkhead"
 	"bulkhead/pki/ocsp"
@@ -54,15 +52,11 @@ func (d *day2020) detect() error {
 		return err
 	}
 	d.root = old.Parent
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	f := &forger{d: d}
+	base, err := d.listen(f)
 	if err != nil {
 		return fmt.Errorf("a node: %w", err)
 	}
-	f := &forger{d: d}
-	server := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(l) //nolint:errcheck // it ends with close
-	d.end(server.Close)
-	base := "http://" + l.Addr().String()
 	before, err := d.house.reh.LookThrough(d.ctx, "a node", base)
 	if err != nil {
 		return err
@@ -75,7 +69,7 @@ func (d *day2020) detect() error {
 	named := false
 	var lines []string
 	for _, a := range after {
-		lines = append(lines, fmt.Sprintf("alarm %s (%s, doc/runbooks/%s): %s", a.Detector, a.Severity, a.Runbook, a.Message))
+		lines = append(lines, fmt.Sprintf("alarm %s (%s, %s): %s", a.Detector, a.Severity, bulkhead.RunbookPage(a.Runbook), a.Message))
 		named = named || a.Detector == "D6" && a.Severity == bulkhead.Critical && f.signer.Load() != nil && strings.Contains(a.Message, f.signer.Load().String())
 	}
 	d.say(fmt.Sprintf("An answer for a sibling that %s signed in place of the root stands at a node: the next round of the probes finds it and names the key", d.old), lines...)

@@ -70,8 +70,7 @@ type Config struct {
 	Actor            string        // for evidence of what nobody asked for; "" means "role:signer"
 	GroupSize        int           // most certificates in one commit; 0 means 64
 	GroupDelay       time.Duration // a commit waits so long for certificates under way; 0 means 8 ms, below 0 not at all
-	GroupAll         bool          // and for all of them, not only a third: where other processes wait for each commit too
-	GroupReads       bool          // reads wait for each other too, and share a round trip: where one costs more than the wait
+	Shared           bool          // other processes use the record, and each call is a round trip: a commit waits for all of them and not for a third, and reads share one
 	DelegateValidity time.Duration // of OCSP delegates, renewed at half; 0 means 14 days
 	InfraValidity    time.Duration // of the house's own listeners; 0 means 30 days
 }
@@ -149,13 +148,13 @@ func New(c Config) (*Signer, error) {
 	if s.cfg.Book == nil {
 		s.cfg.Book = fixedProfiles(s.profiles)
 	}
-	s.crowd.all = c.GroupAll
+	s.crowd.all = c.Shared
 	s.reserves = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushReservations)
 	s.completes = newGroup(c.GroupSize, c.GroupDelay, &s.crowd, s.flushCompletions)
 	s.blocks = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushBlocks)
 	s.lookups = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushLookups)
 	s.standings = newGroup(c.GroupSize, readDelay, &s.crowd, s.flushStandings)
-	s.blocks.alone, s.lookups.alone, s.standings.alone = !c.GroupReads, !c.GroupReads, !c.GroupReads
+	s.blocks.alone, s.lookups.alone, s.standings.alone = !c.Shared, !c.Shared, !c.Shared
 	return s, nil
 }
 

@@ -159,7 +159,7 @@ func (s *Service) canary(ctx context.Context, st *staging, next *pack.Head, sign
 
 // objection is why the change must not become public.
 func (l *looked) objection(c bulkhead.Change) error {
-	hint := "look at doc/runbooks/" + runbookCanary + "; to give up: bulkhead change rollback " + c.ID
+	hint := "look at " + bulkhead.RunbookPage(runbookCanary) + "; to give up: bulkhead change rollback " + c.ID
 	switch {
 	case len(l.wrong) > 0:
 		return bulkhead.Faultf(bulkhead.KindGate, "change %s would make %s say revoked, which it does not name: %s", c.ID, l.wrong[0], l.detail()).WithHint(hint)

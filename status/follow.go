@@ -191,7 +191,7 @@ func (s *Service) takeBack(ctx context.Context, c bulkhead.Change, found []bulkh
 		case err != nil:
 		case by.State == bulkhead.ChangePublished || by.State == bulkhead.ChangeSettled:
 			// Once is enough: what comes back after that is no slip, and signing it over and over helps nobody.
-			err = bulkhead.Faultf(bulkhead.KindGate, "change %s said again that %s is good, and a verifier still takes it for revoked: a person has to look", by.ID, wrong[0]).WithHint("look at doc/runbooks/" + runbookCanary)
+			err = bulkhead.Faultf(bulkhead.KindGate, "change %s said again that %s is good, and a verifier still takes it for revoked: a person has to look", by.ID, wrong[0]).WithHint("look at " + bulkhead.RunbookPage(runbookCanary))
 		default: // a crash came between
 			err = bulkhead.Faultf(bulkhead.KindUnavailable, "change %s, which says again that %s is good, is %s and on its way", by.ID, wrong[0], by.State).WithHint("bulkhead change show " + by.ID)
 		}
@@ -240,7 +240,7 @@ func (s *Service) stillWrong(ctx context.Context, c bulkhead.Change, found []bul
 			return nil, nil, err
 		}
 		if by == "" {
-			why := bulkhead.Faultf(bulkhead.KindGate, "the record says that %s is %s, and no change of late made it so: a person has to look", ref, row.State).WithHint("bulkhead fsck; look at doc/runbooks/" + runbookCanary)
+			why := bulkhead.Faultf(bulkhead.KindGate, "the record says that %s is %s, and no change of late made it so: a person has to look", ref, row.State).WithHint("bulkhead fsck; look at " + bulkhead.RunbookPage(runbookCanary))
 			s.alarm(ctx, bulkhead.Alarm{Detector: alarmCanary, Key: c.ID, Severity: bulkhead.Critical, Runbook: runbookCanary, Message: bulkhead.AsFault(why).Detail})
 			return nil, nil, why
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,7 @@ func alarmText(list []console.AlarmView, all bool) string {
 		}
 		rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%d\t%s", x.ID, x.LastAt.Format("2006-01-02 15:04:05"), x.Detector, x.Severity, x.Count, x.Message))
 		if x.Runbook != "" {
-			rows = append(rows, "\t\t\t\t\tread doc/runbooks/"+path.Base(x.Runbook))
+			rows = append(rows, "\t\t\t\t\tread "+bulkhead.RunbookPage(x.Runbook))
 		}
 		if x.AckedAt != nil {
 			rows = append(rows, fmt.Sprintf("\t\t\t\t\ttaken by %s: %s", x.AckedBy, x.AckReason))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"bulkhead"
@@ -29,7 +28,7 @@ func (m Mail) Send(ctx context.Context, a bulkhead.Alarm) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", line(a.Message))
 	for _, f := range [][2]string{{"house", m.House}, {"alarm", fmt.Sprint(a.ID)}, {"detector", a.Detector}, {"severity", string(a.Severity)}, {"first seen", a.FirstAt.UTC().Format("2006-01-02 15:04:05 UTC")},
-		{"last seen", a.LastAt.UTC().Format("2006-01-02 15:04:05 UTC")}, {"times", fmt.Sprint(a.Count)}, {"what to do", "doc/runbooks/" + path.Base(a.Runbook)}} {
+		{"last seen", a.LastAt.UTC().Format("2006-01-02 15:04:05 UTC")}, {"times", fmt.Sprint(a.Count)}, {"what to do", bulkhead.RunbookPage(a.Runbook)}} {
 		fmt.Fprintf(&b, "%-12s %s\n", f[0], line(f[1]))
 	}
 	fmt.Fprintf(&b, "\nTaken care of? bulkhead alarms ack %d --reason TEXT\n", a.ID)
