@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"bulkhead/internal/heldport"
+
 	"bulkhead"
 )
 
@@ -70,22 +72,14 @@ func executable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 // node gives a server its folder and its address.
 func (s *Stage) node(name, adapter string) (*server, error) {
-	n := &server{name: name, adapter: adapter, dir: filepath.Join(s.dir, "tier-"+name)}
-	var err error
-	if n.addr, err = freeAddress(); err != nil {
+	at, release, err := heldport.Hold()
+	if err != nil {
 		return nil, err
 	}
+	s.end(func() error { release(); return nil })
+	n := &server{name: name, addr: at.String(), adapter: adapter, dir: filepath.Join(s.dir, "tier-"+name)}
 	return n, os.MkdirAll(n.dir, 0o755)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"bulkhead/enroll/dcv"
+	"bulkhead/internal/heldport"
 )
 
 const siteZone = "site.example."
@@ -136,15 +137,6 @@ func (z *zone) DeleteRecords(_ context.Context, zone string, recs []libdns.Recor
 	return recs, nil
 }
 
-// freePort is a port of loopback that nobody listens on now.
-func freePort(t testing.TB) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 // site is a world in which clients answer challenges themselves, on ports of their own, for names below site.example.
 type site struct {
 	*world
@@ -154,7 +146,7 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{world: newWorld(t), zone: newZone(t), httpPort: freePort(t), tlsPort: freePort(t)}
+	s := &site{world: newWorld(t), zone: newZone(t), httpPort: int(heldport.For(t).Port()), tlsPort: int(heldport.For(t).Port())}
 	v, err := dcv.New(dcv.Config{AllowPrivate: true, Resolver: s.zone.addr, HTTPPort: s.httpPort, TLSPort: s.tlsPort, CAAIdentities: []string{"ca.test"},
 		Timeout: time.Second, Now: time.Now})
 	ok(t, err)

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/pki/tlog"
 	"bulkhead/signer/signerrpc"
 	"bulkhead/store/storetest/pgtest"
@@ -102,10 +102,7 @@ func processes(t testing.TB) *desks {
 	h, err := OpenWith(t.Context(), Options{Dir: dir, Config: cfg}) // what the first ceremony made goes into the record
 	d.ok(err)
 	d.ok(h.Close())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	d.ok(err)
-	cfg.Signer.Listen, cfg.MetricsListen = l.Addr().String(), "127.0.0.1:0"
-	d.ok(l.Close())
+	cfg.Signer.Listen, cfg.MetricsListen = heldport.For(t).String(), "127.0.0.1:0"
 	text, err := cfg.Marshal()
 	d.ok(err)
 	d.ok(os.WriteFile(filepath.Join(dir, ConfigFile), text, 0o644))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"bulkhead/console"
+	"bulkhead/internal/heldport"
 )
 
 // cli is a house that runs in this process, and its command line.
@@ -64,12 +64,7 @@ func houseAt(t *testing.T, statusListen, statusURL string, flags ...string) *cli
 // free is an address of loopback where nothing listens.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return heldport.For(t).String()
 }
 
 type syncBuffer struct {

@@ -7,7 +7,6 @@ import (
 	"html"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,18 +23,9 @@ import (
 
 	"bulkhead"
 	"bulkhead/console/signin"
+	"bulkhead/internal/heldport"
 	"bulkhead/run"
 )
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	ok(t, err)
-	return port
-}
 
 // provider builds and starts a genuine OpenID provider, the one that its library's makers ship as an example. It knows two
 // people, id1 (test-user@localhost) and id2 (test-user2), and the clients "web" and "api".
@@ -46,7 +37,7 @@ func provider(t testing.TB, redirect string) (issuer string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build of the OpenID provider: %v: %s", err, out)
 	}
-	port := freePort(t)
+	port := strconv.Itoa(int(heldport.For(t).Port()))
 	cmd := exec.Command(bin)
 	cmd.Env = append(os.Environ(), "PORT="+port, "REDIRECT_URI="+redirect)
 	ok(t, cmd.Start())
@@ -93,7 +84,7 @@ func logIn(t testing.TB, c *http.Client, to, name string) *http.Response {
 // TestOIDC signs in at a genuine provider with a house that its configuration file tells of it.
 func TestOIDC(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := strconv.Itoa(int(heldport.For(t).Port()))
 	issuer := provider(t, "https://localhost:"+port+"/signin/oidc/callback")
 	h := newHouse(t, func(c *run.Config) {
 		c.Listen = "127.0.0.1:" + port
@@ -290,7 +281,7 @@ func TestOIDCRefused(t *testing.T) {
 	if err != nil || fmt.Sprint(op.Roles) != "[auditor]" {
 		t.Errorf("%+v %v", op, err)
 	}
-	away := service(func(c *signin.OIDC) { c.Issuer = "http://localhost:" + freePort(t) + "/" })
+	away := service(func(c *signin.OIDC) { c.Issuer = "http://" + heldport.For(t).String() + "/" })
 	_, _, err = away.BeginOIDC(t.Context())
 	refused(err, bulkhead.KindUnavailable, "does not answer")
 	none, err := signin.New(signin.Config{Store: h.Store, Quorum: h.Quorum, Base: func() string { return h.site }})

@@ -3,7 +3,6 @@ package publishtest
 import (
 	"crypto/rand"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bulkhead/internal/heldport"
 )
 
 // Gateway is a real S3-compatible server on loopback with one empty bucket.
@@ -54,12 +55,7 @@ func StartGateway(t testing.TB) Gateway {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Endpoint = l.Addr().String()
-	l.Close()
+	g.Endpoint = heldport.For(t).String()
 	cmd := exec.Command(program, "--port", g.Endpoint, "--quiet", "posix", "--sidecar", filepath.Join(dir, "metadata"), filepath.Join(dir, "buckets"))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+g.AccessKey, "ROOT_SECRET_KEY="+g.SecretKey)
 	if err := cmd.Start(); err != nil {

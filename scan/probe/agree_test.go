@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/scan/probe"
 	"bulkhead/scan/probe/probetest"
 )
@@ -95,7 +96,7 @@ func TestAgreesOnGenuineServers(t *testing.T) {
 			return []string{"s_server", "-accept", at.String(), "-www", "-quiet", "-cert", filepath.Join(dir, "chain.pem"), "-key", filepath.Join(dir, "key.pem")}
 		}, bulkhead.ReasonNotNegotiated},
 	} {
-		at := freePort(t)
+		at := heldport.For(t)
 		run(t, []netip.AddrPort{at}, c.program, c.args(at)...)
 		if got := prober(t, nil).Verdict(context.Background(), local(at)); got.Reason != c.reason {
 			t.Errorf("%s: %s (%s)", c.program, got.Reason, got.Detail)

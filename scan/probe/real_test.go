@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"bulkhead/internal/heldport"
+
 	"bulkhead"
 )
 
@@ -42,7 +44,7 @@ func TestOpenSSL(t *testing.T) {
 		{"TLS 1.3 alone", []string{"-tls1_3"}, bulkhead.ReasonTLS13Only, 0x0304},
 		{"client certificate", []string{"-Verify", "1"}, bulkhead.ReasonNotNegotiated, 0x0303},
 	} {
-		at := freePort(t)
+		at := heldport.For(t)
 		run(t, []netip.AddrPort{at}, "openssl", append([]string{"s_server", "-accept", at.String(), "-cert", filepath.Join(dir, "chain.pem"),
 			"-cert_chain", filepath.Join(dir, "middle.pem"), "-key", filepath.Join(dir, "key.pem"), "-quiet"}, c.args...)...)
 		look := wants(t, "s_server: "+c.name, local(at), c.reason)
@@ -69,7 +71,7 @@ func TestGnuTLS(t *testing.T) {
 		{"heartbeat, SSL 3.0 too", []string{"--heartbeat", "--priority", "NORMAL:+VERS-SSL3.0"}, bulkhead.ReasonAlerted},
 		{"none", nil, bulkhead.ReasonNotNegotiated},
 	} {
-		at := freePort(t)
+		at := heldport.For(t)
 		run(t, []netip.AddrPort{at}, "gnutls-serv", append(append([]string{"--port", fmt.Sprint(at.Port())}, files...), c.args...)...)
 		wants(t, "gnutls-serv: "+c.name, local(at), c.reason)
 	}
@@ -97,7 +99,7 @@ func TestNginx(t *testing.T) {
 	dir := relatives().files(t)
 	at := make([]netip.AddrPort, 5)
 	for i := range at {
-		at[i] = freePort(t)
+		at[i] = heldport.For(t)
 	}
 	load := ""
 	if _, err := os.Stat("/usr/lib/nginx/modules/ngx_mail_module.so"); err == nil {

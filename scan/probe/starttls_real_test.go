@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
+
 	"bulkhead"
 )
 
@@ -66,7 +68,7 @@ func looks(t *testing.T, at netip.AddrPort, protocol bulkhead.STARTTLS) {
 
 // TestVsftpd looks at FTP (RFC 4217).
 func TestVsftpd(t *testing.T) {
-	dir, at := servers(t), freePort(t)
+	dir, at := servers(t), heldport.For(t)
 	conf := write(t, filepath.Join(dir, "vsftpd.conf"), fmt.Sprintf("listen=YES\nlisten_address=127.0.0.1\nlisten_port=%d\nbackground=NO\nrun_as_launching_user=YES\nanonymous_enable=YES\nseccomp_sandbox=NO\n"+
 		"ssl_enable=YES\nallow_anon_ssl=YES\nrsa_cert_file=%[2]s/chain.pem\nrsa_private_key_file=%[2]s/key.pem\n", at.Port(), dir))
 	run(t, []netip.AddrPort{at}, "vsftpd", conf)
@@ -75,7 +77,7 @@ func TestVsftpd(t *testing.T) {
 
 // TestSlapd looks at LDAP (RFC 4511 section 4.14).
 func TestSlapd(t *testing.T) {
-	dir, at := servers(t), freePort(t)
+	dir, at := servers(t), heldport.For(t)
 	conf := write(t, filepath.Join(dir, "slapd.conf"), fmt.Sprintf("TLSCertificateFile %[1]s/chain.pem\nTLSCertificateKeyFile %[1]s/key.pem\npidfile %[1]s/slapd.pid\n", dir))
 	run(t, []netip.AddrPort{at}, "slapd", "-f", conf, "-h", "ldap://"+at.String(), "-d", "0")
 	looks(t, at, bulkhead.STARTTLSLDAP)
@@ -83,7 +85,7 @@ func TestSlapd(t *testing.T) {
 
 // TestProsody looks at XMPP (RFC 6120 section 5).
 func TestProsody(t *testing.T) {
-	dir, at := servers(t), freePort(t)
+	dir, at := servers(t), heldport.For(t)
 	conf := write(t, filepath.Join(dir, "prosody.cfg.lua"), fmt.Sprintf(`
 run_as_root = true
 daemonize = false
@@ -109,7 +111,7 @@ VirtualHost "localhost"
 
 // TestDovecot looks at IMAP and POP3 (RFC 9051, 2595).
 func TestDovecot(t *testing.T) {
-	dir, imap, pop := servers(t), freePort(t), freePort(t)
+	dir, imap, pop := servers(t), heldport.For(t), heldport.For(t)
 	who := "nobody" // its login processes refuse to be root
 	if os.Getuid() != 0 {
 		u, err := user.Current()
@@ -170,7 +172,7 @@ func TestPostfix(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("postfix begins as root: run this test as root")
 	}
-	dir, at := servers(t), freePort(t)
+	dir, at := servers(t), heldport.For(t)
 	conf := filepath.Join(dir, "pf")
 	write(t, filepath.Join(conf, "main.cf"), fmt.Sprintf("compatibility_level = 3.6\nqueue_directory = %[1]s/q\ndata_directory = %[1]s/d\nmail_owner = postfix\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\n"+
 		"myhostname = localhost\nmynetworks = 127.0.0.0/8\nalias_maps =\nalias_database =\nsmtpd_tls_security_level = may\nsmtpd_tls_cert_file = %[2]s/chain.pem\nsmtpd_tls_key_file = %[2]s/key.pem\nsmtpd_relay_restrictions = reject\n", conf, dir))
@@ -199,7 +201,7 @@ func TestPostfix(t *testing.T) {
 
 // TestPostgreSQL looks at a genuine server through its SSLRequest.
 func TestPostgreSQL(t *testing.T) {
-	dir, at := servers(t), freePort(t)
+	dir, at := servers(t), heldport.For(t)
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil || len(found) == 0 {
 		t.Fatal("no PostgreSQL: run scripts/test-tools.sh")

@@ -142,17 +142,6 @@ func (f *family) files(t testing.TB) (dir string) {
 	return dir
 }
 
-// freePort is a loopback port that nobody listens on.
-func freePort(t testing.TB) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).AddrPort()
-}
-
 // run starts a foreign server and waits until it listens at all addresses.
 func run(t testing.TB, at []netip.AddrPort, program string, args ...string) {
 	t.Helper()

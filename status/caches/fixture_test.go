@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/edge"
+	"bulkhead/internal/heldport"
 	"bulkhead/pki/ocsp"
 	"bulkhead/pki/pack"
 	"bulkhead/publish"
@@ -164,10 +164,7 @@ func (o *origin) caches(log *slog.Logger, tiers ...Tier) *Caches {
 	return c
 }
 
-// port is a port of loopback where nothing listens.
 func port(t testing.TB) int {
 	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(heldport.For(t).Port())
 }

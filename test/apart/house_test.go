@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bulkhead/internal/heldport"
 )
 
 // users are the numeric users of the roles; no account needs to exist for them.
@@ -40,10 +42,7 @@ func ok(t testing.TB, err error) {
 
 func address(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return heldport.For(t).String()
 }
 
 // house is the whole of it.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bulkhead/internal/heldport"
 )
 
 // startTimeout bounds a start on a machine that is busy with other tests.
@@ -315,18 +316,9 @@ type buffer struct {
 func (x *buffer) Write(p []byte) (int, error) { x.mu.Lock(); defer x.mu.Unlock(); return x.b.Write(p) }
 func (x *buffer) String() string              { x.mu.Lock(); defer x.mu.Unlock(); return x.b.String() }
 
-// address is a free loopback address. Another process may take it before we do; the start then says so.
 func address(t testing.TB) string {
 	t.Helper()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return heldport.For(t).String()
 }
 
 // tool runs a foreign program that has to be installed and returns all that it prints.

@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
+
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
@@ -56,17 +58,6 @@ var (
 	witnessPrograms = build("filippo.io/torchwood/cmd/litewitness", "filippo.io/torchwood/cmd/witnessctl")
 	logPrograms     = build("github.com/transparency-dev/tesseract/cmd/tesseract/posix")
 )
-
-// free is an address that nobody listens on.
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // start runs a program until the test ends, and waits until it answers at address.
 func start(t testing.TB, address, program string, args ...string) {
@@ -125,7 +116,7 @@ func Litewitness(t testing.TB, name, origin, logKey string) Witness {
 		t.Fatal(err)
 	}
 	sock, fingerprint := keyAgent(t, dir, private)
-	address := free(t)
+	address := heldport.For(t).String()
 	start(t, address, filepath.Join(bin, "litewitness"), "-name", name, "-db", db, "-ssh-agent", sock, "-listen", address, "-key", fingerprint)
 	return Witness{URL: "http://" + address, Key: PlainKey(name, pub)}
 }
@@ -191,7 +182,7 @@ func TesseraCT(t testing.TB, roots []byte, policy string) Log {
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		t.Fatal(err)
 	}
-	address := free(t)
+	address := heldport.For(t).String()
 	l := Log{URL: "http://" + address, Dir: filepath.Join(dir, "log"), Origin: "ct.test/tiled", Key: public}
 	args := []string{"-http_endpoint", address, "-origin", l.Origin, "-roots_pem_file", filepath.Join(dir, "roots.pem"), "-private_key", filepath.Join(dir, "key.pem"),
 		"-storage_dir", l.Dir, "-checkpoint_interval", "200ms", "-batch_max_age", "50ms"}

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
+
 	"github.com/miekg/dns"
 )
 
@@ -242,11 +244,7 @@ func selfSigned(t testing.TB) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// address is a free loopback address. Another process may take it before we do; the start then says so.
 func address(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return heldport.For(t).String()
 }

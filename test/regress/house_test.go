@@ -14,8 +14,6 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,6 +28,7 @@ import (
 
 	"bulkhead"
 	"bulkhead/enroll"
+	"bulkhead/internal/heldport"
 	"bulkhead/run"
 )
 
@@ -360,19 +359,9 @@ func (h *house) want(p paper, status string) {
 	}
 }
 
-// address is one that nobody has, below the ports that the system gives to whoever asks for any: a house binds it seconds later, and
-// no connection of another test may get it meanwhile.
 func address(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(22_000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
+	return heldport.For(t).String()
 }
 
 func parsePEM(t testing.TB, text []byte) *x509.Certificate {
