@@ -24,7 +24,7 @@ func TestCost(t *testing.T) {
 	if got := commits(); got != 2*(n+1) { // AllocsPerRun runs once more to warm up
 		t.Errorf("%d commits for %d certificates one after the other, want two each: intent and outcome", got, n+1)
 	}
-	if most := 2900.0; allocs > most {
+	if most := 1600.0; allocs > most {
 		t.Errorf("%.0f allocations per certificate, at most %.0f", allocs, most)
 	}
 	reqs := make([]func(), 32)

@@ -43,7 +43,8 @@ func foreign(set Set, private bool) (rules, error) {
 	if set.isCRL() {
 		return rules{crl: reg.RevocationListLints().Lints()}, nil
 	}
-	return split(certificateRules(reg.CertificateLints().Lints())), nil
+	all := certificateRules(reg.CertificateLints().Lints())
+	return rules{certificate: all, memory: &memory{of: map[string]*plan{}}, dates: datesOf(all)}, nil
 }
 
 // purposes says for which of the three Baseline Requirements the library takes a certificate.
@@ -53,19 +54,35 @@ func sourcesOf(c *zx509.Certificate) purposes {
 	return purposes{util.IsServerAuthCert(c), util.IsEmailProtectionCert(c), util.IsCodeSigning(c.PolicyIdentifiers)}
 }
 
+type result = zlint.LintResult
+
 // execute is zlint's CertificateLint.Execute for rules without a configuration, which is how a Linter runs them; nil when
 // the rule does not apply. The library asks for the purposes of the certificate and reads an empty configuration once per
 // rule; here it is done once per certificate, or not at all. A test compares the two.
-func execute(l certificateRule, c *zx509.Certificate, is purposes) *zlint.LintResult {
-	if !l.OverrideFrameworkFilter {
-		if l.Source == zlint.CABFBaselineRequirements && !is.server || l.Source == zlint.CABFSMIMEBaselineRequirements && !is.mail ||
-			l.Source == zlint.CABFCSBaselineRequirements && !is.code {
-			return nil
-		}
-	}
-	if !l.CheckEffective(c) {
+func execute(l certificateRule, c *zx509.Certificate, is purposes) *result {
+	if !l.concerns(is) || !l.CheckEffective(c) {
 		return nil
 	}
+	return l.apply(c)
+}
+
+// concerns says whether a rule of one of the Baseline Requirements speaks of a certificate.
+func (l certificateRule) concerns(is purposes) bool {
+	if l.OverrideFrameworkFilter {
+		return true
+	}
+	switch l.Source {
+	case zlint.CABFBaselineRequirements:
+		return is.server
+	case zlint.CABFSMIMEBaselineRequirements:
+		return is.mail
+	case zlint.CABFCSBaselineRequirements:
+		return is.code
+	}
+	return true
+}
+
+func (l certificateRule) apply(c *zx509.Certificate) *result {
 	rule := l.shared
 	if rule == nil {
 		rule = l.Lint()
@@ -74,6 +91,13 @@ func execute(l certificateRule, c *zx509.Certificate, is purposes) *zlint.LintRe
 		return nil
 	}
 	return rule.Execute(c)
+}
+
+func (l certificateRule) findings(found []Finding, r *result) []Finding {
+	if r == nil {
+		return found
+	}
+	return appendForeign(found, l.LintMetadata, r)
 }
 
 // certificateRule is a rule of the library, with one instance for everybody where an instance cannot remember anything.

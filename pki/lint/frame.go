@@ -1,20 +1,21 @@
 package lint
 
 import (
-	"encoding/binary"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	zx509 "github.com/zmap/zcrypto/x509"
-	"github.com/zmap/zlint/v3/util"
 )
 
-// Most of what a leaf says is what the one before it said: issuer, algorithms, and every extension but the names and the
-// identifier of its key. That is its frame. More than half of the library's rules read nothing else (frame_rules.go, proved
-// from their source by TestFrameRules), so that what they found in one certificate they find in each with the same frame, octet
-// for octet; they are run once for each frame. The others are run for every certificate.
+// Most of what a leaf says is what the one before it said: issuer, algorithms, and every extension but its names and the
+// identifier of its key. That is its frame. More than half of the library's rules read nothing else, and of most others
+// what decides whether they apply reads nothing else (frame_rules.go, proved from their source by TestFrameRules). What the former
+// found in one certificate they find in each with the same frame, octet for octet, and whether the latter apply is the
+// same too. Both are asked once for each frame; every rule that applies, and every one of which that is not known, is run
+// for every certificate.
 
 func ruleNames(list string) map[string]bool {
 	out := map[string]bool{}
@@ -24,52 +25,93 @@ func ruleNames(list string) map[string]bool {
 	return out
 }
 
-// split puts the rules of a set apart by what they read.
-func split(all []certificateRule) rules {
-	r := rules{memory: &memory{of: map[string][]Finding{}}}
-	for _, l := range all {
-		switch {
-		case frameRules[l.Name]:
-			r.framed = append(r.framed, l)
-		case subjectRules[l.Name]:
-			r.subjected = append(r.subjected, l)
-		default:
-			r.certificate = append(r.certificate, l)
-		}
-		for _, t := range []time.Time{l.EffectiveDate, l.IneffectiveDate} {
-			if !t.IsZero() && (frameRules[l.Name] || subjectRules[l.Name]) {
-				r.dates = append(r.dates, t)
-			}
-		}
-	}
-	slices.SortFunc(r.dates, time.Time.Compare)
-	return r
-}
-
 // library runs the rules of the library.
-func (r rules) library(c *zx509.Certificate) []Finding {
-	speaks := sourcesOf(c)
-	blank := len(c.RawSubject) == 2 // an empty SEQUENCE: the subject of every certificate that names only in its extension
-	found := r.memory.recall(frame(c, speaks, r.era(c.NotBefore)), blank, func() []Finding {
-		out := runAll(nil, r.framed, c, speaks)
-		if blank {
-			out = runAll(out, r.subjected, c, speaks)
+func (r rules) library(cert *x509.Certificate, set Set) ([]Finding, error) {
+	o, ok := outlined(cert)
+	if !ok || set == SetRoot { // a root's frame has its signature in it
+		c, err := parsed(cert, set)
+		if err != nil {
+			return nil, err
 		}
-		return out
-	})
-	if !blank {
-		found = runAll(found, r.subjected, c, speaks)
+		speaks := sourcesOf(c)
+		var found []Finding
+		for _, l := range r.certificate {
+			found = l.findings(found, execute(l, c, speaks))
+		}
+		return found, nil
 	}
-	return runAll(found, r.certificate, c, speaks)
+	blank := len(cert.RawSubject) == 2 // an empty SEQUENCE: the subject of every certificate that names only in its extension
+	key := o.key(r.era(cert.NotBefore), blank)
+	p := r.memory.recall(key)
+	var c *zx509.Certificate
+	if p != nil {
+		c = p.likeness(cert, o)
+	}
+	if c == nil {
+		var err error
+		if c, err = parsed(cert, set); err != nil {
+			return nil, err
+		}
+	}
+	if p == nil {
+		p = r.plan(c, blank)
+		r.memory.keep(key, p)
+	}
+	found := slices.Clip(p.found)
+	for _, s := range p.steps {
+		found = s.findings(found, s.run(c))
+	}
+	return found, nil
 }
 
-func runAll(found []Finding, all []certificateRule, c *zx509.Certificate, speaks purposes) []Finding {
-	for _, l := range all {
-		if result := execute(l, c, speaks); result != nil {
-			found = appendForeign(found, l.LintMetadata, result)
+func parsed(cert *x509.Certificate, set Set) (*zx509.Certificate, error) {
+	c, err := zx509.ParseCertificate(cert.Raw)
+	if err != nil {
+		return nil, malformed("certificate", err)
+	}
+	if set == SetRoot {
+		c.SelfSigned = true // zcrypto looks at the signature, which on a twin is a throw-away key's
+	}
+	return c, nil
+}
+
+// plan is what the rules say to a frame.
+type plan struct {
+	like  zx509.Certificate // one of the frame, as its parser left it
+	found []Finding         // by the rules that read nothing else
+	steps []step            // the others that may apply
+}
+
+// step is a rule whose sources and dates fit; applies says that it applies whatever the rest of the certificate is.
+type step struct {
+	certificateRule
+	applies bool
+}
+
+// plan asks the rules about the frame of c.
+func (r rules) plan(c *zx509.Certificate, blank bool) *plan {
+	p := &plan{like: *c}
+	speaks := sourcesOf(c)
+	for _, l := range r.certificate {
+		switch {
+		case !l.concerns(speaks) || !l.CheckEffective(c):
+		case frameRules[l.Name], blank && subjectRules[l.Name]:
+			p.found = l.findings(p.found, execute(l, c, speaks))
+		case !appliesByFrame[l.Name]:
+			p.steps = append(p.steps, step{l, false})
+		case l.Lint().CheckApplies(c):
+			p.steps = append(p.steps, step{l, l.shared != nil}) // another might keep in CheckApplies what Execute needs
 		}
 	}
-	return found
+	return p
+}
+
+// run is nil when the rule does not apply.
+func (s step) run(c *zx509.Certificate) *result {
+	if s.applies {
+		return s.shared.Execute(c)
+	}
+	return s.apply(c)
 }
 
 // era says between which of the dates of the rules a certificate begins: within one the same rules are in force.
@@ -83,70 +125,40 @@ func (r rules) era(notBefore time.Time) int {
 	return n
 }
 
-// frame is the frame of a certificate as octets, no two frames alike, with the era and the purposes for which it is taken. The
-// names and the identifier of the key are there with their place and criticality, and without their value.
-func frame(c *zx509.Certificate, speaks purposes, era int) []byte {
-	b := make([]byte, 0, 1024)
-	part := func(p []byte) { b = append(binary.AppendUvarint(b, uint64(len(p))), p...) }
-	flag := func(f bool) {
-		if f {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
+// datesOf lists when rules begin and end, in order.
+func datesOf(all []certificateRule) (dates []time.Time) {
+	for _, l := range all {
+		for _, t := range []time.Time{l.EffectiveDate, l.IneffectiveDate} {
+			if !t.IsZero() {
+				dates = append(dates, t)
+			}
 		}
 	}
-	oid := func(o []int) {
-		b = binary.AppendUvarint(b, uint64(len(o)))
-		for _, n := range o {
-			b = binary.AppendUvarint(b, uint64(n))
-		}
-	}
-	for _, n := range []int{era, c.Version, int(c.SignatureAlgorithm), int(c.PublicKeyAlgorithm)} {
-		b = binary.AppendVarint(b, int64(n))
-	}
-	for _, f := range []bool{speaks.server, speaks.mail, speaks.code, c.SelfSigned} {
-		flag(f)
-	}
-	oid(c.SignatureAlgorithmOID)
-	oid(c.PublicKeyAlgorithmOID)
-	part(c.RawIssuer)
-	for _, e := range c.Extensions {
-		oid(e.Id)
-		flag(e.Critical)
-		if !e.Id.Equal(util.SubjectAlternateNameOID) && !e.Id.Equal(util.SubjectKeyIdentityOID) {
-			part(e.Value)
-		}
-	}
-	return b
+	slices.SortFunc(dates, time.Time.Compare)
+	return slices.CompactFunc(dates, time.Time.Equal)
 }
 
-// maxFrames bounds the memory of one set: an issuer, a profile and a CRL shard make one, of about a kilobyte.
+// maxFrames bounds the memory of one set: an issuer, a profile and a CRL shard make one, of some ten kilobytes.
 const maxFrames = 1024
 
-// memory holds what rules found in a frame.
+// memory holds what the rules say to each frame.
 type memory struct {
 	mu sync.RWMutex
-	of map[string][]Finding
+	of map[string]*plan
 }
 
-// recall gives what run found before for the key, in a slice that the caller may append to.
-func (m *memory) recall(key []byte, blank bool, run func() []Finding) []Finding {
-	if blank {
-		key = append(key, 1)
-	} else {
-		key = append(key, 0)
-	}
+// recall is nil for a frame that was not seen.
+func (m *memory) recall(key []byte) *plan {
 	m.mu.RLock()
-	found, known := m.of[string(key)]
-	m.mu.RUnlock()
-	if !known {
-		found = slices.Clip(run())
-		m.mu.Lock()
-		if len(m.of) >= maxFrames {
-			clear(m.of)
-		}
-		m.of[string(key)] = found
-		m.mu.Unlock()
+	defer m.mu.RUnlock()
+	return m.of[string(key)]
+}
+
+func (m *memory) keep(key []byte, p *plan) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.of) >= maxFrames {
+		clear(m.of)
 	}
-	return found[:len(found):len(found)]
+	m.of[string(key)] = p
 }

@@ -1,27 +1,40 @@
 package lint
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	zx509 "github.com/zmap/zcrypto/x509"
 )
 
-// forgetful is a linter that runs every rule for every certificate.
-func forgetful(t testing.TB, private bool) *Linter {
-	t.Helper()
-	l := newLinter(t, private)
-	for set, r := range l.byset {
-		r.certificate = slices.Concat(r.framed, r.subjected, r.certificate)
-		r.framed, r.subjected = nil, nil
-		l.byset[set] = r
+// everyRule parses with the library and runs every rule, as a linter would that remembers nothing.
+func everyRule(l *Linter, der []byte, set Set, at time.Time, want Expect) ([]Finding, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, malformed("certificate", err)
 	}
-	return l
+	c, err := parsed(cert, set)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, rule := range l.byset[set].certificate {
+		found = rule.findings(found, rule.CertificateLint.Execute(c, l.zconfig))
+	}
+	s := &subject{set: set, at: at, cert: cert, want: want, privateNames: l.privateNames}
+	for _, o := range l.byset[set].own {
+		found = o.run(found, s)
+	}
+	return sorted(found), nil
 }
 
 // corpus are changes of a template, one after the other: what leaves of one frame differ in, and what makes another frame.
@@ -70,46 +83,136 @@ func said(found []Finding) string {
 	return b.String()
 }
 
-// TestFrame: what a linter remembers changes nothing. Certificates that differ in all that leaves of one issuer differ in, and
-// others that break rules in every part, are linted by one linter that has seen all the others, and by one that runs every
-// rule every time.
+// specimens are certificates that differ in all that leaves of one issuer differ in, and others that break rules in every part.
+func specimens(t *testing.T, h hierarchy, set Set) (ders [][]byte, want Expect) {
+	t.Helper()
+	_, _, want = h.base(t, set)
+	for i := range 2 * len(corpus) {
+		tmpl, parent, _ := h.base(t, set)
+		corpus[i%len(corpus)](tmpl, i)
+		if i >= len(corpus) { // two faults at once
+			corpus[(i*7)%len(corpus)](tmpl, i)
+		}
+		p := *parent
+		p.PublicKey = nil
+		der, err := x509.CreateCertificate(rand.Reader, tmpl, &p, tmpl.PublicKey, h.issuingKey)
+		if err != nil {
+			continue // no such certificate can be made
+		}
+		ders = append(ders, der)
+	}
+	return ders, want
+}
+
+// TestFrame: what a linter remembers changes nothing. Specimens are linted by one linter that has seen all the others, and with
+// every rule every time.
 func TestFrame(t *testing.T) {
 	h := ecHierarchy(t)
-	plain := forgetful(t, false)
-	remembers := newLinter(t, false)
+	l := newLinter(t, false)
 	compared, frames := 0, 0
 	for _, set := range certSets {
-		var ders [][]byte
-		_, _, want := h.base(t, set)
-		for i := range 2 * len(corpus) {
-			tmpl, parent, _ := h.base(t, set)
-			corpus[i%len(corpus)](tmpl, i)
-			if i >= len(corpus) { // two faults at once
-				corpus[(i*7)%len(corpus)](tmpl, i)
+		ders, want := specimens(t, h, set)
+		for i, der := range append(ders, ders...) { // the second time everything is known
+			a, aerr := everyRule(l, der, set, now, want)
+			b, berr := l.Expected(der, set, now, want)
+			if said(a) != said(b) || fmt.Sprint(aerr) != fmt.Sprint(berr) {
+				t.Errorf("%s, certificate %d: with memory\n%s\nwithout\n%s", set, i, show(b), show(a))
 			}
-			p := *parent
-			p.PublicKey = nil
-			der, err := x509.CreateCertificate(rand.Reader, tmpl, &p, tmpl.PublicKey, h.issuingKey)
-			if err != nil {
-				continue // no such certificate can be made
-			}
-			ders = append(ders, der)
+			compared++
 		}
-		for range 2 { // the second time everything is known
-			for i, der := range ders {
-				a, aerr := plain.Expected(der, set, now, want)
-				b, berr := remembers.Expected(der, set, now, want)
-				if said(a) != said(b) || fmt.Sprint(aerr) != fmt.Sprint(berr) {
-					t.Errorf("%s, certificate %d: with memory\n%s\nwithout\n%s", set, i, show(b), show(a))
-				}
-				compared++
-			}
-		}
-		frames += len(remembers.byset[set].memory.of)
+		frames += len(l.byset[set].memory.of)
 	}
 	if compared < 500 || frames < 100 || frames > compared/2 {
 		t.Errorf("%d comparisons with %d frames", compared, frames)
 	}
+}
+
+// TestFrameMutations: a rule that is taken for one of the frame and is not, or whose say about whether it applies is, shows.
+func TestFrameMutations(t *testing.T) {
+	h := ecHierarchy(t)
+	ders, want := specimens(t, h, SetTLSServer)
+	for _, m := range []struct {
+		list map[string]bool
+		rule string
+	}{
+		{frameRules, "e_dnsname_bad_character_in_label"},
+		{frameRules, "e_server_cert_valid_time_longer_than_200_days"},
+		{frameRules, "e_organizational_unit_name_prohibited"},
+		{frameRules, "w_rfc_dnsname_underscore_in_trd"},
+		{appliesByFrame, "e_subject_contains_organizational_unit_name_and_no_organization_name"},
+	} {
+		t.Run(m.rule, func(t *testing.T) {
+			if m.list[m.rule] {
+				t.Fatal("it is in the list already")
+			}
+			m.list[m.rule] = true
+			defer delete(m.list, m.rule)
+			l := newLinter(t, false)
+			differ := 0
+			for _, der := range ders {
+				a, _ := everyRule(l, der, SetTLSServer, now, want)
+				b, _ := l.Expected(der, SetTLSServer, now, want)
+				if said(a) != said(b) {
+					differ++
+				}
+			}
+			if differ == 0 {
+				t.Error("nobody noticed")
+			}
+		})
+	}
+}
+
+// TestLikeness: what stands for the library's parser makes of a certificate what that makes of it, in every field but those that
+// no rule reads.
+func TestLikeness(t *testing.T) {
+	h := ecHierarchy(t)
+	made, kept := 0, 0
+	for _, set := range certSets {
+		ders, _ := specimens(t, h, set)
+		plans := map[string]*plan{}
+		for _, der := range append(ders, ders...) {
+			cert := parse(t, der)
+			want, err := parsed(cert, set)
+			o, ok := outlined(cert)
+			if !ok || err != nil {
+				continue
+			}
+			key := string(o.key(0, false))
+			p := plans[key]
+			if p == nil {
+				plans[key] = &plan{like: *want}
+				continue
+			}
+			got := p.likeness(cert, o)
+			if got == nil {
+				continue
+			}
+			made++
+			if !bytes.Equal(got.Raw, p.like.Raw) {
+				kept++
+			}
+			if d := unlike(got, want); d != "" {
+				t.Errorf("%s: %s", set, d)
+			}
+		}
+	}
+	if made < 200 || kept < 50 {
+		t.Errorf("%d likenesses, %d of them of another certificate", made, kept)
+	}
+}
+
+// unlike names the fields in which two certificates differ.
+func unlike(got, want *zx509.Certificate) string {
+	var out []string
+	a, b := reflect.ValueOf(got).Elem(), reflect.ValueOf(want).Elem()
+	for i := range a.NumField() {
+		f := a.Type().Field(i)
+		if f.IsExported() && !slices.Contains(unset, f.Name) && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			out = append(out, fmt.Sprintf("%s is %v, not %v", f.Name, a.Field(i), b.Field(i)))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // TestFrameOnce holds what linting a leaf costs that does not depend on the machine: the rules run for one whose frame was
@@ -118,7 +221,6 @@ func TestFrameOnce(t *testing.T) {
 	h, l := ecHierarchy(t), newLinter(t, true)
 	set := SetTLSServer
 	r := l.byset[set]
-	all := len(r.framed) + len(r.subjected) + len(r.certificate)
 	for range 8 {
 		der, want := h.twin(t, set, newEC().Public(), "localhost", "a.test")
 		if _, err := l.Expected(der, set, now, want); err != nil {
@@ -128,12 +230,30 @@ func TestFrameOnce(t *testing.T) {
 	if n := len(r.memory.of); n != 1 {
 		t.Errorf("8 leaves of one profile and shard make %d frames", n)
 	}
-	if again := len(r.subjected) + len(r.certificate); again > all*3/5 {
-		t.Errorf("%d of %d rules are run for a frame that is known", again, all)
+	for _, p := range r.memory.of {
+		known := 0
+		for _, x := range p.steps {
+			if x.applies {
+				known++
+			}
+		}
+		if len(p.steps) > 140 || known < 60 {
+			t.Errorf("%d of %d rules are run for a frame that is known, %d of them without asking whether they apply", len(p.steps), len(r.certificate), known)
+		}
+		t.Logf("%d of %d rules for every leaf of a frame, %d of them without asking whether they apply", len(p.steps), len(r.certificate), known)
 	}
-	t.Logf("%d rules for every leaf, %d more where it has a subject, %d once for a frame", len(r.certificate), len(r.subjected), len(r.framed))
+	der, want := h.twin(t, set, newEC().Public(), "localhost", "a.test")
+	cert := parse(t, der)
+	allocs := testing.AllocsPerRun(20, func() {
+		if _, err := l.Parsed(cert, set, now, want); err != nil {
+			t.Error(err)
+		}
+	})
+	if most := 500.0; allocs > most {
+		t.Errorf("%.0f allocations for a leaf of a known frame, at most %.0f", allocs, most)
+	}
 	for i := range 3 * maxFrames { // somebody who could make new frames does not fill the memory
-		r.memory.recall([]byte(fmt.Sprint(i)), false, func() []Finding { return nil })
+		r.memory.keep([]byte(fmt.Sprint(i)), &plan{})
 	}
 	if n := len(r.memory.of); n > maxFrames {
 		t.Errorf("%d frames are remembered", n)

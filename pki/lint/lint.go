@@ -103,12 +103,11 @@ type Linter struct {
 }
 
 type rules struct {
-	certificate       []certificateRule // of the library, for every certificate
-	framed, subjected []certificateRule // of the library, for every frame; for every frame and subject
-	memory            *memory           // nil for CRLs
-	dates             []time.Time       // when framed and subjected rules begin and end
-	crl               []*zlint.RevocationListLint
-	own               []rule
+	certificate []certificateRule // of the library
+	memory      *memory           // of what these say to frames; nil for CRLs
+	dates       []time.Time       // when these begin and end
+	crl         []*zlint.RevocationListLint
+	own         []rule
 }
 
 // New filters the rules once for every set. It fails with KindInternal when an exclusion names a rule that zlint does
@@ -158,21 +157,16 @@ func (l *Linter) Expected(der []byte, set Set, at time.Time, want Expect) ([]Fin
 	return l.Parsed(cert, set, at, want)
 }
 
-// Parsed is Expected for a certificate that the caller has parsed with crypto/x509 already; the rules of the library parse
-// its bytes again with their own parser.
+// Parsed is Expected for a certificate that the caller has parsed with crypto/x509 already.
 func (l *Linter) Parsed(cert *x509.Certificate, set Set, at time.Time, want Expect) ([]Finding, error) {
 	r, ok := l.byset[set]
 	if !ok || set.isCRL() {
 		return nil, bulkhead.Faultf(bulkhead.KindInternal, "%q is no lint set for certificates", set)
 	}
-	zcert, err := zx509.ParseCertificate(cert.Raw)
+	found, err := r.library(cert, set)
 	if err != nil {
-		return nil, malformed("certificate", err)
+		return nil, err
 	}
-	if set == SetRoot {
-		zcert.SelfSigned = true // zcrypto looks at the signature, which on a twin is a throw-away key's
-	}
-	found := r.library(zcert)
 	s := &subject{set: set, at: at, cert: cert, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {
 		found = o.run(found, s)

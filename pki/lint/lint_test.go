@@ -178,7 +178,7 @@ func TestExclusions(t *testing.T) {
 	}
 	l := newLinter(t, true)
 	for set, r := range l.byset {
-		all := slices.Concat(r.framed, r.subjected, r.certificate)
+		all := r.certificate
 		for _, lint := range all {
 			for _, x := range Exclusions(true) {
 				if x.Rule == lint.Name && slices.Contains(x.Sets, set) {
@@ -298,6 +298,10 @@ func FuzzCertificate(f *testing.F) {
 		again, _ := l.Expected(der, set, now, Expect{Issuer: h.issuing, Names: identifiers("localhost")})
 		if !slices.Equal(found, again) {
 			t.Fatal("not deterministic")
+		}
+		whole, werr := everyRule(l, der, set, now, Expect{Issuer: h.issuing, Names: identifiers("localhost")})
+		if said(found) != said(whole) || bulkhead.KindOf(err) != bulkhead.KindOf(werr) {
+			t.Fatalf("%v with memory\n%s\n%v without\n%s", err, show(found), werr, show(whole))
 		}
 	})
 }

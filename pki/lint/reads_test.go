@@ -166,7 +166,7 @@ func (r *reader) of(name string) map[string]bool {
 		return out
 	}
 	path := name[:strings.Index(name[strings.LastIndex(name, "/"):], ".")+strings.LastIndex(name, "/")]
-	(&walk{r: r, info: r.info[path], out: out, seen: map[ast.Node]bool{}}).body(fn.Body)
+	(&walk{r: r, info: r.info[path], out: out, seen: map[ast.Node]bool{}, each: map[types.Object]bool{}}).body(fn.Body)
 	return out
 }
 
@@ -174,7 +174,8 @@ type walk struct {
 	r    *reader
 	info *types.Info
 	out  map[string]bool
-	seen map[ast.Node]bool // identifiers of certificates that are accounted for
+	seen map[ast.Node]bool     // identifiers of certificates and extensions, and fields, that are accounted for
+	each map[types.Object]bool // variables that go over all extensions
 }
 
 func (w *walk) body(b ast.Node) {
@@ -196,11 +197,76 @@ func (w *walk) body(b ast.Node) {
 					w.seen[side] = true
 				}
 			}
+		case *ast.RangeStmt:
+			w.loop(x)
+		case *ast.IfStmt:
+			w.ofExtension(x)
 		case *ast.Ident:
 			w.ident(x)
 		}
 		return true
 	})
+}
+
+// loop accounts for one over all extensions of a certificate: of them OID, criticality and place are the frame's. The values
+// are not, and ofExtension sees to them.
+func (w *walk) loop(x *ast.RangeStmt) {
+	all, ok := x.X.(*ast.SelectorExpr)
+	e, named := x.Value.(*ast.Ident)
+	if !ok || !named || all.Sel.Name != "Extensions" || !w.ofCert(all.X) || x.Tok != token.DEFINE {
+		return
+	}
+	w.each[w.info.Defs[e]] = true
+	w.seen[all], w.seen[all.X] = true, true
+	w.out["is:each"] = true
+	ast.Inspect(x.Body, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && (s.Sel.Name == "Id" || s.Sel.Name == "Critical") && w.isEach(s.X) {
+			w.seen[s.X] = true
+		}
+		return true
+	})
+}
+
+func (w *walk) isEach(e ast.Expr) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && w.each[w.info.Uses[id]]
+}
+
+// ofExtension accounts for the values of one extension: "if e.Id.Equal(util.OID) { … e.Value … }" in such a loop.
+func (w *walk) ofExtension(x *ast.IfStmt) {
+	call, ok := x.Cond.(*ast.CallExpr)
+	if !ok || len(call.Args) != 1 {
+		return
+	}
+	equal, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || equal.Sel.Name != "Equal" {
+		return
+	}
+	id, ok := equal.X.(*ast.SelectorExpr)
+	oid := w.constant(call.Args[0])
+	if !ok || id.Sel.Name != "Id" || !w.isEach(id.X) || oid == "" {
+		return
+	}
+	ast.Inspect(x.Body, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Value" && w.isEach(s.X) {
+			w.seen[s.X] = true
+			w.out["ext:"+oid] = true
+		}
+		return true
+	})
+}
+
+// constant is the name of an OID of the library that nothing changes, "" for anything else.
+func (w *walk) constant(e ast.Expr) string {
+	id := last(e)
+	if id == nil {
+		return ""
+	}
+	v, ok := w.info.Uses[id].(*types.Var)
+	if !ok || !global(v) || v.Pkg().Path() != zlintPath+"/util" || w.r.written[v.Pkg().Path()+"."+v.Name()] {
+		return ""
+	}
+	return v.Name()
 }
 
 // root is the leftmost operand.
@@ -234,6 +300,9 @@ func (w *walk) ident(x *ast.Ident) {
 	case *types.Var:
 		if obj.Type().String() == certType && !w.seen[x] {
 			w.out[everything+" the certificate goes where it is not followed"] = true
+		}
+		if w.each[obj] && !w.seen[x] {
+			w.out["Extensions"] = true
 		}
 		if global(obj) && w.r.written[obj.Pkg().Path()+"."+obj.Name()] {
 			w.out[everything+" variable "+obj.Name()+" changes"] = true
@@ -293,14 +362,7 @@ func (w *walk) call(x *ast.CallExpr) {
 		return
 	}
 	if fn.Pkg().Path() == zlintPath+"/util" && (fn.Name() == "IsExtInCert" || fn.Name() == "GetExtFromCert") {
-		oid := ""
-		switch o := x.Args[1].(type) {
-		case *ast.Ident:
-			oid = o.Name
-		case *ast.SelectorExpr:
-			oid = o.Sel.Name
-		}
-		if v, ok := w.info.Uses[last(x.Args[1])].(*types.Var); ok && global(v) && v.Pkg().Path() == zlintPath+"/util" && oid != "" && !w.r.written[v.Pkg().Path()+"."+oid] {
+		if oid := w.constant(x.Args[1]); oid != "" {
 			kind := "ext:"
 			if fn.Name() == "IsExtInCert" {
 				kind = "is:"
@@ -329,7 +391,7 @@ func last(e ast.Expr) *ast.Ident {
 
 // selector accounts for a field of a certificate.
 func (w *walk) selector(x *ast.SelectorExpr) {
-	if !w.ofCert(x.X) {
+	if !w.ofCert(x.X) || w.seen[x] {
 		return
 	}
 	sel := w.info.Selections[x]
@@ -353,51 +415,64 @@ var frameFields = []string{"Issuer", "RawIssuer", "Version", "SignatureAlgorithm
 	"NameConstraintsCritical", "PermittedDNSNames", "ExcludedDNSNames", "PermittedEmailAddresses", "ExcludedEmailAddresses", "PermittedURIs", "ExcludedURIs", "PermittedIPAddresses",
 	"ExcludedIPAddresses", "PermittedDirectoryNames", "ExcludedDirectoryNames", "PermittedEdiPartyNames", "ExcludedEdiPartyNames", "PermittedRegisteredIDs", "ExcludedRegisteredIDs",
 	"PermittedX400Addresses", "ExcludedX400Addresses", "CRLDistributionPoints", "PolicyIdentifiers", "IsPrecert", "SignedCertificateTimestampList", "CABFOrganizationIdentifier",
-	"QCStatements", "TorServiceDescriptors"}
+	"QCStatements", "TorServiceDescriptors", "OtherNames", "DirectoryNames", "EDIPartyNames", "URIs", "RegisteredIDs", "IssuerUniqueId", "SubjectUniqueId"}
 
 var subjectFields = []string{"Subject", "RawSubject"}
 
+// frameOnly says whether reads are of the frame, and besides perhaps of the subject. why counts what else there is.
+func frameOnly(reads map[string]bool, why map[string]int) (frame, subject bool) {
+	frame = true
+	for x := range reads {
+		name, isExt := strings.CutPrefix(x, "ext:")
+		switch {
+		case strings.HasPrefix(x, "is:"), slices.Contains(frameFields, x):
+		case isExt && name != "SubjectAlternateNameOID" && name != "SubjectKeyIdentityOID":
+		case slices.Contains(subjectFields, x):
+			subject = true
+		default:
+			frame = false
+			why[x]++
+		}
+	}
+	return frame, subject
+}
+
 // TestFrameRules proves from the source of the library that the rules of frame_rules.go read nothing but the frame, and
-// some of them the subject. -update writes that file.
+// some of them the subject, or that whether they apply depends on nothing else. -update writes that file.
 func TestFrameRules(t *testing.T) {
 	r := newReader(t)
-	names := map[string][]string{"frameRules": nil, "subjectRules": nil}
+	names := map[string][]string{}
 	why := map[string]int{}
 	for _, l := range zlint.GlobalRegistry().CertificateLints().Lints() {
 		typ := reflect.TypeOf(l.Lint())
 		if typ.Kind() == reflect.Pointer {
 			typ = typ.Elem()
 		}
-		reads := map[string]bool{}
-		for _, m := range []string{"CheckApplies", "Execute"} {
-			maps.Copy(reads, r.of(typ.PkgPath()+"."+typ.Name()+"."+m))
-		}
+		of := func(method string) map[string]bool { return r.of(typ.PkgPath() + "." + typ.Name() + "." + method) }
+		applies, reads := maps.Clone(of("CheckApplies")), map[string]bool{}
 		if _, configured := l.Lint().(zlint.Configurable); configured {
-			reads[everything+" it is configured"] = true
+			applies[everything+" it is configured"] = true
 		}
-		frame, subject := true, false
-		for x := range reads {
-			name, isExt := strings.CutPrefix(x, "ext:")
-			switch {
-			case strings.HasPrefix(x, "is:"), slices.Contains(frameFields, x):
-			case isExt && name != "SubjectAlternateNameOID" && name != "SubjectKeyIdentityOID":
-			case slices.Contains(subjectFields, x):
-				subject = true
-			default:
-				frame = false
-				why[x]++
-			}
-		}
+		maps.Copy(reads, applies)
+		maps.Copy(reads, of("Execute"))
+		frame, subject := frameOnly(reads, why)
+		list := ""
 		switch {
-		case frame && subject:
-			names["subjectRules"] = append(names["subjectRules"], l.Name)
+		case frame && !subject:
+			list = "frameRules"
 		case frame:
-			names["frameRules"] = append(names["frameRules"], l.Name)
+			list = "subjectRules"
+		}
+		if list != "" {
+			names[list] = append(names[list], l.Name)
+		}
+		if first, subject := frameOnly(applies, map[string]int{}); first && !subject && list != "frameRules" {
+			names["appliesByFrame"] = append(names["appliesByFrame"], l.Name)
 		}
 	}
 	var b bytes.Buffer
 	b.WriteString("package lint\n\n// Which rules of the library read what, proved from its source. Written by: go test ./pki/lint -run TestFrameRules -update\n")
-	for _, v := range []string{"frameRules", "subjectRules"} {
+	for _, v := range []string{"frameRules", "subjectRules", "appliesByFrame"} {
 		slices.Sort(names[v])
 		fmt.Fprintf(&b, "\nvar %s = ruleNames(`\n%s\n`)\n", v, strings.Join(names[v], "\n"))
 	}
@@ -413,5 +488,26 @@ func TestFrameRules(t *testing.T) {
 	if !bytes.Equal(golden, b.Bytes()) {
 		t.Error("frame_rules.go is not what the source of the library says: run with -update and read the difference")
 	}
-	t.Logf("%d rules read the frame, %d the subject too; others because of %v", len(names["frameRules"]), len(names["subjectRules"]), why)
+	t.Logf("%d rules read the frame, %d the subject too, and whether %d others apply is the frame's; others because of %v",
+		len(names["frameRules"]), len(names["subjectRules"]), len(names["appliesByFrame"]), why)
+}
+
+// TestLikenessReads: no rule reads a field that likeness leaves out, and none changes the certificate that it is shown, which
+// shares what is in the frame with others.
+func TestLikenessReads(t *testing.T) {
+	r := newReader(t)
+	methods := []string{"GetParsedDNSNames", "GetParsedSubjectCommonName"} // they read DNSNames and Subject, and write to fields of their own
+	fields := map[string]bool{}
+	for name := range r.funcs {
+		for x := range r.of(name) {
+			method, is := strings.CutPrefix(x, everything+" method ")
+			if slices.Contains(unset, x) || strings.Contains(x, "it writes to the certificate") || is && !slices.Contains(methods, method) {
+				t.Errorf("%s: %s", name, x)
+			}
+			fields[x] = true
+		}
+	}
+	if !fields["DNSNames"] || !fields["Raw"] || !fields[everything+" method GetParsedDNSNames"] {
+		t.Error("the reading found too little")
+	}
 }
