@@ -28,7 +28,8 @@ import (
 // world is the ACME surface over a house, with a web server and a TLS server on loopback for challenges.
 type world struct {
 	*house
-	base string
+	base  string
+	front *front.Server
 
 	mu    sync.Mutex
 	files map[string]string           // path → body, http-01
@@ -79,7 +80,7 @@ func (w *world) serve(change ...func(*front.Config)) {
 	ok(w.t, err)
 	server := httptest.NewServer(handler)
 	w.t.Cleanup(server.Close)
-	w.base = server.URL
+	w.base, w.front = server.URL, handler
 }
 
 // ServeHTTP serves http-01 files.

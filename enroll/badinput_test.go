@@ -65,6 +65,7 @@ func (r *raw) send(path string, payload any, change func(*sending)) (*http.Respo
 	s := sending{path: path, kid: r.kid, embed: r.kid == "", nonce: r.freshNonce(), media: "application/jose+json", alg: r.alg, key: r.key, header: map[jose.HeaderKey]any{}}
 	switch p := payload.(type) {
 	case nil:
+		s.payload = []byte{} // a member, and empty
 	case string:
 		s.payload = []byte(p)
 	default:

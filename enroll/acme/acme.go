@@ -80,6 +80,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// Signatures is how many requests in the form of nearly every client were verified by a table of the account's key, and how many by
+// crypto/ecdsa.
+func (s *Server) Signatures() (table, library int64) {
+	return s.keys.tables.short.Load(), s.keys.tables.library.Load()
+}
+
 func requestBase(r *http.Request) string {
 	if r.TLS != nil {
 		return "https://" + r.Host

@@ -2,7 +2,6 @@ package acme
 
 import (
 	"bytes"
-	"crypto"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -107,7 +106,7 @@ func parse(body []byte) (token, error) {
 }
 
 // verify returns the payload of the token that was parsed from body when the key has signed it.
-func (t token) verify(body []byte, key crypto.PublicKey) ([]byte, error) {
+func (t token) verify(body []byte, key *accountKey) ([]byte, error) {
 	if t.plain != nil {
 		good, known := t.plain.verify(key)
 		if good {
@@ -121,7 +120,7 @@ func (t token) verify(body []byte, key crypto.PublicKey) ([]byte, error) {
 			return nil, err
 		}
 	}
-	payload, err := t.jws.Verify(key)
+	payload, err := t.jws.Verify(key.public)
 	if err != nil {
 		return nil, malformed("the signature of the request does not verify").WithCause(err)
 	}
@@ -177,13 +176,13 @@ func readBody(c *call) ([]byte, error) {
 }
 
 // keyOf finds the key that must have signed, and remembers whose it is.
-func (s *Server) keyOf(c *call, t token, by signer) (crypto.PublicKey, error) {
+func (s *Server) keyOf(c *call, t token, by signer) (*accountKey, error) {
 	if k := t.header.JSONWebKey; k != nil {
 		if by == byAccount {
 			return nil, malformed("this resource wants kid, the address of your account, in place of jwk")
 		}
 		c.jwk = k
-		return k.Key, nil
+		return &accountKey{public: k.Key}, nil
 	}
 	if by == byKey {
 		return nil, malformed("this resource wants jwk in place of kid")

@@ -2,12 +2,8 @@ package acme
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
-	"math/big"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -18,7 +14,7 @@ import (
 type plain struct {
 	input     []byte // of the signature: both parts as they came, joined by a dot
 	payload   []byte
-	signature []byte
+	signature [64]byte
 	kid       string
 	nonce     string
 	url       string
@@ -39,7 +35,8 @@ func parsePlain(body []byte) (*plain, bool) {
 	if p.payload, err = strict.AppendDecode([]byte{}, payload); err != nil {
 		return nil, false
 	}
-	if p.signature, err = strict.AppendDecode(nil, signature); err != nil || len(p.signature) != 64 {
+	octets, err := strict.AppendDecode(p.signature[:0], signature)
+	if err != nil || len(octets) != len(p.signature) {
 		return nil, false
 	}
 	if !flat(header, map[string]*[]byte{"alg": &alg, "kid": &kid, "nonce": &nonce, "url": &url}) || string(alg) != string(jose.ES256) || len(kid) == 0 {
@@ -50,14 +47,13 @@ func parsePlain(body []byte) (*plain, bool) {
 }
 
 // verify reports whether a P-256 key made the signature; known is false for another kind of key.
-func (p *plain) verify(key crypto.PublicKey) (good, known bool) {
-	k, ok := key.(*ecdsa.PublicKey)
-	if !ok || k.Curve != elliptic.P256() {
+func (p *plain) verify(key *accountKey) (good, known bool) {
+	public := key.p256()
+	if public == nil {
 		return false, false
 	}
 	sum := sha256.Sum256(p.input)
-	r, s := new(big.Int).SetBytes(p.signature[:32]), new(big.Int).SetBytes(p.signature[32:])
-	return ecdsa.Verify(k, sum[:], r, s), true
+	return key.signed(public, &sum, &p.signature), true
 }
 
 // flat reads a JSON object that has exactly these members, each a string of printable ASCII without escapes; false for any other text.

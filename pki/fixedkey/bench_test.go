@@ -72,7 +72,7 @@ func processors(t testing.TB) time.Duration {
 // BenchmarkTables is what making the tables of a key costs, in processor time and in verifications by the standard library.
 func BenchmarkTables(b *testing.B) {
 	key := newKey(b, elliptic.P256())
-	q, cert, message := point(certificate(key)), certificate(key), []byte("message")
+	q, cert, message := pointOf(key), certificate(key), []byte("message")
 	signature := sign(b, key, message)
 	took := map[string]time.Duration{}
 	timed := func(what string, do func()) {

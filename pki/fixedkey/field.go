@@ -42,6 +42,13 @@ var (
 	order = modulusOf(elliptic.P256().Params().N)
 	one   = prime.inside(number{1})
 	curve = prime.inside(numberOf(elliptic.P256().Params().B))
+
+	threeHalves = func() element { // 3/2, for the slope of a doubling
+		three, half := prime.inside(number{3}), prime.inside(number{2})
+		prime.invert(&half, &half)
+		mul(&half, &half, &three)
+		return half
+	}()
 )
 
 // numberOf takes one that fits.

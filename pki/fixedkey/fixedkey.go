@@ -1,10 +1,10 @@
-// Package fixedkey checks many signatures by one issuer. A general ECDSA verifier computes u1*G + u2*Q with nothing known
+// Package fixedkey checks many signatures by one key: an issuer's, or an ACME account's (Key). A general ECDSA verifier computes u1*G + u2*Q with nothing known
 // of Q; whoever checks thousands of signatures by the same Q may keep multiples of it, and whoever has many signatures at hand may
 // divide once for all of them. Then a P-256 signature costs a small part (BenchmarkCheckAll). Each signature is verified by
-// itself: there is no sum over several. Doc/decisions/0059 and 0060 say why this one calculation is our own.
+// itself: there is no sum over several. Doc/decisions/0059, 0060 and 0062 say why this one calculation is our own.
 //
 // The invariant: Issuer.CheckSignature says what x509.Certificate.CheckSignature says, for every input, and so does
-// CheckAll. Only ECDSA with SHA-256 on P-256 takes the short way, and only its yes counts: what it does not accept, for whatever
+// CheckAll; who uses a Key asks crypto/ecdsa himself. Only ECDSA with SHA-256 on P-256 takes the short way, and only its yes counts: what it does not accept, for whatever
 // reason, is judged by the standard library, and so is everything while the tables do not agree with an independent
 // multiplication.
 //
@@ -44,15 +44,15 @@ type Issuer struct {
 // New prepares nothing yet: tables (264 KiB, some milliseconds) are made when the first P-256 signature is checked, and wide
 // ones (2.8 MiB) when thousands were checked by CheckAll. The generator's, of the same size, serve all issuers.
 func New(cert *x509.Certificate) *Issuer {
-	i := &Issuer{standard: cert.CheckSignature, key: point(cert)}
+	key, _ := cert.PublicKey.(*ecdsa.PublicKey)
+	i := &Issuer{standard: cert.CheckSignature, key: point(key)}
 	i.narrow = sync.OnceValue(func() *pair { return pairOf(i.key, narrow, narrowBase) })
 	return i
 }
 
 // point is nil when the key is none on P-256.
-func point(cert *x509.Certificate) *nistec.P256Point {
-	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve != elliptic.P256() {
+func point(key *ecdsa.PublicKey) *nistec.P256Point {
+	if key == nil || key.Curve != elliptic.P256() {
 		return nil
 	}
 	octets, err := key.Bytes()
@@ -87,7 +87,7 @@ func (i *Issuer) CheckSignature(algorithm x509.SignatureAlgorithm, signed, signa
 	if algorithm == x509.ECDSAWithSHA256 {
 		if t := i.narrow(); t != nil {
 			digest := sha256.Sum256(signed)
-			if t.verify(&digest, signature) {
+			if r, s, ok := parse(signature); ok && t.verify(&digest, r, s) {
 				return nil
 			}
 		}

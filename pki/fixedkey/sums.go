@@ -86,6 +86,41 @@ func (s *sums) level() bool {
 	return true
 }
 
+// double doubles each point. None has a y of zero: the order of the group is odd.
+func (s *sums) double() {
+	product := one
+	s.products = s.products[:0]
+	for k := range s.points {
+		y := &s.points[k].y
+		s.products = append(s.products, product)
+		mul(&product, &product, y)
+	}
+	prime.invert(&product, &product)
+	for k := len(s.points) - 1; k >= 0; k-- {
+		a := &s.points[k]
+		var inverse element
+		mul(&inverse, &product, &s.products[k])
+		mul(&product, &product, &a.y)
+		tangent(a, &inverse)
+	}
+}
+
+// tangent is a = 2a, given 1/a.y: the slope is (3x^2-3)/2y.
+func tangent(a *affine, inverse *element) {
+	var slope, x, y element
+	mul(&slope, &a.x, &a.x)
+	sub(&slope, &slope, &one)
+	mul(&slope, &slope, inverse)
+	mul(&slope, &slope, &threeHalves)
+	mul(&x, &slope, &slope)
+	sub(&x, &x, &a.x)
+	sub(&x, &x, &a.x)
+	sub(&y, &a.x, &x)
+	mul(&y, &y, &slope)
+	sub(&a.y, &y, &a.y)
+	a.x = x
+}
+
 // chord is z = a + b, given 1/(b.x-a.x). z may be one of them.
 func chord(z, a, b *affine, inverse *element) {
 	var slope, x, y element

@@ -35,45 +35,64 @@ var (
 func tableOf(q *nistec.P256Point, width int) *table {
 	t := &table{width: width, rows: (256 + width) / width, half: 1 << (width - 1)} // of 257 bits: the highest digit may carry
 	t.at = make([]affine, t.rows*t.half)
-	double := nistec.NewP256Point().Set(q)
-	var s sums
+	base := nistec.NewP256Point().Set(q)
 	for w := range t.rows {
-		row := t.row(w)
-		for k := 1; k <= t.half; k *= 2 { // the powers of two; the others are sums of them
-			a, ok := affineOf(double)
-			if !ok {
-				return nil
-			}
-			row[k-1] = a
-			double.Double(double)
+		var ok bool
+		if t.row(w)[0], ok = affineOf(base); !ok {
+			return nil
 		}
-		if !s.fill(row) {
+		t.shift(base)
+	}
+	s := &sums{lanes: make([]lane, 0, len(t.at)/2), points: make([]affine, 0, len(t.at)), products: make([]element, 0, len(t.at)/2)}
+	for k := 1; k < t.half; k *= 2 {
+		if !s.fill(t, k) {
 			return nil
 		}
 	}
-	if !t.agrees(q) {
+	if !t.agrees(s, q) {
 		return nil
 	}
 	return t
 }
 
+// shift brings a point from a row to the next.
+func (t *table) shift(p *nistec.P256Point) {
+	for range t.width {
+		p.Double(p)
+	}
+}
+
 // row is that of a window.
 func (t *table) row(w int) []affine { return t.at[w*t.half:][:t.half] }
 
-// fill adds up a row from its powers of two.
-func (s *sums) fill(row []affine) bool {
-	for k := 2; k < len(row); k *= 2 {
-		s.reset()
+// fill makes the entries above k up to 2k of all rows, of those up to k: the double of k, and its sums with the others.
+func (s *sums) fill(t *table, k int) bool {
+	s.points = s.points[:0]
+	for w := range t.rows {
+		s.points = append(s.points, t.row(w)[k-1])
+	}
+	s.double()
+	for w := range t.rows {
+		t.row(w)[2*k-1] = s.points[w]
+	}
+	s.reset()
+	for w := range t.rows {
+		row := t.row(w)
 		for v := 1; v < k; v++ {
 			s.open()
 			s.points = append(s.points, row[k-1], row[v-1])
 		}
-		s.add()
+	}
+	s.add()
+	n := 0
+	for w := range t.rows {
+		row := t.row(w)
 		for v := 1; v < k; v++ {
 			var ok bool
-			if row[k+v-1], ok = s.sum(v - 1); !ok {
+			if row[k+v-1], ok = s.sum(n); !ok {
 				return false
 			}
+			n++
 		}
 	}
 	return true
@@ -89,25 +108,26 @@ func affineOf(p *nistec.P256Point) (a affine, ok bool) {
 	return a, true
 }
 
-// agrees compares the table with multiplications that do not use it: the sum of each row, in which every entry counts.
-func (t *table) agrees(q *nistec.P256Point) bool {
-	var s sums
+// agrees compares the table with a multiplication and doublings that do not use it: the sum of each row, in which every entry counts.
+func (t *table) agrees(s *sums, q *nistec.P256Point) bool {
+	s.reset()
 	for w := range t.rows {
-		s.reset()
 		s.open()
 		s.points = append(s.points, t.row(w)...)
-		s.add()
-		got, ok := s.sum(0)
-		scalar := big.NewInt(int64(t.half) * int64(t.half+1) / 2)
-		scalar.Lsh(scalar, uint(w*t.width)).Mod(scalar, order.big)
-		product, err := nistec.NewP256Point().ScalarMult(q, scalar.FillBytes(make([]byte, 32)))
-		if err != nil {
-			return false
-		}
+	}
+	s.add()
+	scalar := big.NewInt(int64(t.half) * int64(t.half+1) / 2)
+	product, err := nistec.NewP256Point().ScalarMult(q, scalar.FillBytes(make([]byte, 32)))
+	if err != nil {
+		return false
+	}
+	for w := range t.rows {
+		got, ok := s.sum(w)
 		want, finite := affineOf(product)
 		if !ok || !finite || got != want {
 			return false
 		}
+		t.shift(product)
 	}
 	return true
 }

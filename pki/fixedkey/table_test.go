@@ -81,16 +81,16 @@ func TestOffTheCurve(t *testing.T) {
 	r, s, _ := parse(all[0].signature)
 	c := claim{r: r, s: s}
 	sum := affine{x: prime.inside(r), y: prime.inside(s)}
-	if bare := (&jacobian{sum.x, sum.y, one}); !bare.hasX(r) || bare.on() || c.meets(&sum) {
+	if bare := (&extended{sum.x, sum.y, one, one}); !bare.hasX(r) || bare.on() || c.meets(&sum) {
 		t.Error("a point off the curve is taken for a sum")
 	}
 }
 
 // Tables with one wrong multiple, whichever, are never used.
 func TestDisagrees(t *testing.T) {
-	q := point(certificate(newKey(t, elliptic.P256())))
+	q := pointOf(newKey(t, elliptic.P256()))
 	tab := tableOf(q, narrow)
-	if !tab.agrees(q) {
+	if !tab.agrees(&sums{}, q) {
 		t.Fatal("a table as made does not agree")
 	}
 	for row := range tab.rows {
@@ -98,11 +98,11 @@ func TestDisagrees(t *testing.T) {
 			at := &tab.at[row*tab.half+v]
 			kept := *at
 			sub(&at.y, &number{}, &at.y) // its negative: a point of the curve
-			if tab.agrees(q) {
+			if tab.agrees(&sums{}, q) {
 				t.Fatalf("a wrong multiple %d in row %d is not noticed", v+1, row)
 			}
 			*at = tab.at[(row*tab.half+v+1)%len(tab.at)]
-			if tab.agrees(q) {
+			if tab.agrees(&sums{}, q) {
 				t.Fatalf("a multiple %d of row %d at the wrong place is not noticed", v+1, row)
 			}
 			*at = kept
@@ -111,11 +111,11 @@ func TestDisagrees(t *testing.T) {
 	big := tableOf(q, wide)
 	at := &big.at[len(big.at)/2]
 	sub(&at.y, &number{}, &at.y)
-	if big.agrees(q) {
+	if big.agrees(&sums{}, q) {
 		t.Fatal("a wrong multiple in a wide table is not noticed")
 	}
 	other := nistec.NewP256Point().Double(q)
-	if tab.agrees(other) || pairOf(q, narrow, func() *table { return nil }) != nil {
+	if tab.agrees(&sums{}, other) || pairOf(q, narrow, func() *table { return nil }) != nil {
 		t.Fatal("tables of another point are used")
 	}
 }

@@ -28,7 +28,12 @@ func parse(signature []byte) (r, s number, ok bool) {
 		}
 		copy(octets[k][32-len(p):], p)
 	}
-	r, s = fromOctets(octets[0][:]), fromOctets(octets[1][:])
+	return numbers(octets[0][:], octets[1][:])
+}
+
+// numbers reads a signature's from 32 octets each; false for one that is not in [1, order-1].
+func numbers(first, second []byte) (r, s number, ok bool) {
+	r, s = fromOctets(first), fromOctets(second)
 	return r, s, !r.zero() && !s.zero() && r.below(&order.n) && s.below(&order.n)
 }
 
@@ -99,13 +104,9 @@ func (c *check) verify(t *pair, accept func(n int)) {
 	}
 }
 
-// verify verifies one claim: without others to share an inversion with, it adds in Jacobian coordinates. The few signatures with
+// verify verifies one claim: without others to share an inversion with, it adds without divisions. The few signatures with
 // r = x - order are left to the standard library.
-func (t *pair) verify(digest *[32]byte, signature []byte) bool {
-	r, s, ok := parse(signature)
-	if !ok {
-		return false
-	}
+func (t *pair) verify(digest *[32]byte, r, s number) bool {
 	c := claim{e: fromOctets(digest[:]), r: r}
 	s = order.inside(s)
 	order.invert(&s, &s)
@@ -115,7 +116,7 @@ func (t *pair) verify(digest *[32]byte, signature []byte) bool {
 	if len(points) == 0 {
 		return false
 	}
-	sum := jacobian{points[0].x, points[0].y, one}
+	sum := extended{points[0].x, points[0].y, one, one}
 	for k := range points[1:] {
 		if !sum.add(&points[k+1]) {
 			return false
@@ -124,57 +125,58 @@ func (t *pair) verify(digest *[32]byte, signature []byte) bool {
 	return sum.on() && sum.hasX(r)
 }
 
-// jacobian is the point (x/z^2, y/z^3).
-type jacobian struct{ x, y, z element }
+// extended is the point (x/zz, y/zzz), where zz^3 = zzz^2: one multiplication less for an addition than with Jacobian coordinates.
+type extended struct{ x, y, zz, zzz element }
 
 // add is false, and j nothing, when the points have one x.
-func (j *jacobian) add(a *affine) bool {
-	var zz, h, r, hh, hhh, v element
-	mul(&zz, &j.z, &j.z)
-	mul(&h, &a.x, &zz)
+func (j *extended) add(a *affine) bool {
+	var h, r, hh, hhh, v, rr element
+	mul(&h, &a.x, &j.zz)
+	mul(&r, &a.y, &j.zzz)
 	sub(&h, &h, &j.x)
+	sub(&r, &r, &j.y)
 	if h.zero() {
 		return false
 	}
-	mul(&r, &a.y, &zz)
-	mul(&r, &r, &j.z)
-	sub(&r, &r, &j.y)
 	mul(&hh, &h, &h)
+	mul(&rr, &r, &r)
 	mul(&hhh, &hh, &h)
-	mul(&v, &j.x, &hh)
-	mul(&j.x, &r, &r)
-	sub(&j.x, &j.x, &hhh)
-	sub(&j.x, &j.x, &v)
-	sub(&j.x, &j.x, &v)
+	mul(&v, &hh, &j.x)
+	mul(&j.zz, &j.zz, &hh)
+	sub(&rr, &rr, &hhh)
+	sub(&rr, &rr, &v)
+	sub(&j.x, &rr, &v)
 	sub(&v, &v, &j.x)
-	mul(&v, &v, &r)
 	mul(&j.y, &j.y, &hhh)
+	mul(&v, &v, &r)
+	mul(&j.zzz, &j.zzz, &hhh)
 	sub(&j.y, &v, &j.y)
-	mul(&j.z, &j.z, &h)
 	return true
 }
 
-// on reports whether it is a point of the curve: y^2 = x^3 - 3xz^4 + bz^6.
-func (j *jacobian) on() bool {
-	var l, r, z4, z6 element
-	mul(&z6, &j.z, &j.z)
-	mul(&z4, &z6, &z6)
-	mul(&z6, &z6, &z4)
-	mul(&z6, &z6, &curve)
+// on reports whether it is a point of the curve other than infinity: y^2 = x^3 - 3x*zz^2 + b*zz^3, and zz^3 = zzz^2 is not zero.
+func (j *extended) on() bool {
+	var l, r, zz2, zz3 element
+	mul(&zz2, &j.zz, &j.zz)
+	mul(&zz3, &zz2, &j.zz)
+	mul(&l, &j.zzz, &j.zzz)
+	if l != zz3 || l.zero() {
+		return false
+	}
+	mul(&zz3, &zz3, &curve)
 	mul(&l, &j.y, &j.y)
 	mul(&r, &j.x, &j.x)
-	sub(&r, &r, &z4)
-	sub(&r, &r, &z4)
-	sub(&r, &r, &z4)
+	sub(&r, &r, &zz2)
+	sub(&r, &r, &zz2)
+	sub(&r, &r, &zz2)
 	mul(&r, &r, &j.x)
 	sub(&l, &l, &r)
-	return l == z6
+	return l == zz3
 }
 
 // hasX reports whether x is that of the point.
-func (j *jacobian) hasX(x number) bool {
+func (j *extended) hasX(x number) bool {
 	x = prime.inside(x)
-	mul(&x, &x, &j.z)
-	mul(&x, &x, &j.z)
+	mul(&x, &x, &j.zz)
 	return x == j.x
 }
