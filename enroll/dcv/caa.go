@@ -107,26 +107,14 @@ func (v *Validator) climb(ctx context.Context, name string) (at string, records 
 const climbAtOnce = 4
 
 func (v *Validator) climbSome(ctx context.Context, names []string) (at string, records []*dns.CAA, err error) {
-	type answer struct {
-		rrs []dns.RR
-		err error
-	}
-	answers := make([]chan answer, len(names))
-	for i, at := range names[1:] {
-		answers[i+1] = make(chan answer, 1)
-		go func() {
-			rrs, _, err := v.dns.lookup(ctx, at, dns.TypeCAA)
-			answers[i+1] <- answer{rrs, err}
-		}()
-	}
+	all := make([]wanted, len(names))
 	for i, at := range names {
-		var x answer
-		if i == 0 {
-			x.rrs, _, x.err = v.dns.lookup(ctx, at, dns.TypeCAA)
-		} else {
-			x = <-answers[i]
-		}
-		rrs, err := x.rrs, x.err
+		all[i] = wanted{at, dns.TypeCAA}
+	}
+	results, done := v.dns.lookups(ctx, all...)
+	defer done()
+	for i, at := range names {
+		rrs, err := results[i]()
 		if err != nil {
 			return at, nil, err
 		}

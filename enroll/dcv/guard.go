@@ -27,7 +27,7 @@ func (v *Validator) checkAddress(a netip.Addr) error {
 
 // dial connects to the first of the checked addresses that answers and returns it with the connection.
 func (v *Validator) dial(ctx context.Context, addrs []netip.Addr, port int) (net.Conn, netip.AddrPort, error) {
-	d := net.Dialer{Timeout: v.cfg.Timeout, Control: v.control}
+	d := net.Dialer{Timeout: v.cfg.Timeout, Control: v.control, KeepAlive: -1} // it lives for one question, within a deadline
 	var last error
 	for _, a := range addrs {
 		to := netip.AddrPortFrom(a, uint16(port)) //nolint:gosec // New checked the range

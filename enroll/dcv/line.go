@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -41,23 +42,45 @@ var (
 )
 
 // ask gives the answer, or errNoLine. A connection that a server ended meanwhile is no failure: the question is asked
-// again over a new one.
-func (l *line) ask(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
-	octets, err := m.Pack()
-	if err != nil {
-		return nil, err
+// again over a new one. It may have been asked already, by begin.
+func (l *line) ask(ctx context.Context, m *dns.Msg, already *asked) (*dns.Msg, error) {
+	for range 2 {
+		if already == nil {
+			all, err := l.begin(ctx, m)
+			if err != nil {
+				return nil, err
+			}
+			already = all[0]
+		}
+		in, err := already.wait(ctx, l.timeout)
+		if errors.Is(err, os.ErrDeadlineExceeded) && already.c.dead() {
+			l.giveUp()
+		}
+		if !errors.Is(err, errCut) {
+			return in, err
+		}
+		already = nil
+	}
+	return nil, errNoLine
+}
+
+// begin asks questions in one piece and waits for no answer: each must be waited for or forgotten.
+func (l *line) begin(ctx context.Context, all ...*dns.Msg) ([]*asked, error) {
+	octets := make([][]byte, len(all))
+	for i, m := range all {
+		var err error
+		if octets[i], err = m.Pack(); err != nil {
+			return nil, err
+		}
 	}
 	for range 2 {
 		c, err := l.conversation(ctx)
 		if err != nil {
 			return nil, err
 		}
-		in, err := c.ask(ctx, octets, l.timeout)
-		if errors.Is(err, os.ErrDeadlineExceeded) && c.dead() {
-			l.giveUp()
-		}
+		sent, err := c.send(octets, l.timeout)
 		if !errors.Is(err, errCut) {
-			return in, err
+			return sent, err
 		}
 	}
 	return nil, errNoLine
@@ -138,30 +161,39 @@ func converse(conn net.Conn) *conversation {
 	return c
 }
 
-// ask sends a packed question under a number of its own and waits for the answer. os.ErrDeadlineExceeded when none comes
-// within the timeout; a connection on which nothing at all came meanwhile is then ended.
-func (c *conversation) ask(ctx context.Context, question []byte, timeout time.Duration) (*dns.Msg, error) {
-	began := time.Now()
-	id, answer, err := c.send(question, timeout)
-	if err != nil {
-		return nil, err
-	}
-	late := time.NewTimer(timeout)
-	defer late.Stop()
-	defer c.forget(id)
+// asked is a question that was sent.
+type asked struct {
+	c      *conversation
+	id     uint16
+	answer chan answered
+	at     time.Time
+}
+
+// wait gives the answer. os.ErrDeadlineExceeded when none comes within the timeout; a connection on which nothing at all came
+// meanwhile is then ended.
+func (a *asked) wait(ctx context.Context, timeout time.Duration) (*dns.Msg, error) {
+	defer a.forget()
 	select {
-	case in := <-answer:
+	case in := <-a.answer: // beside that to another question
+		return in.m, in.err
+	default:
+	}
+	c := a.c
+	late := time.NewTimer(time.Until(a.at.Add(timeout)))
+	defer late.Stop()
+	select {
+	case in := <-a.answer:
 		return in.m, in.err
 	case <-c.over:
 		select {
-		case in := <-answer: // the last word
+		case in := <-a.answer: // the last word
 			return in.m, in.err
 		default:
 			return nil, errCut
 		}
 	case <-late.C:
 		c.mu.Lock()
-		silent := c.heard.Before(began)
+		silent := c.heard.Before(a.at)
 		c.mu.Unlock()
 		if silent {
 			c.end()
@@ -172,41 +204,45 @@ func (c *conversation) ask(ctx context.Context, question []byte, timeout time.Du
 	}
 }
 
-// send writes the question with its length before it, in one piece (RFC 7766 section 8).
-func (c *conversation) send(question []byte, timeout time.Duration) (uint16, chan answered, error) {
+// forget ends a question; a connection without any is closed after a while.
+func (a *asked) forget() {
+	a.c.mu.Lock()
+	delete(a.c.asked, a.id)
+	a.c.mu.Unlock()
+	a.c.idle.Reset(lineIdle)
+}
+
+// send writes packed questions, each under a number of its own and with its length before it, in one piece (RFC 7766 sections
+// 6.2.1.1 and 8). Nobody who is not on the path can answer here: the numbers need no secret.
+func (c *conversation) send(questions [][]byte, timeout time.Duration) ([]*asked, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isOff {
-		return 0, nil, errCut
+		return nil, errCut
 	}
-	if len(c.asked) >= maxAtOnce {
-		return 0, nil, errNoLine
+	if len(c.asked)+len(questions) > maxAtOnce {
+		return nil, errNoLine
 	}
-	id := dns.Id()
-	for _, taken := c.asked[id]; taken; _, taken = c.asked[id] {
-		id = dns.Id()
+	now := time.Now()
+	sent := make([]*asked, len(questions))
+	framed := make([]byte, 0, 64*len(questions))
+	for i, q := range questions {
+		id := uint16(rand.Uint32())
+		for _, taken := c.asked[id]; taken; _, taken = c.asked[id] {
+			id = uint16(rand.Uint32())
+		}
+		framed = binary.BigEndian.AppendUint16(framed, uint16(len(q)))
+		framed = binary.BigEndian.AppendUint16(framed, id)
+		framed = append(framed, q[2:]...)
+		sent[i] = &asked{c: c, id: id, answer: make(chan answered, 1), at: now}
+		c.asked[id] = sent[i].answer
 	}
-	framed := make([]byte, 2, 2+len(question))
-	binary.BigEndian.PutUint16(framed, uint16(len(question)))
-	framed = append(framed, question...)
-	binary.BigEndian.PutUint16(framed[2:], id)
-	answer := make(chan answered, 1)
-	c.asked[id] = answer
-	_ = c.conn.SetWriteDeadline(time.Now().Add(timeout))
+	_ = c.conn.SetWriteDeadline(now.Add(timeout))
 	if _, err := c.conn.Write(framed); err != nil {
-		delete(c.asked, id)
 		c.endLocked()
-		return 0, nil, errCut
+		return nil, errCut
 	}
-	return id, answer, nil
-}
-
-// forget ends one question; a connection without any is closed after a while.
-func (c *conversation) forget(id uint16) {
-	c.mu.Lock()
-	delete(c.asked, id)
-	c.mu.Unlock()
-	c.idle.Reset(lineIdle)
+	return sent, nil
 }
 
 // listen hands each answer to who asked. An answer that cannot be read fails its question alone: what a zone holds shall

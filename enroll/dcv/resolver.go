@@ -18,8 +18,10 @@ const (
 	maxCNAMEs    = 8    // further than any sane zone goes
 	udpSize      = 1232 // DNS flag day 2020: no fragments
 	maxAnswers   = 100  // records looked at
-	resolvConf   = "/etc/resolv.conf"
 	maxAddresses = 16
+
+	resolvConf    = "/etc/resolv.conf"
+	resolvConfAge = 5 * time.Second // as often as Go's own resolver reads it
 )
 
 // resolver asks one configured server, or those of /etc/resolv.conf, without a cache.
@@ -27,26 +29,39 @@ type resolver struct {
 	server  string // HOST:PORT; "" means the system's
 	timeout time.Duration
 	lines   sync.Map // server → *line
+
+	mu     sync.Mutex
+	system []string  // servers of resolvConf
+	readAt time.Time // when they were read
 }
 
 func (r *resolver) servers() ([]string, error) {
 	if r.server != "" {
 		return []string{r.server}, nil
 	}
-	conf, err := dns.ClientConfigFromFile(resolvConf)
-	if err != nil || len(conf.Servers) == 0 {
-		return nil, bulkhead.NewFault(bulkhead.KindDNS, "this machine has no DNS resolver configured").WithHint("name one with --resolver HOST:PORT").WithCause(err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.readAt) > resolvConfAge {
+		conf, err := dns.ClientConfigFromFile(resolvConf)
+		if err != nil || len(conf.Servers) == 0 {
+			return nil, bulkhead.NewFault(bulkhead.KindDNS, "this machine has no DNS resolver configured").WithHint("name one with --resolver HOST:PORT").WithCause(err)
+		}
+		r.system, r.readAt = nil, now
+		for _, s := range conf.Servers {
+			r.system = append(r.system, net.JoinHostPort(s, conf.Port))
+		}
 	}
-	var out []string
-	for _, s := range conf.Servers {
-		out = append(out, net.JoinHostPort(s, conf.Port))
-	}
-	return out, nil
+	return r.system, nil
 }
 
 // lookup asks for records of one type and follows CNAMEs. It returns the records (of that type only), the names the
 // CNAMEs led through, and a KindDNS fault for anything but NOERROR and NXDOMAIN: a failure is never "no records".
 func (r *resolver) lookup(ctx context.Context, name string, qtype uint16) (records []dns.RR, chain []string, err error) {
+	return r.conclude(ctx, name, qtype, nil)
+}
+
+// conclude is lookup; its first question may have been asked already.
+func (r *resolver) conclude(ctx context.Context, name string, qtype uint16, first *asked) (records []dns.RR, chain []string, err error) {
 	target := dns.CanonicalName(name)
 	seen := map[string]bool{}
 	for range maxCNAMEs + 1 {
@@ -54,7 +69,8 @@ func (r *resolver) lookup(ctx context.Context, name string, qtype uint16) (recor
 			return nil, chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: the CNAMEs go round in circles", name)
 		}
 		seen[target] = true
-		answer, err := r.exchange(ctx, target, qtype)
+		answer, err := r.exchange(ctx, target, qtype, first)
+		first = nil
 		if err != nil {
 			return nil, chain, err
 		}
@@ -93,21 +109,81 @@ func followCNAMEs(answer []dns.RR, target string, chain []string) (string, []str
 	return "", chain, bulkhead.Faultf(bulkhead.KindDNS, "%s: more than %d CNAMEs", target, maxCNAMEs)
 }
 
-// exchange asks each server twice at most.
-func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
+// newQuestion has no number yet: over a kept connection it gets one there, over UDP by send.
+func newQuestion(name string, qtype uint16) *dns.Msg {
+	m := &dns.Msg{Question: []dns.Question{{Name: name, Qtype: qtype, Qclass: dns.ClassINET}}}
+	m.RecursionDesired = true
+	return m.SetEdns0(udpSize, false)
+}
+
+// wanted is a lookup to be.
+type wanted struct {
+	name  string
+	qtype uint16
+}
+
+// lookups is lookup for several at the same time. Each function gives one of them; done forgets those that nobody asked for.
+// Over a kept connection the questions leave in one piece and nothing more is done until somebody waits; without one each
+// lookup has a goroutine.
+func (r *resolver) lookups(ctx context.Context, all ...wanted) (results []func() ([]dns.RR, error), done func()) {
+	results = make([]func() ([]dns.RR, error), len(all))
+	begun := r.begin(ctx, all)
+	for i, w := range all {
+		if begun != nil {
+			results[i] = func() ([]dns.RR, error) {
+				records, _, err := r.conclude(ctx, w.name, w.qtype, begun[i])
+				return records, err
+			}
+			continue
+		}
+		type answer struct {
+			records []dns.RR
+			err     error
+		}
+		came := make(chan answer, 1)
+		go func() {
+			records, _, err := r.lookup(ctx, w.name, w.qtype)
+			came <- answer{records, err}
+		}()
+		results[i] = func() ([]dns.RR, error) { x := <-came; return x.records, x.err }
+	}
+	return results, func() {
+		for _, a := range begun {
+			a.forget()
+		}
+	}
+}
+
+// begin asks the first server's first questions of lookups; nil when it takes none in this way.
+func (r *resolver) begin(ctx context.Context, all []wanted) []*asked {
+	servers, err := r.servers()
+	if err != nil {
+		return nil
+	}
+	questions := make([]*dns.Msg, len(all))
+	for i, w := range all {
+		questions[i] = newQuestion(dns.CanonicalName(w.name), w.qtype)
+	}
+	begun, err := r.line(servers[0]).begin(ctx, questions...)
+	if err != nil {
+		return nil
+	}
+	return begun
+}
+
+// exchange asks each server twice at most; the first may have been asked already.
+func (r *resolver) exchange(ctx context.Context, name string, qtype uint16, first *asked) ([]dns.RR, error) {
 	servers, err := r.servers()
 	if err != nil {
 		return nil, err
 	}
-	m := new(dns.Msg)
-	m.SetQuestion(name, qtype)
-	m.SetEdns0(udpSize, false)
-	m.RecursionDesired = true
+	m := newQuestion(name, qtype)
 	what := dns.TypeToString[qtype] + " " + strings.TrimSuffix(name, ".")
 	var last error
 	for range 2 {
 		for _, s := range servers {
-			in, err := r.ask(ctx, m, s)
+			in, err := r.ask(ctx, m, s, first)
+			first = nil
 			if err != nil {
 				last = bulkhead.Faultf(bulkhead.KindDNS, "%s: %s", what, plainNetError(err))
 				continue
@@ -129,12 +205,8 @@ func (r *resolver) exchange(ctx context.Context, name string, qtype uint16) ([]d
 
 // ask asks one server: over the connection that is kept to it, or over UDP when it takes no TCP, and then over TCP again
 // if the answer is cut.
-func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
-	kept, ok := r.lines.Load(server)
-	if !ok {
-		kept, _ = r.lines.LoadOrStore(server, &line{server: server, timeout: r.timeout})
-	}
-	in, err := kept.(*line).ask(ctx, m)
+func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string, already *asked) (*dns.Msg, error) {
+	in, err := r.line(server).ask(ctx, m, already)
 	if errors.Is(err, errNoLine) {
 		if in, err = r.send(ctx, m, "udp", server); err == nil && in.Truncated {
 			in, err = r.send(ctx, m, "tcp", server)
@@ -152,9 +224,18 @@ func (r *resolver) ask(ctx context.Context, m *dns.Msg, server string) (*dns.Msg
 	return in, nil
 }
 
+func (r *resolver) line(server string) *line {
+	kept, ok := r.lines.Load(server)
+	if !ok {
+		kept, _ = r.lines.LoadOrStore(server, &line{server: server, timeout: r.timeout})
+	}
+	return kept.(*line)
+}
+
 // send asks over a socket of its own: each question leaves from another port, which a forger would have to guess. A server
 // that is named by its address, as most are, needs none of the dialler's search for one.
 func (r *resolver) send(ctx context.Context, m *dns.Msg, network, server string) (*dns.Msg, error) {
+	m.Id = dns.Id()
 	c := dns.Client{Net: network, Timeout: r.timeout, UDPSize: udpSize}
 	to, err := netip.ParseAddrPort(server)
 	if network != "udp" || err != nil {
@@ -174,18 +255,10 @@ func (r *resolver) send(ctx context.Context, m *dns.Msg, network, server string)
 func (r *resolver) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	var failure error
-	type answer struct {
-		records []dns.RR
-		err     error
-	}
-	six := make(chan answer, 1)
-	go func() {
-		records, _, err := r.lookup(ctx, host, dns.TypeAAAA)
-		six <- answer{records, err}
-	}()
-	records, _, err := r.lookup(ctx, host, dns.TypeA)
-	for _, x := range []answer{<-six, {records, err}} {
-		records, err := x.records, x.err
+	results, done := r.lookups(ctx, wanted{host, dns.TypeAAAA}, wanted{host, dns.TypeA})
+	defer done()
+	for _, result := range results {
+		records, err := result()
 		if err != nil {
 			failure = err
 			continue
