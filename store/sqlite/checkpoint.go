@@ -11,9 +11,6 @@ import (
 // writer waits for that disk work. The checkpointer does it beside the writer instead, as often; it changes no promise, since a
 // commit is durable by its place in the log.
 const (
-	// frameSize and logHeader are the layout of the log (https://sqlite.org/fileformat2.html, section 4) with pages of 4 KiB.
-	frameSize = 24 + 4096
-	logHeader = 32
 	// enough is how many frames are worth a checkpoint, as by SQLite's default; from long on the log is begun anew, for which
 	// writers wait a moment: without it, those who write during each checkpoint would let it grow for ever.
 	enough = 1000
@@ -28,25 +25,22 @@ const (
 type checkpointer struct {
 	db     *sql.DB
 	writer *sql.DB // of one connection
-	log    logFile
+	index  *walIndex
 	long   int64
 	woke   chan struct{}
 	ctx    context.Context // over when nothing new may begin
 	stop   context.CancelFunc
 	done   chan struct{} // closed when nothing is under way any more
-	salt   [8]byte       // of the log when moved was counted
-	// moved are the frames of this log that are in the database.
-	moved int64
 }
 
 // openCheckpointer begins to checkpoint a database beside the one connection of writer.
-func openCheckpointer(writer *sql.DB, path string, long int64) (*checkpointer, error) {
+func openCheckpointer(writer *sql.DB, path string, index *walIndex, long int64) (*checkpointer, error) {
 	db, err := sql.Open("sqlite", dsn(path, "deferred"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	c := &checkpointer{db: db, writer: writer, log: logFile{path: path + "-wal"}, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &checkpointer{db: db, writer: writer, index: index, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -54,6 +48,9 @@ func openCheckpointer(writer *sql.DB, path string, long int64) (*checkpointer, e
 
 // wake says that something was committed.
 func (c *checkpointer) wake() {
+	if !c.due() {
+		return
+	}
 	select {
 	case c.woke <- struct{}{}:
 	default: // it will look anyway
@@ -64,7 +61,7 @@ func (c *checkpointer) wake() {
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
-	return errors.Join(c.log.close(), c.db.Close())
+	return c.db.Close()
 }
 
 func (c *checkpointer) run() {
@@ -101,25 +98,8 @@ func (c *checkpointer) restart() error {
 	return errors.Join(err, back)
 }
 
-// due reads in the log whether there are enough frames that are not in the database: a frame belongs to the log when it
-// bears the salt of its header, which changes with each new beginning.
-func (c *checkpointer) due() bool {
-	salt, ok := c.read(16)
-	if !ok {
-		return false // there is no log yet
-	}
-	if salt != c.salt {
-		c.salt, c.moved = salt, 0
-	}
-	frame, ok := c.read(logHeader + (c.moved+enough-1)*frameSize + 8)
-	return ok && frame == salt
-}
-
-// read reads a salt at a place of the log.
-func (c *checkpointer) read(at int64) (salt [8]byte, ok bool) {
-	_, err := c.log.ReadAt(salt[:], at)
-	return salt, err == nil
-}
+// due reports that there are enough frames that are not in the database.
+func (c *checkpointer) due() bool { return c.index.unmoved() >= enough }
 
 // checkpoint returns how many frames the log has.
 func (c *checkpointer) checkpoint(on interface {
@@ -132,6 +112,5 @@ func (c *checkpointer) checkpoint(on interface {
 	if log < 0 {
 		return 0, errors.New("the database keeps no write-ahead log")
 	}
-	c.moved = moved
 	return log, nil
 }

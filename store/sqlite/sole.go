@@ -1,36 +1,22 @@
 package sqlite
 
-import (
-	"encoding/binary"
-	"errors"
-	"io"
-	"sync/atomic"
-)
+import "sync/atomic"
 
-// sole implements rel.Sole by the write-ahead log: every commit, by whichever process, is there as frames that bear the salt
-// of the log's header, the last of them marked, before anybody can read it. Two short reads tell that none has come.
+// sole implements rel.Sole by the index of the write-ahead log: its header is moved by every commit, by whichever process, before anybody
+// can read what was committed. As long as it is the one that was there after our last commit, nobody else has committed.
 //
-// Frames that look like a commit may be none: what a process left behind that died, or whose disk failed. They are written over by
-// the next commits, which then stand before the place that was taken for the end. So a place is proved by a commit of
-// ours that was found right behind it, alone, and only a proved one is ever quiet; one that was disproved is given up until the log
-// is begun anew.
+// A header is trusted only once a commit of ours has moved it by one: so it is the right file, and nobody came between.
 type sole struct {
-	log logFile
-	at  atomic.Pointer[place]
+	index *walIndex
+	at    atomic.Pointer[place]
 }
 
 // place is what is known of the log.
 type place struct {
-	salt   [8]byte       // of its header; zero for a log without one
-	frames int64         // up to the last commit that was seen
-	proved bool          // it was ours and is where it should be
-	ours   bool          // the next commit is ours: nobody else can have the right to write
-	lost   bool          // where the last commit ends cannot be known in this log
-	seen   *atomic.Int64 // frames of our commit, once Quiet has come to its mark: they need not be followed again
+	header walHeader // at the last Hold or Release
+	proved bool      // our last commit made it so, alone
+	ours   bool      // the next commit is ours: nobody else can have the right to write
 }
-
-// farthest is how many frames Quiet follows behind the last commit; a transaction that writes more is not waited for.
-const farthest = 64
 
 // Quiet implements rel.Sole.
 func (w *sole) Quiet() bool {
@@ -38,56 +24,26 @@ func (w *sole) Quiet() bool {
 	if p == nil || !p.proved {
 		return false
 	}
-	salt, ok := w.header()
-	if !ok || salt != p.salt {
-		return false
-	}
-	if !p.ours {
-		commits, _, whole := w.follow(salt, p.frames, farthest)
-		return whole && commits == 0
-	}
-	seen := p.seen.Load()
-	commits, end, whole := w.follow(salt, p.frames+seen, farthest)
-	switch {
-	case !whole || commits > 1 || seen > 0 && commits > 0:
-		return false
-	case commits == 1:
-		p.seen.Store(end - p.frames)
-	}
-	return true
+	h, ok := w.index.header()
+	return ok && (h == p.header || p.ours && h.change() == p.header.change()+1)
 }
 
 // Hold implements rel.Sole.
 func (w *sole) Hold(foreign func()) (alone bool) {
 	p := w.at.Load()
-	salt, ok := w.header()
-	known := ok && p != nil && p.salt == salt
-	if known && p.lost {
-		return false
-	}
-	var from int64
-	if known {
-		from = p.frames
-	}
-	commits, end, whole := w.follow(salt, from, -1)
-	if known && whole && commits == 0 {
+	h, ok := w.index.header()
+	if ok && p != nil && h == p.header {
 		return p.proved
 	}
 	foreign()
-	if !ok || !whole {
-		w.at.Store(nil)
-		return false
-	}
-	w.at.Store(&place{salt: salt, frames: end})
+	w.moved(h, ok, false)
 	return false
 }
 
 // Commits implements rel.Sole.
 func (w *sole) Commits() {
 	if p := w.at.Load(); p != nil {
-		next := *p
-		next.ours, next.seen = true, new(atomic.Int64)
-		w.at.Store(&next)
+		w.at.Store(&place{p.header, p.proved, true})
 	}
 }
 
@@ -97,61 +53,19 @@ func (w *sole) Release(failed bool, foreign func()) {
 	if p == nil || !p.ours {
 		return
 	}
-	salt, ok := w.header()
-	next := place{salt: salt, frames: p.frames}
-	if salt != p.salt {
-		next.frames = 0 // our commit began the log anew
-	} else if p.lost {
-		next.lost = true
-		w.at.Store(&next)
-		return
-	}
-	commits, end, whole := w.follow(salt, next.frames, -1)
-	switch {
-	case !ok || !whole:
+	h, ok := w.index.header()
+	alone := ok && !failed && h.change() == p.header.change()+1
+	if !alone {
 		foreign()
+	}
+	w.moved(h, ok, alone)
+}
+
+// moved keeps what the index says now, if it can be read.
+func (w *sole) moved(h walHeader, ok, proved bool) {
+	if !ok {
 		w.at.Store(nil)
 		return
-	case failed || commits == 0:
-		next.lost = true
-	default:
-		next.frames, next.proved = end, commits == 1
 	}
-	if !next.proved {
-		foreign()
-	}
-	w.at.Store(&next)
+	w.at.Store(&place{header: h, proved: proved})
 }
-
-// follow counts the commits behind so many frames, and returns where the last one ends; whole is false when there are more
-// than most frames (-1 for any number), or they cannot be read.
-func (w *sole) follow(salt [8]byte, from, most int64) (commits, end int64, whole bool) {
-	end = from
-	if salt == ([8]byte{}) {
-		return 0, end, true
-	}
-	for i := from; most < 0 || i-from <= most; i++ {
-		var head [16]byte // page, size of the database after a commit, salt
-		if n, err := w.log.ReadAt(head[:], logHeader+i*frameSize); n < len(head) || [8]byte(head[8:]) != salt {
-			return commits, end, n == len(head) || ended(err)
-		}
-		if binary.BigEndian.Uint32(head[4:8]) != 0 {
-			commits, end = commits+1, i+1
-		}
-	}
-	return commits, end, false
-}
-
-// ended reports that a file has no more to read, which is no trouble.
-func ended(err error) bool { return errors.Is(err, io.EOF) }
-
-// header returns the salt of the log, zero for one without a header.
-func (w *sole) header() (salt [8]byte, ok bool) {
-	n, err := w.log.ReadAt(salt[:], 16)
-	if n < len(salt) {
-		return [8]byte{}, ended(err)
-	}
-	return salt, true
-}
-
-func (w *sole) close() error { return w.log.close() }

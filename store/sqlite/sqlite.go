@@ -58,12 +58,12 @@ type Store struct {
 	*rel.Store
 	checkpoints *checkpointer
 	file        *os.File // of Alone, else nil
-	sole        *sole
+	index       *walIndex
 }
 
 // Close closes the database.
 func (s *Store) Close() error {
-	err := errors.Join(s.checkpoints.close(), s.Store.Close(), s.sole.close())
+	err := errors.Join(s.checkpoints.close(), s.Store.Close(), s.index.close())
 	if s.file != nil { // last: closing it ends the locks that SQLite has on the file
 		err = errors.Join(err, s.file.Close())
 	}
@@ -117,27 +117,30 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
-	checkpoints, err := openCheckpointer(writer, path, long)
+	index, err := openIndex(path)
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
+	}
+	checkpoints, err := openCheckpointer(writer, path, index, long)
+	if err != nil {
+		return nil, errors.Join(err, writer.Close(), reader.Close(), index.close())
 	}
 	var file *os.File
 	if cfg.Alone {
 		if file, err = os.Open(path); err != nil {
-			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close(), index.close())
 		}
 	}
-	alone := &sole{log: logFile{path: path + "-wal"}}
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, Sole: alone, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
+	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, Sole: &sole{index: index}, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
 		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
 	if err != nil {
-		err = errors.Join(err, checkpoints.close(), writer.Close(), reader.Close())
+		err = errors.Join(err, checkpoints.close(), writer.Close(), reader.Close(), index.close())
 		if file != nil {
 			file.Close() // after those that have locks on it
 		}
 		return nil, err
 	}
-	return &Store{s, checkpoints, file, alone}, nil
+	return &Store{s, checkpoints, file, index}, nil
 }
 
 // Migrate brings an open database to the schema of this program.
