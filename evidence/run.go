@@ -75,19 +75,29 @@ func (l *Log) open(ctx context.Context) (*tiles.Writer, error) {
 	return tiles.Open(ctx, tiles.Config{Dir: l.cfg.Dir, Signer: l.guard, Interval: l.cfg.Interval / 2, Log: l.cfg.Log})
 }
 
-// session compares, then looks every quarter of an interval until something fails or ctx ends.
+// restAfter is the pause between two looks. A checkpoint comes every half of an interval, and each batch of rows costs some files
+// that are synced: where there are rows at every look, as many batches as checkpoints do. Two halves still make the interval.
+func restAfter(interval time.Duration, copied bool) time.Duration {
+	if copied {
+		return interval / 2
+	}
+	return interval / 4
+}
+
+// session compares, then looks until something fails or ctx ends.
 func (l *Log) session(ctx context.Context, w *tiles.Writer) error {
 	s, err := l.resume(ctx, w)
 	if err != nil {
 		return err
 	}
 	for {
+		was := s.edge.Size()
 		more, err := s.look(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		l.watchLag(ctx)
-		if ctx.Err() != nil || !more && !pause(ctx, l.cfg.Interval/4) {
+		if ctx.Err() != nil || !more && !pause(ctx, restAfter(l.cfg.Interval, s.edge.Size() > was)) {
 			return s.finish(ctx)
 		}
 	}
