@@ -39,7 +39,7 @@ func (w *world) wholeOrder(t *testing.T, r *raw, name string) {
 // TestAllocations holds what an order allocates, from the front to the signer and the record, with the test's own client and name
 // servers: a number that does not depend on the machine, and is within a tenth from run to run.
 func TestAllocations(t *testing.T) {
-	const most = 7250
+	const most = 6900
 	w := newWorld(t)
 	r := newRaw(t, w.base, newKey(t)).register()
 	for i := range 4 { // statements are prepared, tables made, connections opened

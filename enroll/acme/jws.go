@@ -16,6 +16,9 @@ import (
 	"bulkhead/enroll"
 )
 
+// strict is base64url without padding, in which the bits that are left over are zero.
+var strict = base64.RawURLEncoding.Strict()
+
 // algorithms are those that a request may be signed with.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA}
 
@@ -71,7 +74,6 @@ func parseFlattened(body []byte, algorithms []jose.SignatureAlgorithm) (token, e
 	if strings.Contains(e.Protected+e.Payload+e.Signature, ".") || e.Protected == "" || e.Signature == "" {
 		return token{}, malformed("protected, payload and signature are base64url, and only the payload may be empty")
 	}
-	strict := base64.RawURLEncoding.Strict()
 	for _, part := range []string{e.Protected, e.Payload, e.Signature} {
 		if _, err := strict.DecodeString(part); err != nil {
 			return token{}, malformed("protected, payload and signature are base64url without padding").WithCause(err)

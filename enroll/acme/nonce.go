@@ -62,22 +62,21 @@ func (n *nonces) issue() (string, error) {
 
 // redeem uses a nonce up, or fails with KindBadNonce.
 func (n *nonces) redeem(_ context.Context, text string) error {
-	bad := badNonce()
-	p, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	p, err := strict.DecodeString(text)
 	if err != nil || len(p) != 8+n.aead.Overhead() {
-		return bad
+		return badNonce()
 	}
 	iv := make([]byte, n.aead.NonceSize())
 	copy(iv[4:], p[:8])
 	if _, err := n.aead.Open(nil, iv, p[8:], nil); err != nil {
-		return bad
+		return badNonce()
 	}
 	number := binary.BigEndian.Uint64(p[:8])
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	word, bit := number%nonceWindow/64, uint64(1)<<(number%64)
 	if number > n.last || number+nonceWindow <= n.last || n.used[word]&bit != 0 {
-		return bad
+		return badNonce()
 	}
 	n.used[word] |= bit
 	return nil

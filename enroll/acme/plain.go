@@ -3,7 +3,7 @@ package acme
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -22,16 +22,20 @@ type plain struct {
 
 // parsePlain reads a body; false for one that is not plain.
 func parsePlain(body []byte) (*plain, bool) {
-	var protected, payload, signature, alg, kid, nonce, url []byte
-	if !flat(body, map[string]*[]byte{"protected": &protected, "payload": &payload, "signature": &signature}) {
+	outer := [...]member{{name: "protected"}, {name: "payload"}, {name: "signature"}}
+	if !flat(body, outer[:]) {
 		return nil, false
 	}
-	strict := base64.RawURLEncoding.Strict()
+	protected, payload, signature := outer[0].value, outer[1].value, outer[2].value
 	header, err := strict.AppendDecode(nil, protected)
 	if err != nil {
 		return nil, false
 	}
-	p := &plain{input: bytes.Join([][]byte{protected, payload}, []byte("."))}
+	inner := [...]member{{name: "alg"}, {name: "kid"}, {name: "nonce"}, {name: "url"}}
+	if !flat(header, inner[:]) || string(inner[0].value) != string(jose.ES256) || len(inner[1].value) == 0 {
+		return nil, false
+	}
+	p := &plain{input: bytes.Join([][]byte{protected, payload}, []byte(".")), kid: string(inner[1].value), nonce: string(inner[2].value), url: string(inner[3].value)}
 	if p.payload, err = strict.AppendDecode([]byte{}, payload); err != nil {
 		return nil, false
 	}
@@ -39,10 +43,6 @@ func parsePlain(body []byte) (*plain, bool) {
 	if err != nil || len(octets) != len(p.signature) {
 		return nil, false
 	}
-	if !flat(header, map[string]*[]byte{"alg": &alg, "kid": &kid, "nonce": &nonce, "url": &url}) || string(alg) != string(jose.ES256) || len(kid) == 0 {
-		return nil, false
-	}
-	p.kid, p.nonce, p.url = string(kid), string(nonce), string(url)
 	return p, true
 }
 
@@ -56,18 +56,24 @@ func (p *plain) verify(key *accountKey) (good, known bool) {
 	return key.signed(public, &sum, &p.signature), true
 }
 
+// member is one of a JSON object.
+type member struct {
+	name  string
+	value []byte // nil until it was read
+}
+
 // flat reads a JSON object that has exactly these members, each a string of printable ASCII without escapes; false for any other text.
-func flat(text []byte, members map[string]*[]byte) bool {
+func flat(text []byte, members []member) bool {
 	rest := space(text)
 	if len(rest) == 0 || rest[0] != '{' {
 		return false
 	}
 	rest = space(rest[1:])
-	for n := 0; n < len(members); n++ {
+	for n := range members {
 		name, after, ok := literal(rest)
-		into := members[string(name)]
+		at := slices.IndexFunc(members, func(m member) bool { return m.name == string(name) })
 		after = space(after)
-		if !ok || into == nil || *into != nil || len(after) == 0 || after[0] != ':' {
+		if !ok || at < 0 || members[at].value != nil || len(after) == 0 || after[0] != ':' {
 			return false // unknown, or for the second time
 		}
 		value, after, ok := literal(space(after[1:]))
@@ -79,7 +85,7 @@ func flat(text []byte, members map[string]*[]byte) bool {
 		if !ok || len(after) == 0 || after[0] != end {
 			return false
 		}
-		*into, rest = value, space(after[1:])
+		members[at].value, rest = value, space(after[1:])
 	}
 	return len(rest) == 0
 }

@@ -96,7 +96,7 @@ func TestPlain(t *testing.T) {
 		}
 	})
 	long := testing.AllocsPerRun(100, func() { _, _ = parseEnvelope(body) })
-	if n > 15 || n > long/4 {
+	if n > 8 || n > long/4 {
 		t.Errorf("%v allocations to read a plain request, and %v by the library", n, long)
 	}
 	t.Logf("%v allocations to read a plain request, and %v by the library", n, long)

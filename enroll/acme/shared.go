@@ -57,7 +57,7 @@ func (n *sharedNonces) issue() (string, error) {
 }
 
 func (n *sharedNonces) redeem(ctx context.Context, text string) error {
-	p, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	p, err := strict.DecodeString(text)
 	if err != nil || len(p) != n.aead.NonceSize()+8+n.aead.Overhead() {
 		return badNonce()
 	}
