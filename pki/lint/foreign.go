@@ -97,7 +97,7 @@ func (l certificateRule) findings(found []Finding, r *result) []Finding {
 	if r == nil {
 		return found
 	}
-	return appendForeign(found, l.LintMetadata, r)
+	return appendForeign(found, &l.LintMetadata, r)
 }
 
 // certificateRule is a rule of the library, with one instance for everybody where an instance cannot remember anything.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	zx509 "github.com/zmap/zcrypto/x509"
@@ -14,12 +15,13 @@ import (
 // identifier of its key. That is its frame. More than half of the library's rules read nothing else, and of most others
 // what decides whether they apply reads nothing else (frame_rules.go, proved from their source by TestFrameRules). What the former
 // found in one certificate they find in each with the same frame, octet for octet, and whether the latter apply is the
-// same too. Both are asked once for each frame; every rule that applies, and every one of which that is not known, is run
-// for every certificate.
+// same too. Both are asked once for each frame. Some rules read the frame and the dates, which a busy house gives to all
+// certificates of a second; they are run again when the dates are others. Every other rule that applies, and every one of which that is
+// not known, is run for every certificate.
 
 func ruleNames(list string) map[string]bool {
 	out := map[string]bool{}
-	for _, n := range strings.Fields(list) {
+	for n := range strings.SplitSeq(strings.Trim(list, "\n"), "\n") {
 		out[n] = true
 	}
 	return out
@@ -57,11 +59,14 @@ func (r rules) library(cert *x509.Certificate, set Set) ([]Finding, error) {
 		p = r.plan(c, blank)
 		r.memory.keep(key, p)
 	}
-	found := slices.Clip(p.found)
-	for _, s := range p.steps {
+	return runAll(slices.Concat(p.found, p.foundByDates(c, o)), p.steps, c), nil
+}
+
+func runAll(found []Finding, steps []step, c *zx509.Certificate) []Finding {
+	for _, s := range steps {
 		found = s.findings(found, s.run(c))
 	}
-	return found, nil
+	return found
 }
 
 func parsed(cert *x509.Certificate, set Set) (*zx509.Certificate, error) {
@@ -79,7 +84,24 @@ func parsed(cert *x509.Certificate, set Set) (*zx509.Certificate, error) {
 type plan struct {
 	like  zx509.Certificate // one of the frame, as its parser left it
 	found []Finding         // by the rules that read nothing else
+	dated []step            // those that read the dates too
 	steps []step            // the others that may apply
+	last  atomic.Pointer[byDates]
+}
+
+// byDates is what dated rules found in a certificate with these dates.
+type byDates struct {
+	dates string
+	found []Finding
+}
+
+func (p *plan) foundByDates(c *zx509.Certificate, o *outline) []Finding {
+	last := p.last.Load()
+	if last == nil || last.dates != string(o.dates) {
+		last = &byDates{string(o.dates), runAll(nil, p.dated, c)}
+		p.last.Store(last)
+	}
+	return last.found
 }
 
 // step is a rule whose sources and dates fit; applies says that it applies whatever the rest of the certificate is.
@@ -98,12 +120,20 @@ func (r rules) plan(c *zx509.Certificate, blank bool) *plan {
 		case frameRules[l.Name], blank && subjectRules[l.Name]:
 			p.found = l.findings(p.found, execute(l, c, speaks))
 		case !appliesByFrame[l.Name]:
-			p.steps = append(p.steps, step{l, false})
+			p.add(step{l, false})
 		case l.Lint().CheckApplies(c):
-			p.steps = append(p.steps, step{l, l.shared != nil}) // another might keep in CheckApplies what Execute needs
+			p.add(step{l, l.shared != nil}) // another might keep in CheckApplies what Execute needs
 		}
 	}
 	return p
+}
+
+func (p *plan) add(s step) {
+	if dateRules[s.Name] {
+		p.dated = append(p.dated, s)
+	} else {
+		p.steps = append(p.steps, s)
+	}
 }
 
 // run is nil when the rule does not apply.

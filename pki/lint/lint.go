@@ -196,7 +196,7 @@ func (l *Linter) ExpectedCRL(der []byte, set Set, at time.Time, want Expect) ([]
 	}
 	var found []Finding
 	for _, lint := range r.crl {
-		found = appendForeign(found, lint.LintMetadata, lint.Execute(zcrl, l.zconfig))
+		found = appendForeign(found, &lint.LintMetadata, lint.Execute(zcrl, l.zconfig))
 	}
 	s := &subject{set: set, at: at, crl: crl, want: want, privateNames: l.privateNames}
 	for _, o := range r.own {
@@ -229,7 +229,7 @@ func malformed(what string, err error) error {
 		WithHint("give one DER object without PEM armour").WithCause(err)
 }
 
-func appendForeign(found []Finding, m zlint.LintMetadata, res *zlint.LintResult) []Finding {
+func appendForeign(found []Finding, m *zlint.LintMetadata, res *zlint.LintResult) []Finding {
 	var sev Severity
 	switch res.Status {
 	case zlint.Fatal, zlint.Error:

@@ -22,7 +22,8 @@ import (
 // outline is where the parts of a certificate are in its octets.
 type outline struct {
 	outer, version, algorithm, issuer []byte // outer is the second AlgorithmIdentifier
-	keyAlgorithm, keyBits, unique     []byte
+	dates, keyAlgorithm, keyBits      []byte
+	unique                            []byte
 	extensions                        []outlinedExtension
 	names                             []outlinedName // of the subject alternative name
 	names17, key14                    int            // which extensions these are; -1 for none
@@ -62,7 +63,7 @@ func outlined(cert *x509.Certificate) (*outline, bool) {
 	version, explicit := asn1.Tag(0).Constructed().ContextSpecific(), asn1.Tag(3).Constructed().ContextSpecific()
 	ok := tbs.ReadASN1Element((*cryptobyte.String)(&o.version), version) && tbs.SkipASN1(asn1.INTEGER) &&
 		tbs.ReadASN1Element((*cryptobyte.String)(&o.algorithm), asn1.SEQUENCE) && tbs.ReadASN1Element((*cryptobyte.String)(&o.issuer), asn1.SEQUENCE) &&
-		plainDates(&tbs) && tbs.SkipASN1(asn1.SEQUENCE) && o.readKey(&tbs)
+		tbs.ReadASN1Element((*cryptobyte.String)(&o.dates), asn1.SEQUENCE) && plainDates(o.dates) && tbs.SkipASN1(asn1.SEQUENCE) && o.readKey(&tbs)
 	if !ok || bytes.Equal(cert.RawSubject, cert.RawIssuer) {
 		return nil, false
 	}
@@ -85,9 +86,9 @@ func outlined(cert *x509.Certificate) (*outline, bool) {
 }
 
 // plainDates admits times that end with Z and have seconds: of others it would not be sure what they mean to two parsers.
-func plainDates(tbs *cryptobyte.String) bool {
+func plainDates(whole cryptobyte.String) bool {
 	var dates, at cryptobyte.String
-	if !tbs.ReadASN1(&dates, asn1.SEQUENCE) {
+	if !whole.ReadASN1(&dates, asn1.SEQUENCE) {
 		return false
 	}
 	for range 2 {
