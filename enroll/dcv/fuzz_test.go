@@ -78,3 +78,33 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRequest: what is written to wherever a redirect leads is what net/http would write, octet for octet.
+func FuzzRequest(f *testing.F) {
+	v, err := New(Config{Resolver: "127.0.0.1:53", CAAIdentities: []string{"ca.test"}, Now: time.Now})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, u := range []string{"http://www.site.test/.well-known/acme-challenge/x", "http://www.site.test:80", "http://WWW.site.test.:/a b?c d#e", "http://[2001:db8::1]:80/%0d%0aX:%20y",
+		"http://192.0.2.1?\xff", "http://site.test//x/../y", "http://[fe80::1%25eth0]/", "https://site.test/"} {
+		f.Add(u)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		h, err := v.parseHop(text)
+		if err != nil {
+			return
+		}
+		req, err := newProbe(t.Context(), h)
+		if err != nil {
+			t.Fatalf("%q is admitted: %v", text, err)
+		}
+		req.Close = true
+		var b bytes.Buffer
+		if err := req.Write(&b); err != nil {
+			t.Fatalf("%q is admitted: %v", text, err)
+		}
+		if got := h.request(); got != b.String() {
+			t.Errorf("%q\nnot %q", got, b.String())
+		}
+	})
+}

@@ -153,18 +153,13 @@ func (v *Validator) ask(ctx context.Context, conn net.Conn, h hop) (*http.Respon
 	if err := conn.SetDeadline(v.until(ctx)); err != nil {
 		return nil, err
 	}
-	req, err := newProbe(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	req.Close = true
-	if err := req.Write(conn); err != nil {
+	if _, err := io.WriteString(conn, h.request()); err != nil {
 		return nil, cmp.Or(ctx.Err(), err)
 	}
 	limit := &io.LimitedReader{R: conn, N: maxHeader}
 	in := bufio.NewReaderSize(limit, 1024)
 	for range maxInformational {
-		resp, err := http.ReadResponse(in, req)
+		resp, err := http.ReadResponse(in, nil) // to a GET
 		switch {
 		case err != nil && limit.N == 0:
 			return nil, fmt.Errorf("the header has more than %d bytes", maxHeader)
@@ -176,6 +171,12 @@ func (v *Validator) ask(ctx context.Context, conn net.Conn, h hop) (*http.Respon
 		}
 	}
 	return nil, fmt.Errorf("more than %d informational answers", maxInformational)
+}
+
+// request is what net/http writes for newProbe. parseHop has admitted the host, and no URL that url.Parse admits has the end of a
+// line in it.
+func (h hop) request() string {
+	return "GET " + h.url.RequestURI() + " HTTP/1.1\r\nHost: " + strings.TrimSuffix(h.url.Host, ":") + "\r\nUser-Agent: " + userAgent + "\r\nConnection: close\r\nAccept: */*\r\n\r\n"
 }
 
 const (

@@ -121,3 +121,14 @@ func TestAlreadyAsked(t *testing.T) {
 		t.Errorf("a question with a bad answer was asked %d times", n)
 	}
 }
+
+// TestRequestCost holds what asking over HTTP takes besides the connection.
+func TestRequestCost(t *testing.T) {
+	h, err := validator(t, nil).parseHop("http://www.site.test/.well-known/acme-challenge/" + testToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(20, func() { _ = h.request() }); n > 3 {
+		t.Errorf("%.0f allocations for a request", n)
+	}
+}
