@@ -106,7 +106,7 @@ type asked struct {
 // startValidation validates in the background, once however often it is asked to. The task is left with the
 // authorisation that it stored, if it did. q may be nil.
 func (s *Service) startValidation(authorizationID, challengeID string, q *asked) (*task, error) {
-	return s.pool.start("validate/"+challengeID, func(ctx context.Context, t *task) {
+	t, _, err := s.pool.start("validate/"+challengeID, func(ctx context.Context, t *task) {
 		s.lost.Delete(challengeID)
 		a, err := s.validate(ctx, authorizationID, challengeID, q)
 		if err != nil {
@@ -117,6 +117,7 @@ func (s *Service) startValidation(authorizationID, challengeID string, q *asked)
 			t.tell(*a)
 		}
 	})
+	return t, err
 }
 
 // answerable finds a challenge that the account may answer.

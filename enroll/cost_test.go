@@ -1,6 +1,7 @@
 package enroll_test
 
 import (
+	"fmt"
 	"testing"
 
 	"bulkhead"
@@ -38,6 +39,32 @@ func TestCost(t *testing.T) {
 	}
 	h.atAnEnd(t)
 	step("finalize", 4) // to processing with CAA, intent, outcome, and to valid, for which the client does not wait
+}
+
+// TestMovesWithIntent: the move to processing waits for the signer's intent and is committed with it, so that finalize waits for two syncs.
+// Whoever is slower than the store is patient pays a third; of several orders one is not.
+func TestMovesWithIntent(t *testing.T) {
+	h := newHouse(t)
+	acct, _ := h.account()
+	least := int64(100)
+	for i := range 10 {
+		name := fmt.Sprintf("n%d.site.test", i)
+		o := h.ready(acct, name)
+		request := csr(t, newKey(t), name)
+		h.atAnEnd(t)
+		before, _ := h.store.Commits()
+		o, err := h.svc.Finalize(t.Context(), acct, o.ID, request)
+		ok(t, err)
+		if o.State != bulkhead.OrderValid {
+			t.Fatalf("the answer to finalize says %s", o.State)
+		}
+		h.atAnEnd(t)
+		after, _ := h.store.Commits()
+		least = min(least, after-before)
+	}
+	if least != 3 {
+		t.Errorf("%d commits, not move and intent, outcome, and the end that nobody waits for", least)
+	}
 }
 
 // TestSlowCAA: a first look that ran out of its short time is no denial, whatever it looks like; the issuance looks again.
@@ -96,7 +123,7 @@ func TestStatements(t *testing.T) {
 		if doc["status"] != "valid" {
 			t.Fatalf("%v", doc)
 		}
-		measured("finalize", 0, 16) // order, looks at CAA, leaf, head; serial, leaf, certificate, name, counter, head; leaf, certificate, DER, counter, head; order
+		measured("finalize", 0, 17) // a savepoint and its end; order, looks at CAA, leaf, head; serial, leaf, certificate, name, counter, head; leaf, certificate, DER, counter, head; order
 		if resp, _ := r.send(r.path(doc["certificate"]), nil, nil); resp.StatusCode != 200 {
 			t.Fatal(resp.Status)
 		}

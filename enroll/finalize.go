@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"bulkhead"
@@ -42,17 +43,18 @@ func (s *Service) Finalize(ctx context.Context, acct bulkhead.Account, orderID s
 	}
 	look := s.lookAtOnce(ctx, o, authzs)
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, r.DER, s.now()
-	err = s.cfg.Store.ProcessOrder(ctx, o, look.checks, look.evidence...)
+	var end ended
+	if look.kept {
+		end, err = s.processAndIssue(ctx, o, look)
+	} else if err = s.cfg.Store.ProcessOrder(ctx, o, nil, nil); err == nil {
+		end, err = s.awaitIssue(ctx, o, look)
+	}
 	if bulkhead.KindOf(err) == bulkhead.KindConflict {
-		if now, err := s.cfg.Store.Order(ctx, o.ID); err == nil {
-			return now, notReady(now)
+		if o, err := s.cfg.Store.Order(ctx, o.ID); err == nil {
+			return o, notReady(o)
 		}
 		return o, notReady(o)
 	}
-	if err != nil {
-		return o, err
-	}
-	end, err := s.awaitIssue(ctx, o, look)
 	return end.order, err
 }
 
@@ -64,19 +66,52 @@ func notReady(o bulkhead.Order) error {
 	return f
 }
 
-// awaitIssue starts the issuance of a processing order and waits for it up to FinalizeWait. A full pool is no error:
-// the order is durable in processing and Resume takes it up.
+// processAndIssue moves a ready order to processing together with what was seen of CAA, and starts its issuance beside that. KindConflict
+// when the order is not ready, or another request is at it.
+func (s *Service) processAndIssue(ctx context.Context, o bulkhead.Order, look caaLook) (ended, error) {
+	p := newPassage()
+	t, joined, full := s.beginIssue(o, look, p)
+	if joined {
+		return ended{order: o}, bulkhead.NewFault(bulkhead.KindConflict, "the order is being processed")
+	}
+	until := p.awaited
+	if full != nil {
+		until = nil // nobody follows
+	}
+	err := s.cfg.Store.ProcessOrder(ctx, o, look.checks, until, look.evidence...)
+	p.end(err)
+	if err != nil {
+		s.begun.Delete(o.ID)
+		return ended{order: o}, err
+	}
+	return s.await(ctx, o, t, full)
+}
+
+// awaitIssue starts the issuance of a processing order and waits for it.
 func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook) (ended, error) {
+	t, _, full := s.beginIssue(o, look, nil)
+	return s.await(ctx, o, t, full)
+}
+
+// beginIssue starts the issuance of an order that is in processing, or will be at the end of p.
+func (s *Service) beginIssue(o bulkhead.Order, look caaLook, p *passage) (t *task, joined bool, err error) {
 	began := time.Now()
 	s.begun.Store(o.ID, true)
-	t, err := s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context, t *task) error {
-		if time.Since(began) > firstWithin {
-			return s.issue(ctx, o.ID, look, t)
+	return s.pool.start("issue/"+o.ID, s.issuing(o.ID, func(ctx context.Context, t *task) error {
+		if time.Since(began) < firstWithin {
+			return s.sign(ctx, o, look, p, t)
 		}
-		return s.sign(ctx, o, look, t)
+		if p.wait(ctx) != nil {
+			return nil
+		}
+		return s.issue(ctx, o.ID, look, t)
 	}))
-	if err != nil {
-		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", err)
+}
+
+// await waits for an issuance up to FinalizeWait. A full pool is no error: the order is durable in processing and Resume takes it up.
+func (s *Service) await(ctx context.Context, o bulkhead.Order, t *task, full error) (ended, error) {
+	if full != nil {
+		s.log.WarnContext(ctx, "issuance waits for resumption", "order", o.ID, "error", full)
 		return ended{order: o}, nil
 	}
 	late := time.NewTimer(s.limits.FinalizeWait)
@@ -91,8 +126,36 @@ func (s *Service) awaitIssue(ctx context.Context, o bulkhead.Order, look caaLook
 	if end, ok := t.left.(ended); ok {
 		return end, nil
 	}
-	o, err = s.present(ctx, o.ID)
+	o, err := s.present(ctx, o.ID)
 	return ended{order: o}, err
+}
+
+// passage is the move of an order to processing, as the issuance beside it sees it; nil is one that is over.
+type passage struct {
+	awaited, over chan struct{} // closed when the issuance has nothing else to do, and at the end
+	once          sync.Once
+	err           error // of the end
+}
+
+func newPassage() *passage { return &passage{awaited: make(chan struct{}), over: make(chan struct{})} }
+
+func (p *passage) end(err error) {
+	p.err = err
+	close(p.over)
+}
+
+// wait waits for the end. Any error says that this issuance has no order.
+func (p *passage) wait(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	p.once.Do(func() { close(p.awaited) })
+	select {
+	case <-p.over:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // firstWithin is how soon after an order became processing its first issuance goes by what Finalize has just read and
@@ -102,7 +165,8 @@ const firstWithin = time.Second
 // startIssue takes an order up that is in processing.
 func (s *Service) startIssue(orderID string) (*task, error) {
 	s.begun.Store(orderID, true)
-	return s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context, t *task) error { return s.issue(ctx, orderID, caaLook{}, t) }))
+	t, _, err := s.pool.start("issue/"+orderID, s.issuing(orderID, func(ctx context.Context, t *task) error { return s.issue(ctx, orderID, caaLook{}, t) }))
+	return t, err
 }
 
 // issuing is the task that runs f, which tells the order that it brought to its end, if it did.
@@ -147,18 +211,26 @@ func (s *Service) issue(ctx context.Context, orderID string, look caaLook, t *ta
 	if _, err := s.Account(ctx, o.AccountID); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	return s.sign(ctx, o, look, t)
+	return s.sign(ctx, o, look, nil, t)
 }
 
-// sign has an order signed that is in processing and was not signed before. Whether its account is in office and nothing is
+// sign has an order signed that is in processing, at the end of p at the latest, and was not signed before. Whether its account is in office and nothing is
 // stopped the signer reads from the record itself, together with the validations, after this call; KindUnauthorized and
 // KindStopped say that it was not so.
-func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook, t *task) error {
+func (s *Service) sign(ctx context.Context, o bulkhead.Order, look caaLook, p *passage, t *task) error {
 	if err := s.checkCAA(ctx, o, look); err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}
-	cert, err := s.cfg.Issuer.Issue(ctx, bulkhead.CertificateRequest{Authority: o.Authority, Profile: o.Profile, CSR: o.CSR,
-		Names: o.Identifiers, AccountID: o.AccountID, OrderID: o.ID, Replaces: o.Replaces})
+	r := bulkhead.CertificateRequest{Authority: o.Authority, Profile: o.Profile, CSR: o.CSR,
+		Names: o.Identifiers, AccountID: o.AccountID, OrderID: o.ID, Replaces: o.Replaces}
+	var stored func(context.Context) error
+	if p != nil {
+		stored = p.wait
+	}
+	cert, err := s.cfg.Issuer.IssueAfter(ctx, r, stored)
+	if p.wait(ctx) != nil {
+		return nil // whoever moves the order was told
+	}
 	if err != nil {
 		return s.failUnlessPassing(ctx, o, err)
 	}

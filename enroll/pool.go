@@ -55,20 +55,20 @@ func newPool(workers, backlog int) *pool {
 		tasks: map[string]*task{}}
 }
 
-// start runs fn unless a task with the key is under way, and returns the one that is.
-func (p *pool) start(key string, fn func(context.Context, *task)) (*task, error) {
+// start runs fn unless a task with the key is under way, and returns the one that is; joined says that it was there before.
+func (p *pool) start(key string, fn func(context.Context, *task)) (t *task, joined bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t, ok := p.tasks[key]; ok {
-		return t, nil
+		return t, true, nil
 	}
 	if p.closed {
-		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "the service is shutting down").WithRetry(10 * time.Second)
+		return nil, false, bulkhead.NewFault(bulkhead.KindUnavailable, "the service is shutting down").WithRetry(10 * time.Second)
 	}
 	if len(p.tasks) >= p.backlog {
-		return nil, bulkhead.NewFault(bulkhead.KindUnavailable, "too much validation and issuance is waiting").WithRetry(30 * time.Second)
+		return nil, false, bulkhead.NewFault(bulkhead.KindUnavailable, "too much validation and issuance is waiting").WithRetry(30 * time.Second)
 	}
-	t := &task{done: make(chan struct{})}
+	t = &task{done: make(chan struct{})}
 	p.tasks[key] = t
 	p.wg.Add(1)
 	j := job{key, t, fn}
@@ -77,7 +77,7 @@ func (p *pool) start(key string, fn func(context.Context, *task)) (*task, error)
 	default:
 		go p.work(j)
 	}
-	return t, nil
+	return t, false, nil
 }
 
 // work does a job, and those that come while it waits for them.

@@ -24,16 +24,16 @@ func TestPool(t *testing.T) {
 	}
 	var all []*task
 	for i := range 5 {
-		a, err := p.start(fmt.Sprint(i), fn)
-		if err != nil {
+		a, joined, err := p.start(fmt.Sprint(i), fn)
+		if err != nil || joined {
 			t.Fatal(err)
 		}
-		if again, err := p.start(fmt.Sprint(i), fn); err != nil || again != a {
+		if again, joined, err := p.start(fmt.Sprint(i), fn); err != nil || again != a || !joined {
 			t.Fatalf("a second task for a key: %v", err)
 		}
 		all = append(all, a)
 	}
-	if _, err := p.start("6", fn); err == nil {
+	if _, _, err := p.start("6", fn); err == nil {
 		t.Error("more than the backlog was taken")
 	}
 	close(hold)
@@ -44,7 +44,7 @@ func TestPool(t *testing.T) {
 		}
 	}
 	for i := range 50 { // some of these go to a goroutine that waits
-		a, err := p.start(fmt.Sprint("x", i), fn)
+		a, _, err := p.start(fmt.Sprint("x", i), fn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestPool(t *testing.T) {
 	if err := p.close(ctx); err != nil {
 		t.Error(err)
 	}
-	if _, err := p.start("late", fn); err == nil {
+	if _, _, err := p.start("late", fn); err == nil {
 		t.Error("a closed pool takes a task")
 	}
 }

@@ -113,8 +113,9 @@ type Writes interface {
 	// EndOrder is UpdateOrder of one in processing that has its certificate, for which nobody waits: it may take a moment for the sake
 	// of other writes.
 	EndOrder(ctx context.Context, o bulkhead.Order) error
-	// ProcessOrder moves a ready order to processing, together with what was seen of CAA for it.
-	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
+	// ProcessOrder moves a ready order to processing, together with what was seen of CAA for it. Unless until is nil it may go with
+	// another write that follows soon; that somebody waits for it by itself is said by closing until.
+	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, until <-chan struct{}, ev ...bulkhead.Evidence) error
 
 	// UpdateAuthorization stores state and challenges; v, when not nil, is inserted as evidence of validation.
 	UpdateAuthorization(ctx context.Context, a bulkhead.Authorization, expect bulkhead.AuthorizationState, v *bulkhead.Validation, ev ...bulkhead.Evidence) error
@@ -152,7 +153,9 @@ type Writes interface {
 
 // Issuer signs; it is the signer's door seen from here.
 type Issuer interface {
-	Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error)
+	// IssueAfter issues for an order in processing. For one that is on its way there it asks stored once, always, which waits until that is
+	// done, and signs only when there is no error, and by what the record says then; stored is nil for one that is there.
+	IssueAfter(ctx context.Context, req bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error)
 }
 
 // Revoker turns an accepted revocation request into a change of status. RevokeCertificates returns when the change

@@ -333,7 +333,7 @@ func TestProcessingHasRetryAfter(t *testing.T) {
 	path := w.readyByHand(r, "localhost")
 	release := make(chan struct{})
 	slow := func(op string, commit func() error) error {
-		if op == "Reserve" {
+		if op == "Complete" {
 			<-release
 		}
 		return commit()

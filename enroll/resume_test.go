@@ -42,7 +42,7 @@ func (h *house) lose(op string, skip int, kept bool) (fired func() bool) {
 // TestResume loses each write after the challenge in both ways, lets another process take over, and finds the order
 // valid with exactly one certificate.
 func TestResume(t *testing.T) {
-	for _, op := range []string{"PutCAAChecks", "Reserve", "Complete", "MarkReplaced", "EndOrder", "ConcludeAuthorization"} {
+	for _, op := range []string{"PutCAAChecks", "ProcessOrder", "Reserve", "Complete", "MarkReplaced", "EndOrder", "ConcludeAuthorization"} {
 		for _, kept := range []bool{false, true} {
 			name := op + " lost"
 			if kept {
@@ -59,9 +59,13 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 	first := h.issued(acct, newKey(t), "www.site.test")
 	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test", "b.site.test"), Replaces: first.Certificate.CertificateRef})
 	ok(t, err)
-	finalize := func() {
-		o, err = h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test", "b.site.test"))
-		ok(t, err)
+	moving := op == "ProcessOrder" || op == "Reserve" // one commit, as a rule
+	finalize := func() error {
+		now, err := h.svc.Finalize(t.Context(), acct, o.ID, csr(t, newKey(t), "www.site.test", "b.site.test"))
+		if err == nil {
+			o = now
+		}
+		return err
 	}
 	var fired func() bool
 	validating := op == "ConcludeAuthorization"
@@ -78,7 +82,9 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 			h.script.slowCAA(bulkhead.KindUnavailable)
 		}
 		fired = h.lose(op, 0, kept)
-		finalize()
+		if err := finalize(); err != nil && !moving {
+			t.Fatal(err)
+		}
 	}
 	ok(t, h.svc.Close(t.Context()))
 	if !fired() {
@@ -89,7 +95,12 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 	ok(t, h.svc.Resume(t.Context()))
 	if validating {
 		h.until(acct, o.ID, bulkhead.OrderReady)
-		finalize()
+		ok(t, finalize())
+	}
+	if now, err := h.store.Order(t.Context(), o.ID); err != nil {
+		t.Fatal(err)
+	} else if now.State == bulkhead.OrderReady && moving && !kept {
+		ok(t, finalize()) // nothing was stored, and the client was told so
 	}
 	o = h.until(acct, o.ID, bulkhead.OrderValid)
 	list, _, err := h.store.Certificates(t.Context(), bulkhead.CertificateFilter{OrderID: o.ID, State: bulkhead.Issued})
@@ -107,7 +118,10 @@ func resumeAfter(t *testing.T, op string, kept bool) {
 // failing is an issuer that is away.
 type failing struct{ err error }
 
-func (f failing) Issue(context.Context, bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+func (f failing) IssueAfter(ctx context.Context, _ bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
+	if stored != nil {
+		_ = stored(ctx)
+	}
 	return bulkhead.IssuedCertificate{}, f.err
 }
 
@@ -221,15 +235,15 @@ type moody struct {
 	asked atomic.Int64
 }
 
-func (x *moody) Issue(ctx context.Context, r bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+func (x *moody) IssueAfter(ctx context.Context, r bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
 	x.asked.Add(1)
 	if x.away.Load() {
-		return bulkhead.IssuedCertificate{}, bulkhead.NewFault(bulkhead.KindUnavailable, "planted")
+		return failing{bulkhead.NewFault(bulkhead.KindUnavailable, "planted")}.IssueAfter(ctx, r, stored)
 	}
 	if on := x.held.Load(); on != nil {
 		<-*on
 	}
-	return x.Issuer.Issue(ctx, r)
+	return x.Issuer.IssueAfter(ctx, r, stored)
 }
 
 // TestOneProcessSigns: an order that one process is at is nobody else's, however slow the signer is: two that sign make two

@@ -176,10 +176,10 @@ type holding struct {
 	reached, free chan struct{}
 }
 
-func (x holding) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+func (x holding) IssueAfter(ctx context.Context, req bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
 	x.reached <- struct{}{}
 	<-x.free
-	return x.Issuer.Issue(ctx, req)
+	return x.Issuer.IssueAfter(ctx, req, stored)
 }
 
 // TestStopInFlight: a finalize that was accepted before the stop and had not been signed is not signed: the signer reads

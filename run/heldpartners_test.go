@@ -211,7 +211,7 @@ func TestNarrowedScopeKilled(t *testing.T) {
 	w.ok(err)
 	issue := func(name string) error {
 		r, _ := w.customer("north", "operator:test", name)
-		_, err := w.h.door.Issue(ctx, r)
+		_, err := w.h.door.IssueAfter(ctx, r, nil)
 		return err
 	}
 	w.ok(issue("a.south.test"))

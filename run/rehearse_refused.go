@@ -40,7 +40,7 @@ func (noOrderWrites) UpdateOrder(context.Context, bulkhead.Order, bulkhead.Order
 
 func (noOrderWrites) EndOrder(context.Context, bulkhead.Order) error { return errRehearsal }
 
-func (noOrderWrites) ProcessOrder(context.Context, bulkhead.Order, []bulkhead.CAACheck, ...bulkhead.Evidence) error {
+func (noOrderWrites) ProcessOrder(context.Context, bulkhead.Order, []bulkhead.CAACheck, <-chan struct{}, ...bulkhead.Evidence) error {
 	return errRehearsal
 }
 

@@ -49,21 +49,21 @@ func (s *Signer) Prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 		return nil, err
 	}
 	defer leave()
-	d, err := s.judge(ctx, req)
+	d, err := s.judge(ctx, req, false)
 	if err != nil {
 		return nil, err
 	}
 	return s.reserve(ctx, d)
 }
 
-// prepare is Prepare, or finds what an earlier try left when the order has a precertificate already.
-func (s *Signer) prepare(ctx context.Context, req bulkhead.CertificateRequest) (*prepared, error) {
+// prepare is Prepare, or finds what an earlier try left when the order has a precertificate already. An early one leaves CAA to permitted.
+func (s *Signer) prepare(ctx context.Context, req bulkhead.CertificateRequest, early bool) (*prepared, error) {
 	leave, err := s.enter()
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	d, err := s.judge(ctx, req)
+	d, err := s.judge(ctx, req, early)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func (s *Signer) prepare(ctx context.Context, req bulkhead.CertificateRequest) (
 	return &prepared{Token: t}, err
 }
 
-// judge makes every check of a request that needs no serial.
-func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*draft, error) {
+// judge makes every check of a request that needs no serial; an early one all but that of CAA.
+func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest, early bool) (*draft, error) {
 	p, err := s.cfg.Book.Profile(ctx, req.Profile)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (s *Signer) judge(ctx context.Context, req bulkhead.CertificateRequest) (*d
 	if err := s.judgeKey(csr.PublicKey, csr.RawSubjectPublicKeyInfo, a, rules); err != nil {
 		return nil, err
 	}
-	if m.subject.Methods, err = s.checkEvidence(req, names, m); err != nil {
+	if m.subject.Methods, err = s.checkEvidence(req, names, m, early); err != nil {
 		return nil, err
 	}
 	if err := m.stops.Refuse(m.subject); err != nil {

@@ -227,10 +227,38 @@ func (s *Signer) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millis
 // Issue implements Door: Prepare and Sign, and with timestamps the certificate after the precertificate. The certificate is durable in store and evidence when it returns.
 func (s *Signer) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
 	defer s.crowd.begin()()
-	p, err := s.prepare(ctx, req)
+	p, err := s.prepare(ctx, req, false)
 	if err != nil {
 		return bulkhead.IssuedCertificate{}, err
 	}
+	return s.perfect(ctx, p)
+}
+
+// IssueAfter is Issue for an order whose looks at CAA are on their way into the record: what needs none of them is done beside that,
+// the intent included. stored is asked once, always; it waits until they are durable. Only when it gave nil they are read from the record,
+// and only when they permit something is signed. Else the intent is abandoned. A nil stored makes it Issue.
+func (s *Signer) IssueAfter(ctx context.Context, req bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
+	if stored == nil {
+		return s.Issue(ctx, req)
+	}
+	defer s.crowd.begin()()
+	p, err := s.prepare(ctx, req, true)
+	if missing := stored(ctx); err == nil {
+		if err = missing; err == nil {
+			err = s.permitted(ctx, p.t)
+		}
+		if err != nil && p.pre == nil {
+			s.forgo(ctx, p.Token, err)
+		}
+	}
+	if err != nil {
+		return bulkhead.IssuedCertificate{}, err
+	}
+	return s.perfect(ctx, p)
+}
+
+// perfect signs what was prepared.
+func (s *Signer) perfect(ctx context.Context, p *prepared) (bulkhead.IssuedCertificate, error) {
 	if p.t.plan != nil {
 		return s.transparent(ctx, p)
 	}

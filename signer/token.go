@@ -51,10 +51,21 @@ func (s *Signer) Sign(ctx context.Context, token *Token) (bulkhead.IssuedCertifi
 	defer leave()
 	der, err := s.signTicket(ctx, t)
 	if err != nil {
-		s.abandon(ctx, t.row, t.digest, "given up, handed to nobody: "+bulkhead.AsFault(err).Detail)
+		s.giveUp(ctx, t, err)
 		return none, err
 	}
 	return s.finish(ctx, t, der)
+}
+
+// forgo uses a token up without a signature.
+func (s *Signer) forgo(ctx context.Context, token *Token, why error) {
+	if token.t.used.CompareAndSwap(false, true) {
+		s.giveUp(ctx, token.t, why)
+	}
+}
+
+func (s *Signer) giveUp(ctx context.Context, t *ticket, why error) {
+	s.abandon(ctx, t.row, t.digest, "given up, handed to nobody: "+bulkhead.AsFault(why).Detail)
 }
 
 // signTicket does everything up to the signature. After an error nothing of it leaves the process.

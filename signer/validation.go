@@ -1,6 +1,8 @@
 package signer
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -8,11 +10,11 @@ import (
 )
 
 // checkEvidence requires for each name a validation by this account that still counts, and a look at CAA for this
-// order that permits. The signer reads them from the record itself: a caller cannot vouch. A validation by a method that
+// order that permits, which an early question leaves out. The signer reads them from the record itself: a caller cannot vouch. A validation by a method that
 // is stopped does not count while another serves. It returns the methods on which the names rest.
-func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead.Identifier, m mandate) ([]bulkhead.Method, error) {
+func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead.Identifier, m mandate, early bool) ([]bulkhead.Method, error) {
 	if m.evidence == nil {
-		return nil, bulkhead.Faultf(bulkhead.KindNotFound, "order %q is not there", req.OrderID).WithHint("place an order first")
+		return nil, noOrder(req.OrderID)
 	}
 	validations, checks, stops := m.evidence.Validations, m.evidence.Checks, m.stops
 	now := s.now()
@@ -25,6 +27,9 @@ func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead
 			continue
 		}
 		methods = append(methods, method)
+		if early {
+			continue
+		}
 		if kind, detail := caaPermits(checks, req.OrderID, n, now); kind != "" {
 			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
 		}
@@ -32,12 +37,45 @@ func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead
 	if len(subs) == 0 {
 		return methods, nil
 	}
+	return nil, unproved(subs)
+}
+
+// permitted reads the looks at CAA that the record has by now for the order of a ticket.
+func (s *Signer) permitted(ctx context.Context, t *ticket) error {
+	g, err := s.standings.do(ctx.Done(), asker{t.row.AccountID, t.row.OrderID})
+	if errors.Is(err, errNotTaken) {
+		return unavailable("the request was given up", ctx.Err())
+	}
+	if err != nil {
+		return err
+	}
+	if g.evidence == nil {
+		return noOrder(t.row.OrderID)
+	}
+	var subs []bulkhead.SubFault
+	for _, n := range t.row.Names {
+		if kind, detail := caaPermits(g.evidence.Checks, t.row.OrderID, n, s.now()); kind != "" {
+			subs = append(subs, bulkhead.SubFault{Identifier: n, Kind: kind, Detail: detail})
+		}
+	}
+	if len(subs) > 0 {
+		return unproved(subs)
+	}
+	return nil
+}
+
+func noOrder(id string) error {
+	return bulkhead.Faultf(bulkhead.KindNotFound, "order %q is not there", id).WithHint("place an order first")
+}
+
+// unproved is the refusal of an order for names of which something is not proved.
+func unproved(subs []bulkhead.SubFault) error {
 	f := bulkhead.Faultf(subs[0].Kind, "%s: %s", subs[0].Identifier.Value, subs[0].Detail).WithHint("validate the names again with a new order")
 	if subs[0].Kind == bulkhead.KindCAA {
 		f.WithHint("let the domain's CAA records permit this authority, then order again")
 	}
 	f.Subs = subs
-	return nil, f
+	return f
 }
 
 // validated looks for one validation on which a certificate for n may rest, rather one whose method is not stopped, and

@@ -63,12 +63,12 @@ type slow struct {
 	shut atomic.Bool
 }
 
-func (s *slow) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bulkhead.IssuedCertificate, error) {
+func (s *slow) IssueAfter(ctx context.Context, req bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
 	if s.shut.Load() {
 		<-ctx.Done()
 		return bulkhead.IssuedCertificate{}, ctx.Err()
 	}
-	return s.Issuer.Issue(ctx, req)
+	return s.Issuer.IssueAfter(ctx, req, stored)
 }
 
 // house is the surface over a real store, signer and status service, behind TLS that asks for client certificates as

@@ -120,6 +120,16 @@ func (c *Client) Issue(ctx context.Context, req bulkhead.CertificateRequest) (bu
 	return call[bulkhead.IssuedCertificate](ctx, c, Issue, req)
 }
 
+// IssueAfter asks for one certificate once its order is stored: the signer is asked for nothing before.
+func (c *Client) IssueAfter(ctx context.Context, req bulkhead.CertificateRequest, stored func(context.Context) error) (bulkhead.IssuedCertificate, error) {
+	if stored != nil {
+		if err := stored(ctx); err != nil {
+			return bulkhead.IssuedCertificate{}, err
+		}
+	}
+	return c.Issue(ctx, req)
+}
+
 // SignAnswers asks for OCSP answers.
 func (c *Client) SignAnswers(ctx context.Context, req bulkhead.AnswerRequest) (bulkhead.AnswerBatch, error) {
 	return call[bulkhead.AnswerBatch](ctx, c, Answers, req)

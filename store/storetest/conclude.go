@@ -81,9 +81,11 @@ func testConclude(t *testing.T, open Open) {
 	o := value(s.Order(ctx, "o1"))(t)
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, []byte("csr"), at(8)
 	check := bulkhead.CAACheck{OrderID: "o1", Identifier: a.Identifier, At: at(8), ValidUntil: at(9), Result: bulkhead.CAAPermitted, Detail: "no record"}
-	ok(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{check}, event("caa")))
+	hurry := make(chan struct{})
+	close(hurry)
+	ok(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{check}, hurry, event("caa")))
 	equal(t, value(s.Order(ctx, "o1"))(t), o)
-	wantKind(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{check}, event("caa again")), bulkhead.KindConflict)
+	wantKind(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{check}, nil, event("caa again")), bulkhead.KindConflict)
 	_, checks, err := s.OrderEvidence(ctx, "o1")
 	ok(t, err)
 	equal(t, checks, []bulkhead.CAACheck{check})

@@ -79,7 +79,7 @@ type Store interface {
 	OrdersByAccount(ctx context.Context, accountID, after string, limit int) ([]string, error)
 	EndOrder(ctx context.Context, o bulkhead.Order) error
 	UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.OrderState, ev ...bulkhead.Evidence) error
-	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error
+	ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, until <-chan struct{}, ev ...bulkhead.Evidence) error
 	OrdersInState(ctx context.Context, s bulkhead.OrderState, limit int) ([]bulkhead.Order, error)
 	OrdersByAuthorization(ctx context.Context, authorizationID string) ([]bulkhead.Order, error)
 	Authorization(ctx context.Context, id string) (bulkhead.Authorization, error)

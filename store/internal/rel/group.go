@@ -29,16 +29,16 @@ type group struct {
 
 // write is one write on its way.
 type write struct {
-	op      string
-	leaves  [][]byte
-	fn      func(t *tx) error
-	kin     *kin          // of those that the same statements do; nil when it is done alone
-	item    any           // of kin
-	patient bool          // nobody waits for it
-	done    chan struct{} // closed when the fields below are settled
-	seqs    []int64
-	err     error
-	panic   any // what fn panicked with
+	op     string
+	leaves [][]byte
+	fn     func(t *tx) error
+	kin    *kin            // of those that the same statements do; nil when it is done alone
+	item   any             // of kin
+	until  <-chan struct{} // of one that is patient: closed when somebody waits for it after all
+	done   chan struct{}   // closed when the fields below are settled
+	seqs   []int64
+	err    error
+	panic  any // what fn panicked with
 }
 
 func newGroup(p *pool) *group {
@@ -65,7 +65,7 @@ func (s *Store) together(ctx context.Context, g *group, w *write) error {
 	g.queue = append(g.queue, w)
 	g.mu.Unlock()
 	given := ctx.Done()
-	if w.patient && g.waits(w, given) {
+	if w.until != nil && g.waits(w, given) {
 		return w.outcome()
 	}
 	for settled := false; !settled; {
@@ -104,6 +104,7 @@ func (g *group) waits(w *write, given <-chan struct{}) bool {
 	case <-w.done:
 		return true
 	case <-late.C:
+	case <-w.until:
 	case <-given:
 	}
 	return false

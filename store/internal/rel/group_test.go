@@ -275,6 +275,59 @@ func TestGroupTaken(t *testing.T) {
 	}
 }
 
+// TestGroupPatient: a move to processing that nobody waits for goes with the next write, in one transaction; when somebody waits, or it is not
+// patient, it goes at once.
+func TestGroupPatient(t *testing.T) {
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "x.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	move := func(id string, until <-chan struct{}) chan error {
+		o := bulkhead.Order{ID: id, State: bulkhead.OrderReady, ExpiresAt: time.Unix(1, 0)}
+		if err := s.CreateOrder(t.Context(), o, nil); err != nil {
+			t.Fatal(err)
+		}
+		o.State = bulkhead.OrderProcessing
+		done := make(chan error, 1)
+		go func() { done <- s.ProcessOrder(t.Context(), o, nil, until) }()
+		return done
+	}
+	shared := false
+	for i := 0; i < 20 && !shared; i++ { // on a machine that is busy patience may end before the next write comes
+		never := make(chan struct{})
+		done := move(fmt.Sprint("patient", i), never)
+		before, writes := s.Commits()
+		for end := time.Now().Add(time.Second); rel.Waiting(s.Store) == 0 && time.Now().Before(end); {
+			time.Sleep(100 * time.Microsecond)
+		}
+		if _, err := s.AppendEvidence(t.Context(), leaf("next")); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		after, all := s.Commits()
+		shared = after-before == 1 && all-writes == 2
+	}
+	if !shared {
+		t.Error("a patient write never shared the next one's transaction")
+	}
+	hurry := make(chan struct{})
+	done := move("hurried", hurry)
+	close(hurry)
+	for _, done := range []chan error{done, move("not patient", nil)} {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it is not written")
+		}
+	}
+}
+
 // TestGroupCrowd has many writers at once, of which a third is refused: sequence numbers have no gaps, everybody gets
 // his own, and far fewer transactions than writes are made.
 func TestGroupCrowd(t *testing.T) {

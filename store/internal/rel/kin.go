@@ -19,11 +19,11 @@ type kin struct {
 
 // writeKin is writeKeyed for a write that can be done together with its kin; fn does it alone. Without a kind it is one like any other.
 func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error) error {
-	return s.writeKinAs(ctx, op, k, item, ev, fn, false)
+	return s.writeKinAs(ctx, op, k, item, ev, fn, nil)
 }
 
-// writeKinAs is writeKin; a patient one waits for others to take it along (groupPatience).
-func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, patient bool) error {
+// writeKinAs is writeKin; one that is patient until somebody waits for it lets others take it along (groupPatience).
+func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, until <-chan struct{}) error {
 	if !s.dialect.GroupsEvidence || !s.dialect.Arrays {
 		k = nil
 	}
@@ -34,7 +34,7 @@ func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev 
 	if err != nil {
 		return s.fault(op, err)
 	}
-	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, patient: patient}))
+	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, until: until}))
 }
 
 // jointly does first, and its kin that wait, by the same statements, and returns those that are done. The others are at the head

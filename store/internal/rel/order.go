@@ -153,17 +153,21 @@ func (s *Store) UpdateOrder(ctx context.Context, o bulkhead.Order, expect bulkhe
 // EndOrder is UpdateOrder of one in processing that has its certificate, for which nobody waits: it goes with the next
 // writes that somebody waits for, or alone when there are none for a while.
 func (s *Store) EndOrder(ctx context.Context, o bulkhead.Order) error {
-	return s.writeKinAs(ctx, "EndOrder", movedTogether, &movedOrder{o, bulkhead.OrderProcessing}, nil, func(t *tx) error { return t.updateOrder(ctx, o, bulkhead.OrderProcessing) }, true)
+	return s.writeKinAs(ctx, "EndOrder", movedTogether, &movedOrder{o, bulkhead.OrderProcessing}, nil, func(t *tx) error { return t.updateOrder(ctx, o, bulkhead.OrderProcessing) }, never)
 }
 
-// ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction.
-func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, ev ...bulkhead.Evidence) error {
-	return s.writeKeyed(ctx, "ProcessOrder", ev, func(t *tx) error {
+// never is how long EndOrder is patient.
+var never = make(chan struct{})
+
+// ProcessOrder is UpdateOrder of a ready one, with looks at CAA in the same transaction. Unless until is nil it goes with the next writes that
+// somebody waits for, or alone once until is closed or there were none for a while.
+func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bulkhead.CAACheck, until <-chan struct{}, ev ...bulkhead.Evidence) error {
+	return s.writeKinAs(ctx, "ProcessOrder", nil, nil, ev, func(t *tx) error {
 		if err := t.updateOrder(ctx, o, bulkhead.OrderReady); err != nil {
 			return err
 		}
 		return t.putCAAChecks(ctx, checks)
-	})
+	}, until)
 }
 
 const (

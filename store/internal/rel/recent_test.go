@@ -124,7 +124,7 @@ func (r *recalling) step(s *sqlite.Store) func() error {
 			}
 			o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, []byte{byte(n)}, at(n)
 			checks := []bulkhead.CAACheck{{OrderID: id, Identifier: name("x"), At: at(n), ValidUntil: at(n + 1), Result: bulkhead.CAAPermitted, Detail: "d"}}
-			return s.ProcessOrder(ctx, o, checks, leaf("x"))
+			return s.ProcessOrder(ctx, o, checks, nil, leaf("x"))
 		}
 	case 6:
 		return func() error {
