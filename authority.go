@@ -1,18 +1,17 @@
 package bulkhead
 
 import (
-	"regexp"
+	"strings"
 	"time"
 )
 
 // AuthorityID names an authority in URLs, files and commands: a slug of a-z, 0-9 and "-", at most 40 characters.
 type AuthorityID string
 
-var slug = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-
-// Check verifies the slug.
+// Check verifies the slug: it begins and ends with a letter or digit.
 func (id AuthorityID) Check() error {
-	if !slug.MatchString(string(id)) {
+	foreign := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+	if s := string(id); s == "" || len(s) > 40 || s != strings.Trim(s, "-") || strings.ContainsFunc(s, foreign) {
 		return Faultf(KindMalformed, "%q is not an authority name", string(id)).WithHint("use lower-case letters, digits and '-', for example issuing-p256")
 	}
 	return nil
