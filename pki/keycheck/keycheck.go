@@ -21,6 +21,7 @@ package keycheck
 //lint:file-ignore SA1019 a key to be judged may have impossible coordinates: they are read, never used
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -95,7 +96,20 @@ func marshal(pub crypto.PublicKey) (der []byte, err error) {
 			err = fmt.Errorf("malformed key: %v", r)
 		}
 	}()
+	if k, ok := pub.(*ecdsa.PublicKey); ok {
+		if head, ok := spkiHeads[k.Curve]; ok {
+			point, err := k.Bytes()
+			return append(bytes.Clone(head), point...), err
+		}
+	}
 	return x509.MarshalPKIXPublicKey(pub)
+}
+
+// spkiHeads are all octets of a SubjectPublicKeyInfo before the uncompressed point (RFC 5480 section 2.1.1). The library
+// puts them together by reflection for each key.
+var spkiHeads = map[elliptic.Curve][]byte{
+	elliptic.P256(): {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00},
+	elliptic.P384(): {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00},
 }
 
 // SPKIHash is the SHA-256 of a DER SubjectPublicKeyInfo: the name of a key in the record, in block lists and in

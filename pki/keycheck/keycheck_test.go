@@ -335,7 +335,28 @@ func TestSPKI(t *testing.T) {
 	if err != nil || !bytes.Equal(der, want) || SPKIHash(der) != bulkhead.Digest(want) {
 		t.Errorf("SPKI differs: %v", err)
 	}
-	for _, k := range []crypto.PublicKey{nil, "x", &rsa.PublicKey{}, &ecdsa.PublicKey{Curve: elliptic.P256()}} {
+	for _, c := range []elliptic.Curve{elliptic.P224(), elliptic.P256(), elliptic.P384(), elliptic.P521()} {
+		for range 20 { // some coordinates begin with zeros
+			k, err := ecdsa.GenerateKey(c, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := SPKI(&k.PublicKey)
+			if want, _ := x509.MarshalPKIXPublicKey(&k.PublicKey); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%s: %x, not %x: %v", c.Params().Name, got, want, err)
+			}
+		}
+	}
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(20, func() { _, _ = SPKI(&k.PublicKey) }); n > 10 {
+		t.Errorf("%.0f allocations to encode a key", n)
+	}
+	off := k.PublicKey
+	off.Y = new(big.Int).Add(off.Y, big.NewInt(1))
+	for _, k := range []crypto.PublicKey{nil, "x", &rsa.PublicKey{}, &ecdsa.PublicKey{Curve: elliptic.P256()}, &off} {
 		if _, err := SPKI(k); bulkhead.KindOf(err) != bulkhead.KindBadPublicKey {
 			t.Errorf("%T: %v", k, err)
 		}

@@ -147,6 +147,9 @@ func Infrastructure(in Input, validity, backdate time.Duration) (*x509.Certifica
 	if err != nil {
 		return nil, err
 	}
+	if t.SubjectKeyId, err = KeyID(in.PublicKey); err != nil {
+		return nil, err
+	}
 	t.Subject.CommonName = commonName(in.Names, bulkhead.DNS)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return t, nil

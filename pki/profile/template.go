@@ -77,8 +77,10 @@ func (p *Profile) Template(in Input) (*x509.Certificate, error) {
 	if err := p.subject(t, in); err != nil {
 		return nil, err
 	}
-	if !p.SubjectKeyIdentifier {
-		t.SubjectKeyId = nil
+	if p.SubjectKeyIdentifier {
+		if t.SubjectKeyId, err = KeyID(in.PublicKey); err != nil {
+			return nil, err
+		}
 	}
 	if _, ok := in.PublicKey.(*rsa.PublicKey); ok && p.KeyEncipherment {
 		t.KeyUsage |= x509.KeyUsageKeyEncipherment
@@ -126,10 +128,6 @@ func leaf(in Input, validity, backdate time.Duration) (*x509.Certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	skid, err := KeyID(in.PublicKey)
-	if err != nil {
-		return nil, err
-	}
 	t := &x509.Certificate{
 		Version:               3,
 		SerialNumber:          in.Serial.Big(),
@@ -138,7 +136,6 @@ func leaf(in Input, validity, backdate time.Duration) (*x509.Certificate, error)
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
-		SubjectKeyId:          skid,
 		AuthorityKeyId:        slices.Clone(in.Issuer.SubjectKeyId),
 		CRLDistributionPoints: []string{in.URLs.CRL(in.IssuerID, in.Shard)},
 		OCSPServer:            []string{in.URLs.OCSP()},
