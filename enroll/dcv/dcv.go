@@ -160,15 +160,17 @@ func (v *Validator) lookupHost(ctx context.Context, host string) ([]netip.Addr, 
 	return all, nil
 }
 
+// reserved are the special-use names, and where they are reserved.
+var reserved = map[string]string{
+	"localhost": "RFC 6761", "test": "RFC 6761", "invalid": "RFC 6761", "example": "RFC 6761", "local": "RFC 6762",
+	"home.arpa": "RFC 8375", "alt": "RFC 9476", "onion": "RFC 7686", "internal": "ICANN 2024",
+}
+
 // specialUse names the reservation under which a name has no public DNS, "" when there is none.
 func specialUse(name string) string {
-	name = strings.TrimSuffix(name, ".")
-	for suffix, source := range map[string]string{
-		"localhost": "RFC 6761", "test": "RFC 6761", "invalid": "RFC 6761", "example": "RFC 6761", "local": "RFC 6762",
-		"home.arpa": "RFC 8375", "alt": "RFC 9476", "onion": "RFC 7686", "internal": "ICANN 2024",
-	} {
-		if name == suffix || strings.HasSuffix(name, "."+suffix) {
-			return "special-use name ." + suffix + ", " + source
+	for at := strings.TrimSuffix(name, "."); at != ""; _, at, _ = strings.Cut(at, ".") {
+		if source, ok := reserved[at]; ok {
+			return "special-use name ." + at + ", " + source
 		}
 	}
 	return ""

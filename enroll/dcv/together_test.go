@@ -2,6 +2,7 @@ package dcv
 
 import (
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -130,5 +131,17 @@ func TestRequestCost(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(20, func() { _ = h.request() }); n > 3 {
 		t.Errorf("%.0f allocations for a request", n)
+	}
+}
+
+func TestSpecialUse(t *testing.T) {
+	for name, want := range map[string]string{"a.b.test": ".test, RFC 6761", "localhost": ".localhost, RFC 6761", "nas.home.arpa.": ".home.arpa, RFC 8375",
+		"arpa": "", "a.arpa": "", "latest": "", "test.example.com": "", "": ""} {
+		if got := specialUse(name); !strings.HasSuffix(got, want) || want == "" && got != "" {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+	if n := testing.AllocsPerRun(20, func() { specialUse("www.a.b.example.com") }); n > 0 {
+		t.Errorf("%.0f allocations for a name that is not special", n)
 	}
 }
