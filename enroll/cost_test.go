@@ -118,7 +118,7 @@ func TestStatements(t *testing.T) {
 		if _, doc = r.send(challenge, map[string]any{}, nil); doc["status"] != "valid" {
 			t.Fatalf("%v", doc)
 		}
-		measured("challenge", 0, 5) // authorisation, validation, orders, leaf, head
+		measured("challenge", 0, 6) // authorisation, validation, which orders, each order, leaf, head
 		_, doc = r.send(r.path(order["finalize"]), map[string]any{"csr": b64(csr(t, newKey(t), name))}, nil)
 		if doc["status"] != "valid" {
 			t.Fatalf("%v", doc)

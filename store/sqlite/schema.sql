@@ -85,7 +85,7 @@ CREATE TABLE authorizations (
 
 CREATE INDEX authorizations_claim ON authorizations (account_id, name);
 
-CREATE INDEX authorizations_over ON authorizations (expires_at) WHERE state IN ('pending', 'invalid', 'expired');
+CREATE INDEX authorizations_over ON authorizations (expires_at) WHERE state = 'pending' OR state = 'invalid' OR state = 'expired';
 
 CREATE TABLE blocked_keys (
   key_hash   BLOB PRIMARY KEY,
@@ -653,7 +653,7 @@ CREATE INDEX orders_expiry ON orders (expires_at);
 CREATE UNIQUE INDEX orders_replaces ON orders (replaces_issuer, replaces_serial)
   WHERE replaces_issuer <> '' AND state <> 'invalid';
 
-CREATE INDEX orders_state ON orders (state, seq) WHERE state IN ('pending', 'ready', 'processing');
+CREATE INDEX orders_state ON orders (state, seq) WHERE state = 'pending' OR state = 'ready' OR state = 'processing';
 
 CREATE TABLE partner_people (
   partner    TEXT NOT NULL REFERENCES partners (id),

@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"bulkhead"
@@ -21,6 +22,26 @@ type challenge struct {
 }
 
 func challengesArg(list []bulkhead.Challenge) string {
+	p := append(make([]byte, 0, 512), '[')
+	for i, c := range list {
+		if c.Problem != nil || !plain(c.ID) || !plain(string(c.Method)) || !plain(c.Token) || !plain(string(c.State)) {
+			return anyChallengesArg(list)
+		}
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(append(append(append(p, `{"id":"`...), c.ID...), `","method":"`...), c.Method...)
+		p = append(append(append(append(append(p, `","token":"`...), c.Token...), `","state":"`...), c.State...), '"')
+		if at := unix(c.ValidatedAt); at != 0 {
+			p = strconv.AppendInt(append(p, `,"validatedAt":`...), at, 10)
+		}
+		p = append(p, '}')
+	}
+	return string(append(p, ']'))
+}
+
+// anyChallengesArg is challengesArg of challenges that JSON text does not hold as they are.
+func anyChallengesArg(list []bulkhead.Challenge) string {
 	kept := make([]challenge, len(list))
 	for i, c := range list {
 		kept[i] = challenge{c.ID, c.Method, c.Token, c.State, unix(c.ValidatedAt), keepFault(c.Problem)}
@@ -119,9 +140,9 @@ func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorizat
 	}
 	return s.writeKeyed(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
 		if err := t.changeAuthorization(ctx, a, &v, func() error {
-			n, err := exec(ctx, t, `UPDATE authorizations SET state = $2, challenges = $3, expires_at = $4 WHERE id = $1 AND state = 'pending'
+			n, err := exec(ctx, t, `UPDATE authorizations SET state = $1, challenges = $2, expires_at = $3 WHERE id = $4 AND state = 'pending'
 				AND EXISTS (SELECT 1 FROM accounts c WHERE c.id = authorizations.account_id AND c.state = 'valid' AND c.thumbprint = $5)`,
-				a.ID, string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), thumbprint)
+				string(a.State), challengesArg(a.Challenges), unix(a.ExpiresAt), a.ID, thumbprint)
 			if err == nil && n == 0 {
 				err = t.whyNotConcluded(ctx, a.ID)
 			}
@@ -129,18 +150,43 @@ func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorizat
 		}); err != nil {
 			return err
 		}
-		ready, err := t.writing(ctx, ofOrders, orderKey, `UPDATE orders SET state = 'ready' WHERE state || '' = 'pending' AND expires_at + 0 >= $2
-			AND id IN (SELECT order_id FROM order_authorizations WHERE authorization_id = $1)
-			AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
-				WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2)) RETURNING id`, a.ID, unix(v.At))
-		for key, o := range ready {
-			if o, ok := o.(orderRow); ok {
-				o.State = bulkhead.OrderReady
-				t.leave(key, o)
-			}
-		}
-		return err
+		return t.makeReady(ctx, a.ID, v.At)
 	})
+}
+
+const (
+	restsOn  = `(SELECT order_id FROM order_authorizations WHERE authorization_id = $1)`
+	nowReady = `state || '' = 'pending' AND expires_at + 0 >= $2 AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN authorizations y ON y.id = x.authorization_id
+		WHERE x.order_id = orders.id AND (y.state <> 'valid' OR y.expires_at < $2))`
+	readyAll  = `UPDATE orders SET state = 'ready' WHERE id IN ` + restsOn + ` AND ` + nowReady
+	readyIDs  = `SELECT orders.id FROM order_authorizations l JOIN orders ON orders.id = l.order_id WHERE l.authorization_id = $1 AND ` + nowReady
+	readyThis = `UPDATE orders SET state = 'ready' WHERE id = $1`
+)
+
+// makeReady makes those orders on an authorisation ready that wait for nothing more. Where rows are remembered they are looked for
+// first: a statement for each, of which there is mostly one, is less than one that gives back what it wrote.
+func (t *tx) makeReady(ctx context.Context, authorization string, at time.Time) error {
+	if t.memo == nil {
+		_, err := t.ExecContext(ctx, readyAll, authorization, unix(at))
+		return err
+	}
+	ids, err := list(ctx, t, func(r scanner) (id string, err error) { return id, r.Scan(&id) }, readyIDs, authorization, unix(at))
+	for _, id := range ids {
+		if err == nil {
+			err = t.readyOne(ctx, orderKey(id))
+		}
+	}
+	return err
+}
+
+func (t *tx) readyOne(ctx context.Context, key rowKey) error {
+	o, known := knownRow[orderRow](t, key)
+	defer t.only(ofOrders, key)()
+	_, err := t.ExecContext(ctx, readyThis, key.id)
+	if o.State = bulkhead.OrderReady; err == nil && known {
+		t.leave(key, o)
+	}
+	return err
 }
 
 // changeAuthorization runs update, which stores state, challenges and expiry of a, inserts v unless it is nil, and says what became of
@@ -233,8 +279,9 @@ func (s *Store) ReusableAuthorizations(ctx context.Context, accountID string, id
 	var out []bulkhead.Authorization
 	err := inChunks(names, 3, func(n string) any { return n }, func(_ []string, in string, args []any) error {
 		rows, err := list(ctx, s.reader, scanAuthorization, `SELECT `+authorizationFields+` FROM authorizations
-			WHERE account_id = $1 AND state = 'valid' AND expires_at >= $2 AND name IN `+in+` ORDER BY expires_at DESC, seq DESC`,
+			WHERE account_id = $1 AND state = 'valid' AND expires_at >= $2 AND name IN `+in+` ORDER BY seq DESC`,
 			append([]any{accountID, unix(t)}, args...)...)
+		slices.SortStableFunc(rows, func(a, b bulkhead.Authorization) int { return b.ExpiresAt.Compare(a.ExpiresAt) })
 		for _, a := range rows {
 			if c := (claim{a.Identifier, a.Wildcard}); wanted[c] {
 				delete(wanted, c)

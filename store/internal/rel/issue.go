@@ -23,9 +23,9 @@ var (
 	insertDER  = insert("certificate_ders", "intent_seq bigint", "der bytea")
 
 	completeCertificate = statement{
-		each: `UPDATE certificates SET state = 'issued', fingerprint = $2, outcome_seq = $3 WHERE intent_seq = $1`,
+		each: `UPDATE certificates SET state = 'issued', fingerprint = $1, outcome_seq = $2 WHERE intent_seq = $3`,
 		many: `UPDATE certificates c SET state = 'issued', fingerprint = v.fingerprint, outcome_seq = v.outcome
-			FROM unnest($1::bigint[], $2::bytea[], $3::bigint[]) AS v (seq, fingerprint, outcome) WHERE c.intent_seq = v.seq`,
+			FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS v (fingerprint, outcome, seq) WHERE c.intent_seq = v.seq`,
 	}
 	abandonCertificate = statement{
 		each: `UPDATE certificates SET state = 'abandoned' WHERE intent_seq = $1`,
@@ -324,7 +324,7 @@ func (t *tx) complete(ctx context.Context, items []bulkhead.Completion, leaves [
 		return err
 	}
 	defer t.only(ofCertificates, keys...)()
-	if err := t.all(ctx, evidence.part(), part{completeCertificate, []values{rows, fingerprints, outcomes}}, part{insertDER, []values{rows, ders}}); err != nil {
+	if err := t.all(ctx, evidence.part(), part{completeCertificate, []values{fingerprints, outcomes, rows}}, part{insertDER, []values{rows, ders}}); err != nil {
 		return err
 	}
 	for _, l := range left {

@@ -59,7 +59,7 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 	}
 	key := orderKey(o.ID)
 	defer t.only(ofOrders, key)()
-	args := []any{o.ID, o.AccountID, string(o.State), jsonArg(o.Identifiers), jsonArg(o.Authorizations), o.Profile,
+	args := []any{o.ID, o.AccountID, string(o.State), namesArg(o.Identifiers), wordsArg(o.Authorizations), o.Profile,
 		string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer), serialArg(o.Certificate.Serial),
 		string(o.Replaces.Issuer), serialArg(o.Replaces.Serial), problemArg(o.Problem), unix(o.ExpiresAt),
 		unix(o.CreatedAt), unix(o.ProcessingSince)}
@@ -80,23 +80,22 @@ func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead
 	return t.batch(ctx, insertOrderAuthorization, orders, authorizations)
 }
 
-const orderOnce = `INSERT INTO orders (` + orderFields + `)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`
+const (
+	orderValues = `$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16`
+	orderOnce   = `INSERT INTO orders (` + orderFields + `) VALUES (` + orderValues + `) ON CONFLICT DO NOTHING`
+	orderBare   = `INSERT INTO orders (` + orderFields + `) SELECT ` + orderValues + ` WHERE NOT EXISTS (SELECT 1 FROM caa_checks WHERE order_id = $1) ON CONFLICT DO NOTHING`
+)
 
 // insertOrder reports whether the row was inserted, and, where something is remembered of it, whether nobody has looked at CAA for an
 // order of this id.
 func (t *tx) insertOrder(ctx context.Context, args []any) (inserted, bare bool, err error) {
-	if t.memo == nil {
-		n, err := exec(ctx, t, orderOnce, args...)
-		return n > 0, false, err
+	if t.memo != nil {
+		if n, err := exec(ctx, t, orderBare, args...); err != nil || n > 0 {
+			return n > 0, true, err
+		}
 	}
-	looked, err := list(ctx, t, func(r scanner) (b bool, err error) { return b, r.Scan(&b) },
-		orderOnce+` RETURNING EXISTS (SELECT 1 FROM caa_checks c WHERE c.order_id = orders.id)`, args...)
-	if err != nil || len(looked) == 0 {
-		return false, false, err
-	}
-	t.wrote = true
-	return true, !looked[0], nil
+	n, err := exec(ctx, t, orderOnce, args...)
+	return n > 0, false, err
 }
 
 // whyNoOrder says which of its two unique keys kept an order out.
@@ -171,11 +170,10 @@ func (s *Store) ProcessOrder(ctx context.Context, o bulkhead.Order, checks []bul
 }
 
 const (
-	moveOrder       = `UPDATE orders SET ` + movedColumns + whereExpected
-	moveOrderAndEnd = `UPDATE orders SET ` + movedColumns + `, expires_at = $11` + whereExpected
+	moveOrder       = `UPDATE orders SET ` + movedColumns + ` WHERE id = $9 AND state || '' = $10`
+	moveOrderAndEnd = `UPDATE orders SET ` + movedColumns + `, expires_at = $9 WHERE id = $10 AND state || '' = $11`
 
-	movedColumns  = `state = $3, profile = $4, authority = $5, csr = $6, issuer = $7, serial = $8, problem = $9, processing_since = $10`
-	whereExpected = ` WHERE id = $1 AND state || '' = $2`
+	movedColumns = `state = $1, profile = $2, authority = $3, csr = $4, issuer = $5, serial = $6, problem = $7, processing_since = $8`
 )
 
 // updateOrder compares the state so that its index cannot serve: a plan that is kept must look for the id.
@@ -184,13 +182,13 @@ func (t *tx) updateOrder(ctx context.Context, o bulkhead.Order, expect bulkhead.
 	was, known := knownRow[orderRow](t, key)
 	defer t.only(ofOrders, key)()
 	kept, fit := keepOrder(o)
-	args := []any{o.ID, string(expect), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
-		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ProcessingSince), unix(o.ExpiresAt)}
-	query := moveOrderAndEnd
-	if known && was.ExpiresAt.Equal(kept.ExpiresAt) { // its index need not be touched
-		query, args = moveOrder, args[:len(args)-1]
+	args := append(make([]any, 0, 11), string(o.State), o.Profile, string(o.Authority), blob(o.CSR), string(o.Certificate.Issuer),
+		serialArg(o.Certificate.Serial), problemArg(o.Problem), unix(o.ProcessingSince))
+	query := moveOrder
+	if !known || !was.ExpiresAt.Equal(kept.ExpiresAt) { // else its index need not be touched
+		query, args = moveOrderAndEnd, append(args, unix(o.ExpiresAt))
 	}
-	n, err := exec(ctx, t, query, args...)
+	n, err := exec(ctx, t, query, append(args, o.ID, string(expect))...)
 	if err == nil && n > 0 && known && fit {
 		was.State, was.Profile, was.Authority, was.CSR, was.Certificate = kept.State, kept.Profile, kept.Authority, kept.CSR, kept.Certificate
 		was.ExpiresAt, was.ProcessingSince = kept.ExpiresAt, kept.ProcessingSince
@@ -211,7 +209,7 @@ func (s *Store) OrdersInState(ctx context.Context, state bulkhead.OrderState, li
 
 const (
 	ordersInState = `SELECT ` + orderFields + ` FROM orders WHERE state = $1` + openOrders + ` ORDER BY seq LIMIT $2`
-	openOrders    = ` AND state IN ('pending', 'ready', 'processing')` // as their index says it
+	openOrders    = ` AND (state = 'pending' OR state = 'ready' OR state = 'processing')` // as their index says it
 )
 
 // OrdersByAuthorization returns the pending and ready orders that rest on an authorisation, oldest first.

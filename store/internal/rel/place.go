@@ -109,7 +109,7 @@ func orderColumns(list []bulkhead.Order) []values {
 	var expires, created, processing column[int64]
 	for _, o := range list {
 		id, account, state = append(id, o.ID), append(account, o.AccountID), append(state, string(o.State))
-		identifiers, authorizations = append(identifiers, jsonArg(o.Identifiers)), append(authorizations, jsonArg(o.Authorizations))
+		identifiers, authorizations = append(identifiers, namesArg(o.Identifiers)), append(authorizations, wordsArg(o.Authorizations))
 		profile, authority, csr = append(profile, o.Profile), append(authority, string(o.Authority)), append(csr, blob(o.CSR))
 		issuer, serial = append(issuer, string(o.Certificate.Issuer)), append(serial, serialArg(o.Certificate.Serial))
 		replacesIssuer, replacesSerial = append(replacesIssuer, string(o.Replaces.Issuer)), append(replacesSerial, serialArg(o.Replaces.Serial))

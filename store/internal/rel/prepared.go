@@ -3,6 +3,7 @@ package rel
 import (
 	"context"
 	"database/sql"
+	"strconv"
 	"sync"
 	"sync/atomic"
 )
@@ -39,7 +40,7 @@ func (p *pool) prepare(ctx context.Context, query string) *sql.Stmt {
 	if st := p.prepared(query); st != nil || !p.prepares {
 		return st
 	}
-	st, err := p.PrepareContext(ctx, query)
+	st, err := p.PrepareContext(ctx, nameless(query))
 	if err != nil {
 		return nil // whoever runs the text gets the error
 	}
@@ -51,6 +52,17 @@ func (p *pool) prepare(ctx context.Context, query string) *sql.Stmt {
 	}
 	p.stmts[query] = st
 	return st
+}
+
+// nameless has no numbers for parameters that stand in their order, each once: the driver of SQLite looks the name of each parameter up, in
+// a list that it walks from the start, each time the statement runs.
+func nameless(query string) string {
+	for i, p := range parameter.FindAllString(query, -1) {
+		if p != "$"+strconv.Itoa(i+1) {
+			return query
+		}
+	}
+	return parameter.ReplaceAllLiteralString(query, "?")
 }
 
 func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {

@@ -18,7 +18,7 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.order_id = o.id AND c.order_id <> '' AND NOT ` + overCertificate + `)
 		AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.issuer = o.replaces_issuer AND c.serial = o.replaces_serial AND NOT ` + overCertificate + `)
 		AND NOT EXISTS (SELECT 1 FROM caa_checks WHERE caa_checks.order_id = o.id AND caa_checks.at >= $1))`
-	overAuthorization = `(a.expires_at < $1 AND a.state IN ('pending', 'invalid', 'expired')
+	overAuthorization = `(a.expires_at < $1 AND (a.state = 'pending' OR a.state = 'invalid' OR a.state = 'expired')
 		AND NOT EXISTS (SELECT 1 FROM validations WHERE validations.authorization_id = a.id)
 		AND NOT EXISTS (SELECT 1 FROM order_authorizations x JOIN orders o ON o.id = x.order_id WHERE x.authorization_id = a.id AND NOT ` + overOrder + `))`
 	// $2 is mentioned because both engines want every parameter used.

@@ -195,6 +195,24 @@ func namesArg(names []bulkhead.Identifier) string {
 	return string(append(p, ']'))
 }
 
+// wordsArg is jsonArg of texts.
+func wordsArg(words []string) string {
+	if words == nil {
+		return jsonArg(words)
+	}
+	p := append(make([]byte, 0, 64), '[')
+	for i, w := range words {
+		if !plain(w) {
+			return jsonArg(words)
+		}
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(append(append(p, '"'), w...), '"')
+	}
+	return string(append(p, ']'))
+}
+
 // plain reports that JSON text holds a string as it is.
 func plain(s string) bool {
 	for i := range len(s) {
