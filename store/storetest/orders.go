@@ -47,7 +47,7 @@ func PlaceOne(t testing.TB, s Store, n int, step func(what string)) {
 	o = value(s.Order(ctx, o.ID))(t)
 	value(s.Authorizations(ctx, a.ID))(t)
 	o.State, o.CSR, o.ProcessingSince = bulkhead.OrderProcessing, benchCompletion(n).DER[:400], when
-	ok(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{{OrderID: o.ID, Identifier: name, At: when, ValidUntil: when.Add(time.Hour), Result: "allowed", Detail: "no CAA records"}}, event("processing")))
+	ok(t, s.ProcessOrder(ctx, o, []bulkhead.CAACheck{{OrderID: o.ID, Identifier: name, At: when, ValidUntil: when.Add(time.Hour), Result: "allowed", Detail: "no CAA records"}}, nil, event("processing")))
 	step("process")
 	value(s.OrdersEvidence(ctx, o.ID))(t)
 	r := benchReservation(n)
