@@ -243,7 +243,10 @@ func (s *Signer) IssueAfter(ctx context.Context, req bulkhead.CertificateRequest
 	}
 	defer s.crowd.begin()()
 	p, err := s.prepare(ctx, req, true)
-	if missing := stored(ctx); err == nil {
+	s.crowd.waiting.Add(1) // nobody need wait for it
+	missing := stored(ctx)
+	s.crowd.waiting.Add(-1)
+	if err == nil {
 		if err = missing; err == nil {
 			err = s.permitted(ctx, p.t)
 		}
