@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 
 	"bulkhead"
@@ -48,5 +49,15 @@ func testLocate(t *testing.T, open Open) {
 	states(i, r, r, i, r, r, r, r, bulkhead.Reserved, r, i)
 	ok(t, s.Activate(ctx, other, nextHead(t, s), nil, event("activated")))
 	states(i, r, r, i, r, r, r, r, bulkhead.Reserved, r, r)
+
+	// What was read before it is not what is read after it, the second time as the first.
+	for round := range 3 {
+		issue(t, s, 11+round)
+		equal(t, state(t, s, 11+round), i)
+		again := stage(t, s, fmt.Sprint("again-", round), items(bulkhead.Superseded, at(80), 11+round))
+		ok(t, s.Locate(ctx, again.ID))
+		ok(t, s.Activate(ctx, again, nextHead(t, s), nil, event("activated")))
+		equal(t, state(t, s, 11+round), r)
+	}
 	checkEvidence(t, s)
 }

@@ -219,8 +219,8 @@ func (t *tx) revokeLocated(ctx context.Context, l *located) (err error) {
 	}
 	n := int64(0)
 	for _, r := range l.runs {
-		t.pool.inTx.Add(1)
-		res, err := st.ExecContext(ctx, r.issuer, r.first, r.last, l.reason, l.at)
+		t.runs(revokeRun)
+		res, err := t.ran(st.ExecContext(ctx, r.issuer, r.first, r.last, l.reason, l.at))
 		if err != nil {
 			return err
 		}
