@@ -23,24 +23,24 @@ const (
 
 // checkpointer is woken by commits.
 type checkpointer struct {
-	db     *sql.DB
-	writer *sql.DB // of one connection
-	index  *walIndex
-	long   int64
-	woke   chan struct{}
-	ctx    context.Context // over when nothing new may begin
-	stop   context.CancelFunc
-	done   chan struct{} // closed when nothing is under way any more
+	db    *sql.DB
+	turn  func(context.Context, func(*sql.Conn) error) error // with the connection that writes
+	index *walIndex
+	long  int64
+	woke  chan struct{}
+	ctx   context.Context // over when nothing new may begin
+	stop  context.CancelFunc
+	done  chan struct{} // closed when nothing is under way any more
 }
 
-// openCheckpointer begins to checkpoint a database beside the one connection of writer.
-func openCheckpointer(writer *sql.DB, path string, index *walIndex, long int64) (*checkpointer, error) {
+// openCheckpointer begins to checkpoint a database beside the one connection that writes, which turn lends.
+func openCheckpointer(turn func(context.Context, func(*sql.Conn) error) error, path string, index *walIndex, long int64) (*checkpointer, error) {
 	db, err := sql.Open("sqlite", dsn(path, "deferred"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	c := &checkpointer{db: db, writer: writer, index: index, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &checkpointer{db: db, turn: turn, index: index, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -84,18 +84,15 @@ func (c *checkpointer) run() {
 
 // restart begins the log anew. It takes its turn as a writer: against writers without a pause it would seldom get the lock.
 func (c *checkpointer) restart() error {
-	conn, err := c.writer.Conn(c.ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx := context.Background() // what is begun is ended
-	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", restartMillis)); err != nil {
-		return err
-	}
-	_, err = c.checkpoint(conn, "RESTART")
-	_, back := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyMillis))
-	return errors.Join(err, back)
+	return c.turn(c.ctx, func(conn *sql.Conn) error {
+		ctx := context.Background() // what is begun is ended
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", restartMillis)); err != nil {
+			return err
+		}
+		_, err := c.checkpoint(conn, "RESTART")
+		_, back := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyMillis))
+		return errors.Join(err, back)
+	})
 }
 
 // due reports that there are enough frames that are not in the database.

@@ -32,7 +32,15 @@ func aside(t *testing.T) (writer *sql.DB, c *checkpointer, path string) {
 	ok(t, err)
 	index, err := openIndex(path)
 	ok(t, err)
-	c, err = openCheckpointer(writer, path, index, longHere)
+	turn := func(ctx context.Context, f func(*sql.Conn) error) error {
+		conn, err := writer.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return f(conn)
+	}
+	c, err = openCheckpointer(turn, path, index, longHere)
 	ok(t, err)
 	t.Cleanup(func() { ok(t, errors.Join(c.close(), index.close())) })
 	return writer, c, path

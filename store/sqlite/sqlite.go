@@ -121,7 +121,9 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close())
 	}
-	checkpoints, err := openCheckpointer(writer, path, index, long)
+	var s *rel.Store // made below; there is nothing to checkpoint before
+	turn := func(ctx context.Context, f func(*sql.Conn) error) error { return s.InTurn(ctx, f) }
+	checkpoints, err := openCheckpointer(turn, path, index, long)
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close(), index.close())
 	}
@@ -131,8 +133,8 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, errors.Join(err, checkpoints.close(), writer.Close(), reader.Close(), index.close())
 		}
 	}
-	s, err := rel.New(rel.Config{Writer: writer, Reader: reader, Sole: &sole{index: index}, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
-		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Classify: classify}})
+	s, err = rel.New(rel.Config{Writer: writer, Reader: reader, Sole: &sole{index: index}, CommitHook: cfg.CommitHook, Committed: checkpoints.wake, Bulk: bulk(reader, file),
+		Dialect: rel.Dialect{Name: "sqlite", IndexedBy: true, Prepares: true, Groups: true, Begin: "BEGIN IMMEDIATE", Classify: classify}})
 	if err != nil {
 		err = errors.Join(err, checkpoints.close(), writer.Close(), reader.Close(), index.close())
 		if file != nil {

@@ -63,6 +63,9 @@ func Texts(s *Store) (out []string) {
 		}
 		p.mu.RUnlock()
 	}
+	if s.group.lane != nil {
+		out = slices.AppendSeq(out, maps.Keys(s.group.lane.stmts))
+	}
 	return out
 }
 

@@ -22,6 +22,7 @@ const (
 // A writer may give up while it waits. Once its work has begun it gets the outcome, whatever its context says.
 type group struct {
 	pool  *pool         // whose transactions are shared
+	lane  *lane         // the connection of whoever has the turn; nil where any of the pool will do
 	turn  chan struct{} // holds one token while nobody works
 	mu    sync.Mutex
 	queue []*write
@@ -41,10 +42,20 @@ type write struct {
 	panic  any // what fn panicked with
 }
 
-func newGroup(p *pool) *group {
+func newGroup(p *pool, begin string) *group {
 	g := &group{pool: p, turn: make(chan struct{}, 1)}
+	if begin != "" {
+		g.lane = &lane{db: p.DB, begin: begin}
+	}
 	g.turn <- struct{}{}
 	return g
+}
+
+func (g *group) begin(ctx context.Context) (transaction, error) {
+	if g.lane != nil {
+		return g.lane.open(ctx)
+	}
+	return g.pool.BeginTx(ctx, nil)
 }
 
 // tally counts transactions and the writes in them.
@@ -122,16 +133,15 @@ func (s *Store) lead(g *group) {
 		return
 	}
 	ctx := context.Background()
-	raw, err := g.pool.BeginTx(ctx, nil)
+	raw, err := g.begin(ctx)
 	if err != nil {
 		w.settle(err)
 		return
 	}
-	t := &tx{Tx: raw, pool: g.pool, dialect: &s.dialect, ctx: ctx, memo: s.memo}
+	t := &tx{transaction: raw, pool: g.pool, lane: g.lane, dialect: &s.dialect, ctx: ctx, memo: s.memo}
 	t.begun()
-	defer t.keep(ctx)
 	defer t.ended(undone)
-	defer func() { _ = t.Rollback() }() // after a commit this does nothing; before keep, which needs the connection
+	defer func() { _ = t.Rollback() }() // after a commit this does nothing
 	var kept, refused []*write
 	for began := time.Now(); w != nil; w = g.next() {
 		if w.kin != nil {
@@ -211,7 +221,7 @@ func (s *Store) commitGroup(ctx context.Context, t *tx, in []*write) error {
 	}
 	commit := func() error {
 		t.committing()
-		err := t.Tx.Commit()
+		err := t.Commit()
 		if err == nil {
 			t.ended(committed)
 		} else {

@@ -78,7 +78,7 @@ func (s *Store) jointly(g *group, t *tx, first *write, others bool) (done []*wri
 		return nil, failed
 	default: // nothing is before them
 		_ = t.Rollback()
-		if t.Tx, err = g.pool.BeginTx(t.ctx, nil); err != nil {
+		if t.transaction, err = g.begin(t.ctx); err != nil {
 			return nil, err
 		}
 		t.head = nil

@@ -89,16 +89,12 @@ func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 	return p.DB.QueryRowContext(ctx, query, args...)
 }
 
-// statement is the prepared form of a text inside the transaction. A text that comes for the first time is run as it is
-// and prepared after the transaction, whose connection may be the only one.
+// statement is the prepared form of a text, where the connection of the transaction keeps it.
 func (t *tx) statement(ctx context.Context, query string) *sql.Stmt {
-	if st := t.pool.prepared(query); st != nil {
-		return t.Tx.StmtContext(ctx, st)
+	if t.lane == nil {
+		return nil
 	}
-	if t.pool.prepares {
-		t.missed = append(t.missed, query)
-	}
-	return nil
+	return t.lane.statement(ctx, query)
 }
 
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -107,7 +103,7 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 	if st := t.statement(ctx, query); st != nil {
 		return t.ran(st.ExecContext(ctx, args...))
 	}
-	return t.ran(t.Tx.ExecContext(ctx, query, args...))
+	return t.ran(t.transaction.ExecContext(ctx, query, args...))
 }
 
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
@@ -116,7 +112,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryContext(ctx, args...)
 	}
-	return t.Tx.QueryContext(ctx, query, args...)
+	return t.transaction.QueryContext(ctx, query, args...)
 }
 
 func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -125,7 +121,7 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 	if st := t.statement(ctx, query); st != nil {
 		return st.QueryRowContext(ctx, args...)
 	}
-	return t.Tx.QueryRowContext(ctx, query, args...)
+	return t.transaction.QueryRowContext(ctx, query, args...)
 }
 
 // PrepareContext prepares a text for the transaction alone.
@@ -133,7 +129,7 @@ func (t *tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error
 	if t.memo != nil {
 		t.memo.runs(query, t.named)
 	}
-	return t.Tx.PrepareContext(t.within(ctx), query)
+	return t.transaction.PrepareContext(t.within(ctx), query)
 }
 
 // within is the context of a statement. In a transaction that others share, the caller's must not end it: SQLite then
@@ -143,11 +139,4 @@ func (t *tx) within(ctx context.Context) context.Context {
 		return t.ctx
 	}
 	return ctx
-}
-
-// keep prepares what the transaction ran unprepared; call it when the transaction is over.
-func (t *tx) keep(ctx context.Context) {
-	for _, query := range t.missed {
-		t.pool.prepare(ctx, query)
-	}
 }

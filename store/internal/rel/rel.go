@@ -31,6 +31,9 @@ type Dialect struct {
 	Arrays bool
 	// Prepares says that statements are prepared once per connection and kept. Not where the driver does so itself.
 	Prepares bool
+	// Begin is the statement that begins a transaction with the right to write, where one connection of Writer does all of that (Groups); ""
+	// where database/sql begins them.
+	Begin string
 	// Groups says that waiting writes share a transaction: where one writer works at a time anyway. Elsewhere independent
 	// transactions share the sync of the log by themselves.
 	Groups bool
@@ -98,9 +101,9 @@ func New(cfg Config) (*Store, error) {
 		s.looks = newPool(cfg.KeyedReader, cfg.Dialect.Prepares)
 	}
 	if cfg.Dialect.Groups || cfg.Dialect.GroupsEvidence {
-		s.group = newGroup(s.writer)
+		s.group = newGroup(s.writer, cfg.Dialect.Begin)
 		if s.brisk = s.group; s.keyed != s.writer {
-			s.brisk = newGroup(s.keyed)
+			s.brisk = newGroup(s.keyed, cfg.Dialect.Begin)
 		}
 	}
 	if cfg.Sole != nil && cfg.Dialect.Groups {
@@ -118,6 +121,11 @@ func New(cfg Config) (*Store, error) {
 // Close closes the databases.
 func (s *Store) Close() error {
 	var errs []error
+	if g := s.group; g != nil && g.lane != nil {
+		<-g.turn
+		g.lane.drop()
+		g.turn <- struct{}{}
+	}
 	for _, p := range s.pools() {
 		errs = append(errs, p.Close())
 	}
@@ -138,7 +146,13 @@ func (s *Store) pools() []*pool {
 // Ping reports whether the database answers: nil, or KindUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
 	for _, db := range s.pools() {
-		if err := db.PingContext(ctx); err != nil {
+		ping := db.PingContext
+		if s.group != nil && s.group.lane != nil && db == s.writer {
+			ping = func(ctx context.Context) error {
+				return s.InTurn(ctx, func(conn *sql.Conn) error { return conn.PingContext(ctx) })
+			}
+		}
+		if err := ping(ctx); err != nil {
 			return s.fault("Ping", err)
 		}
 	}

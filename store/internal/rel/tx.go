@@ -3,7 +3,6 @@ package rel
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"runtime"
 	"slices"
@@ -17,9 +16,9 @@ import (
 
 // tx is one write transaction.
 type tx struct {
-	*sql.Tx
+	transaction
 	pool    *pool
-	missed  []string // texts to prepare when it is over
+	lane    *lane // nil where its transaction is one of database/sql
 	dialect *Dialect
 	head    *evidenceHead   // set once this transaction holds the evidence head
 	ahead   bool            // head is ahead of the row
@@ -83,9 +82,8 @@ func (s *Store) writeOn(ctx context.Context, db *pool, g *group, op string, ev [
 	if err != nil {
 		return nil, s.fault(op, err)
 	}
-	t := &tx{Tx: raw, pool: db, dialect: &s.dialect}
-	defer t.keep(context.WithoutCancel(ctx))
-	defer raw.Rollback() // after a commit this does nothing; before keep, which may need the connection
+	t := &tx{transaction: raw, pool: db, dialect: &s.dialect}
+	defer raw.Rollback() // after a commit this does nothing
 	seqs, err := t.perform(ctx, leaves, fn)
 	if err == nil {
 		err = s.commitGroup(ctx, t, []*write{{op: op}})
