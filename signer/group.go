@@ -6,7 +6,7 @@ import (
 )
 
 // group is a group commit, or one look for many who ask the same: one goroutine takes everything that waits, commits it at once and answers each caller. An
-// idle group commits a lone item without delay; while it commits, the next ones gather.
+// idle group commits a lone item without delay, while few are under way by its caller; while it commits, the next ones gather.
 //
 // The channel has no buffer: an item is either with its caller or in a batch, never in between. A caller whose item was
 // taken always gets that batch's outcome.
@@ -16,7 +16,7 @@ type group[T, R any] struct {
 	delay   time.Duration
 	flush   func([]T) []outcome[R]
 	crowd   *crowd
-	alone   bool         // nobody waits for company: whoever is the only caller flushes its item itself
+	alone   bool         // nobody waits for company, however many are under way
 	callers atomic.Int64 // callers inside do
 	stop    chan struct{}
 	stopped chan struct{}
@@ -37,9 +37,15 @@ func (c *crowd) begin() (end func()) {
 // coming reports whether anybody is on the way to any group.
 func (c *crowd) coming() bool { return c.underway.Load() > c.waiting.Load() }
 
+// small reports that so few are under way that company is not worth waiting for, nor handing an item over: writes that meet in the store share
+// a transaction there.
+func (c *crowd) small() bool { return !c.all && c.underway.Load() <= few }
+
+const few = 4
+
 // plenty reports that so many need not wait for more: a third of all. While they are committed the others are at work; were all
 // of them in one batch, the processors would wait for the disk together with the callers.
-func (c *crowd) plenty(n int) bool { return !c.all && n >= max(4, int(c.underway.Load()/3)) }
+func (c *crowd) plenty(n int) bool { return !c.all && n >= max(few, int(c.underway.Load()/3)) }
 
 // lookOut is how often a group that waits for company looks whether any can come.
 const lookOut = 250 * time.Microsecond
@@ -65,7 +71,7 @@ func newGroup[T, R any](size int, delay time.Duration, c *crowd, flush func([]T)
 func (g *group[T, R]) do(cancel <-chan struct{}, item T) (R, error) {
 	var none R
 	defer g.callers.Add(-1)
-	if first := g.callers.Add(1) == 1; first && g.alone {
+	if first := g.callers.Add(1) == 1; first && (g.alone || g.crowd.small()) {
 		o := g.flush([]T{item})[0]
 		return o.value, o.err
 	}
@@ -121,7 +127,7 @@ func (g *group[T, R]) gather(first waiting[T, R]) []waiting[T, R] {
 		}
 		break
 	}
-	if g.alone || g.delay <= 0 || !g.crowd.coming() || g.crowd.plenty(len(batch)) {
+	if g.alone || g.crowd.small() || g.delay <= 0 || !g.crowd.coming() || g.crowd.plenty(len(batch)) {
 		return batch
 	}
 	look := time.NewTicker(min(lookOut, g.delay))
