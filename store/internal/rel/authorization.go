@@ -138,7 +138,7 @@ func (s *Store) ConcludeAuthorization(ctx context.Context, a bulkhead.Authorizat
 	if len(ev) == 0 {
 		return bulkhead.NewFault(bulkhead.KindMalformed, "a validation needs evidence")
 	}
-	return s.writeKeyed(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
+	return s.writeAgain(ctx, "ConcludeAuthorization", ev, func(t *tx) error {
 		if err := t.changeAuthorization(ctx, a, &v, func() error {
 			n, err := exec(ctx, t, `UPDATE authorizations SET state = $1, challenges = $2, expires_at = $3 WHERE id = $4 AND state = 'pending'
 				AND EXISTS (SELECT 1 FROM accounts c WHERE c.id = authorizations.account_id AND c.state = 'valid' AND c.thumbprint = $5)`,

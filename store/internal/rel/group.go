@@ -18,7 +18,9 @@ const (
 
 // group is the group commit: writes that wait share a transaction, and with it the sync of the disk. There is no
 // goroutine of its own: of the writers that wait, one gets the turn and does the work of all. Each write stands behind a
-// savepoint, so that one that fails is undone alone; a commit that fails, or is reported lost, fails for everybody in it.
+// savepoint, so that one that fails is undone alone; a commit that fails, or is reported lost, fails for everybody in it. SQLite pays
+// for a savepoint with a copy of every page that is written behind it: where all that was done can be done again nothing stands
+// behind one, and when a write fails after all, all are undone and done again behind savepoints.
 // A writer may give up while it waits. Once its work has begun it gets the outcome, whatever its context says.
 type group struct {
 	pool  *pool         // whose transactions are shared
@@ -35,6 +37,7 @@ type write struct {
 	fn     func(t *tx) error
 	kin    *kin            // of those that the same statements do; nil when it is done alone
 	item   any             // of kin
+	again  bool            // fn may be run twice: after others of its like the write needs no savepoint
 	until  <-chan struct{} // of one that is patient: closed when somebody waits for it after all
 	done   chan struct{}   // closed when the fields below are settled
 	seqs   []int64
@@ -143,6 +146,7 @@ func (s *Store) lead(g *group) {
 	defer t.ended(undone)
 	defer func() { _ = t.Rollback() }() // after a commit this does nothing
 	var kept, refused []*write
+	redo := s.dialect.Groups // all that was done can be done again
 	for began := time.Now(); w != nil; w = g.next() {
 		if w.kin != nil {
 			done, err := s.jointly(g, t, w, len(kept) > 0)
@@ -155,11 +159,15 @@ func (s *Store) lead(g *group) {
 			}
 			continue
 		}
-		switch err := t.attempt(w, len(kept) > 0); {
+		bare := redo && w.again
+		switch err := t.attempt(w, len(kept) > 0 && !bare); {
 		case err == nil && w.err == nil:
-			kept = append(kept, w)
+			kept, redo = append(kept, w), bare
+		case err == nil && bare && len(kept) > 0: // all are undone with it
+			g.alone(append(kept, w))
+			return
 		case err == nil:
-			refused = append(refused, w)
+			refused, redo = append(refused, w), false
 		default: // the transaction is gone, and all that was in it
 			s.settle(err, append(kept, refused...), nil)
 			w.settle(cmp.Or(w.err, err))

@@ -371,3 +371,58 @@ func TestGroupCrowd(t *testing.T) {
 		t.Errorf("%d transactions for %d writes: nobody shared one", commits, writes)
 	}
 }
+
+// TestGroupAgain: writes that can be done again share a transaction without savepoints; when one of them fails all are undone and
+// done again, and nobody else is hurt.
+func TestGroupAgain(t *testing.T) {
+	order := func(g *gang, id string) func() error {
+		return func() error {
+			return g.store.CreateOrder(context.Background(), bulkhead.Order{ID: id, State: bulkhead.OrderPending, ExpiresAt: time.Unix(1, 0)}, nil)
+		}
+	}
+	g := newGang(t)
+	var before int64
+	errs := g.run([]func() error{order(g, "a"), order(g, "b"), order(g, "c")}, func() { _, before = g.store.Statements() })
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	if _, after := g.store.Statements(); after-before != 3 {
+		t.Errorf("%d statements for three rows", after-before)
+	}
+
+	g = newGang(t)
+	reserve := func(serial byte, name string, refused *[]error) func() error {
+		return func() error {
+			id, err := bulkhead.SerialFromBytes([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, serial})
+			if err != nil {
+				return err
+			}
+			ref := bulkhead.CertificateRef{Issuer: "x", Serial: id}
+			intent := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: time.Unix(1, 0), Actor: "role:signer", Authority: "x", Serial: id,
+				KeyHash: bulkhead.Digest([]byte(name)), Signer: bulkhead.Digest([]byte("x")), Digest: bulkhead.Digest([]byte(name))}
+			_, *refused, err = g.store.Reserve(context.Background(), []bulkhead.Reservation{{Intent: intent, Certificate: bulkhead.Certificate{CertificateRef: ref,
+				Kind: bulkhead.LeafCertificate, State: bulkhead.Reserved, KeyHash: intent.KeyHash}}, {}})
+			return err
+		}
+	}
+	var first, second []error
+	errs = g.run([]func() error{order(g, "a"), reserve(1, "r1", &first), order(g, "a"), order(g, "b"), reserve(1, "r2", &second), g.leave("after")}, nil)
+	if bulkhead.KindOf(errs[2]) != bulkhead.KindConflict {
+		t.Errorf("the second order a: %v", errs[2])
+	}
+	if err := errors.Join(errs[0], errs[1], errs[3], errs[4], errs[5]); err != nil {
+		t.Error(err)
+	}
+	// The second item of each is malformed; a serial is taken for the second of them alone.
+	if len(first) != 2 || first[0] != nil || first[1] == nil || len(second) != 2 || bulkhead.KindOf(second[0]) != bulkhead.KindConflict || second[1] == nil {
+		t.Errorf("refused: %v and %v", first, second)
+	}
+	for _, id := range []string{"a", "b"} {
+		if _, err := g.store.Order(context.Background(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	if commits, n := g.store.Commits(); commits != 2 || n != 6 {
+		t.Errorf("%d writes in %d transactions, want 6 in 2", n, commits)
+	}
+}

@@ -86,7 +86,10 @@ func (s *Store) Reserve(ctx context.Context, items []bulkhead.Reservation) (seqs
 			errs[i] = bulkhead.NewFault(bulkhead.KindMalformed, "a reservation needs an issuer and a serial")
 		}
 	}
-	err = s.writeKeyed(ctx, "Reserve", nil, func(t *tx) error {
+	malformed := slices.Clone(errs)
+	err = s.writeAgain(ctx, "Reserve", nil, func(t *tx) error {
+		clear(seqs)
+		copy(errs, malformed)
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}
@@ -269,7 +272,10 @@ func (s *Store) Complete(ctx context.Context, items []bulkhead.Completion) (seqs
 			errs[i] = bulkhead.NewFault(bulkhead.KindMalformed, "a completion needs the certificate")
 		}
 	}
-	err = s.writeKeyed(ctx, "Complete", nil, func(t *tx) error {
+	malformed := slices.Clone(errs)
+	err = s.writeAgain(ctx, "Complete", nil, func(t *tx) error {
+		clear(seqs)
+		copy(errs, malformed)
 		if err := t.lockEvidence(ctx); err != nil {
 			return err
 		}

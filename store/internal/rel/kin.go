@@ -22,7 +22,7 @@ func (s *Store) writeKin(ctx context.Context, op string, k *kin, item any, ev []
 	return s.writeKinAs(ctx, op, k, item, ev, fn, nil)
 }
 
-// writeKinAs is writeKin; one that is patient until somebody waits for it lets others take it along (groupPatience).
+// writeKinAs is writeKin, and fn as for writeAgain; one that is patient until somebody waits for it lets others take it along (groupPatience).
 func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev []bulkhead.Evidence, fn func(t *tx) error, until <-chan struct{}) error {
 	if !s.dialect.GroupsEvidence || !s.dialect.Arrays {
 		k = nil
@@ -34,7 +34,13 @@ func (s *Store) writeKinAs(ctx context.Context, op string, k *kin, item any, ev 
 	if err != nil {
 		return s.fault(op, err)
 	}
-	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, until: until}))
+	return s.fault(op, s.together(ctx, s.brisk, &write{op: op, leaves: leaves, fn: fn, kin: k, item: item, until: until, again: s.dialect.Groups}))
+}
+
+// writeAgain is writeKeyed for one whose fn may be run a second time, after the first was undone: what it leaves outside the transaction
+// it leaves anew. Those of a shared transaction that are all such need no savepoints.
+func (s *Store) writeAgain(ctx context.Context, op string, ev []bulkhead.Evidence, fn func(t *tx) error) error {
+	return s.writeKinAs(ctx, op, nil, nil, ev, fn, nil)
 }
 
 // jointly does first, and its kin that wait, by the same statements, and returns those that are done. The others are at the head
@@ -140,7 +146,7 @@ func (g *group) alone(ws []*write) {
 		return
 	}
 	for _, w := range ws {
-		w.kin, w.seqs = nil, nil
+		w.kin, w.again, w.seqs, w.err, w.panic = nil, false, nil, nil, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

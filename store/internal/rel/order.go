@@ -39,7 +39,7 @@ func problemArg(f *bulkhead.Fault) string {
 // when o.Replaces is claimed by another order that is not invalid (RFC 9773 section 5); KindConflict when the id exists
 // or an authorisation that it names does not.
 func (s *Store) CreateOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
-	return s.writeKeyed(ctx, "CreateOrder", nil, func(t *tx) error { return t.createOrder(ctx, o, fresh) })
+	return s.writeAgain(ctx, "CreateOrder", nil, func(t *tx) error { return t.createOrder(ctx, o, fresh) })
 }
 
 func (t *tx) createOrder(ctx context.Context, o bulkhead.Order, fresh []bulkhead.Authorization) error {
