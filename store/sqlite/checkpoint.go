@@ -8,12 +8,13 @@ import (
 )
 
 // SQLite moves the pages of its write-ahead log into the database in the commit that finds the log long, while every other
-// writer waits for that disk work. The checkpointer does it beside the writer instead, as often; it changes no promise, since a
+// writer waits for that disk work. The checkpointer does it beside the writer instead, and less often; it changes no promise, since a
 // commit is durable by its place in the log.
 const (
-	// enough is how many frames are worth a checkpoint, as by SQLite's default; from long on the log is begun anew, for which
+	// enough is how many frames are worth a checkpoint, four times SQLite's default: of a page that stands in the log again and again
+	// only the last is moved, and most are of few pages, where tables and indexes grow. From long on the log is begun anew, for which
 	// writers wait a moment: without it, those who write during each checkpoint would let it grow for ever.
-	enough = 1000
+	enough = 4000
 	long   = 16_384
 	// backstop is from when on a commit checkpoints by itself after all.
 	backstop = 16 * long
@@ -23,24 +24,25 @@ const (
 
 // checkpointer is woken by commits.
 type checkpointer struct {
-	db    *sql.DB
-	turn  func(context.Context, func(*sql.Conn) error) error // with the connection that writes
-	index *walIndex
-	long  int64
-	woke  chan struct{}
-	ctx   context.Context // over when nothing new may begin
-	stop  context.CancelFunc
-	done  chan struct{} // closed when nothing is under way any more
+	db     *sql.DB
+	turn   func(context.Context, func(*sql.Conn) error) error // with the connection that writes
+	index  *walIndex
+	enough int64
+	long   int64
+	woke   chan struct{}
+	ctx    context.Context // over when nothing new may begin
+	stop   context.CancelFunc
+	done   chan struct{} // closed when nothing is under way any more
 }
 
 // openCheckpointer begins to checkpoint a database beside the one connection that writes, which turn lends.
-func openCheckpointer(turn func(context.Context, func(*sql.Conn) error) error, path string, index *walIndex, long int64) (*checkpointer, error) {
+func openCheckpointer(turn func(context.Context, func(*sql.Conn) error) error, path string, index *walIndex, enough, long int64) (*checkpointer, error) {
 	db, err := sql.Open("sqlite", dsn(path, "deferred"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	c := &checkpointer{db: db, turn: turn, index: index, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &checkpointer{db: db, turn: turn, index: index, enough: enough, long: long, woke: make(chan struct{}, 1), done: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -96,7 +98,7 @@ func (c *checkpointer) restart() error {
 }
 
 // due reports that there are enough frames that are not in the database.
-func (c *checkpointer) due() bool { return c.index.unmoved() >= enough }
+func (c *checkpointer) due() bool { return c.index.unmoved() >= c.enough }
 
 // checkpoint returns how many frames the log has.
 func (c *checkpointer) checkpoint(on interface {

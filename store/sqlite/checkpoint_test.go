@@ -17,8 +17,11 @@ const (
 	logHeader = 32
 )
 
-// longHere is where a log is long in these tests.
-const longHere = 2 * enough
+// enoughHere is how many frames are worth a checkpoint in these tests, and longHere where a log is long.
+const (
+	enoughHere = 1000
+	longHere   = 2 * enoughHere
+)
 
 // aside opens a database of one table and a checkpointer beside it, as open does.
 func aside(t *testing.T) (writer *sql.DB, c *checkpointer, path string) {
@@ -40,7 +43,7 @@ func aside(t *testing.T) (writer *sql.DB, c *checkpointer, path string) {
 		defer conn.Close()
 		return f(conn)
 	}
-	c, err = openCheckpointer(turn, path, index, longHere)
+	c, err = openCheckpointer(turn, path, index, enoughHere, longHere)
 	ok(t, err)
 	t.Cleanup(func() { ok(t, errors.Join(c.close(), index.close())) })
 	return writer, c, path
@@ -75,12 +78,12 @@ func TestDue(t *testing.T) {
 	if c.due() {
 		t.Error("a new log is due")
 	}
-	pages(t, writer, enough+50)
+	pages(t, writer, enoughHere+50)
 	if !c.due() {
 		t.Fatal("a log of more frames than enough is not due")
 	}
 	log, err := c.checkpoint(c.db, "PASSIVE")
-	if err != nil || log < enough || c.index.unmoved() != 0 {
+	if err != nil || log < enoughHere || c.index.unmoved() != 0 {
 		t.Fatalf("log %d, not moved %d: %v", log, c.index.unmoved(), err)
 	}
 	if c.due() {
@@ -90,7 +93,7 @@ func TestDue(t *testing.T) {
 	if n := c.index.unmoved(); c.due() || n < 10 || n > 20 {
 		t.Errorf("ten frames are due, or %d are not moved", n)
 	}
-	pages(t, writer, enough)
+	pages(t, writer, enoughHere)
 	if !c.due() {
 		t.Error("the second log is never due")
 	}
@@ -120,7 +123,7 @@ func TestReaderOfTheOldLog(t *testing.T) {
 	ok(t, err)
 	var seen, again int
 	ok(t, tx.QueryRow("SELECT count(*) FROM x").Scan(&seen))
-	for range (longHere + 2*enough) / 500 {
+	for range (longHere + 2*enoughHere) / 500 {
 		pages(t, writer, 500)
 		c.wake()
 	}

@@ -123,7 +123,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	var s *rel.Store // made below; there is nothing to checkpoint before
 	turn := func(ctx context.Context, f func(*sql.Conn) error) error { return s.InTurn(ctx, f) }
-	checkpoints, err := openCheckpointer(turn, path, index, long)
+	checkpoints, err := openCheckpointer(turn, path, index, enough, long)
 	if err != nil {
 		return nil, errors.Join(err, writer.Close(), reader.Close(), index.close())
 	}
