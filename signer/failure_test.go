@@ -164,8 +164,8 @@ func TestGroupCommit(t *testing.T) {
 		}
 	})
 	t.Logf("%d certificates in %d commits: %.3f per certificate", callers, commits.Load(), float64(commits.Load())/callers)
-	if commits.Load() > 4 {
-		t.Errorf("%d commits for %d certificates, want 4 at most", commits.Load(), callers)
+	if commits.Load() > 6 { // of each kind the first, which is alone, those that came while few were under way, and all others
+		t.Errorf("%d commits for %d certificates, want 6 at most", commits.Load(), callers)
 	}
 	h.audit()
 }
