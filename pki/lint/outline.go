@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"maps"
 	"math/big"
-	"net"
 	"slices"
 
 	zasn1 "github.com/zmap/zcrypto/encoding/asn1"
@@ -160,7 +159,7 @@ func (o *outline) readNames(value cryptobyte.String) bool {
 		switch n.tag {
 		case tagMail, tagDNS:
 		case tagIP:
-			if len(n.value) != net.IPv4len && len(n.value) != net.IPv6len {
+			if len(n.value) != 4 && len(n.value) != 16 {
 				return false
 			}
 		default:
@@ -254,7 +253,7 @@ func (p *plan) likeness(cert *x509.Certificate, o *outline) *zx509.Certificate {
 		case tagMail:
 			c.EmailAddresses = append(c.EmailAddresses, string(n.value))
 		case tagIP:
-			c.IPAddresses = append(c.IPAddresses, net.IP(n.value))
+			c.IPAddresses = append(c.IPAddresses, n.value)
 		}
 	}
 	return &c
