@@ -13,9 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"bulkhead/internal/heldport"
-
 	"bulkhead"
+	"bulkhead/internal/heldport"
 )
 
 // server is a cache that is a program of its own. It is emptied by a new start.

@@ -25,10 +25,7 @@ func (s *Signer) mandate(ctx context.Context, req bulkhead.CertificateRequest, p
 	if req.AccountID == "" || req.OrderID == "" {
 		return mandate{}, bulkhead.NewFault(bulkhead.KindMalformed, "a certificate needs an account and an order").WithHint("place an order first")
 	}
-	g, err := s.standings.do(ctx.Done(), asker{req.AccountID, req.OrderID})
-	if errors.Is(err, errNotTaken) {
-		return mandate{}, unavailable("the request was given up", ctx.Err())
-	}
+	g, err := s.groundsOf(ctx, req.AccountID, req.OrderID)
 	if err != nil {
 		return mandate{}, err
 	}
@@ -54,6 +51,15 @@ func (s *Signer) mandate(ctx context.Context, req bulkhead.CertificateRequest, p
 		m.volume = &bulkhead.Volume{Partner: st.Partner.ID, At: now, PerHour: st.Partner.Scope.PerHour, PerDay: st.Partner.Scope.PerDay}
 	}
 	return m, s.seconded(ctx, st.Account, req.OrderID, names)
+}
+
+// groundsOf reads an account's standing and on what an order rests, as the record has them now.
+func (s *Signer) groundsOf(ctx context.Context, account, order string) (grounds, error) {
+	g, err := s.standings.do(ctx.Done(), asker{account, order})
+	if errors.Is(err, errNotTaken) {
+		return g, unavailable("the request was given up", ctx.Err())
+	}
+	return g, err
 }
 
 // seconded wants the word of a second person for an order with a name of the high-value list.

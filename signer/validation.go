@@ -2,7 +2,6 @@ package signer
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -42,10 +41,7 @@ func (s *Signer) checkEvidence(req bulkhead.CertificateRequest, names []bulkhead
 
 // permitted reads the looks at CAA that the record has by now for the order of a ticket.
 func (s *Signer) permitted(ctx context.Context, t *ticket) error {
-	g, err := s.standings.do(ctx.Done(), asker{t.row.AccountID, t.row.OrderID})
-	if errors.Is(err, errNotTaken) {
-		return unavailable("the request was given up", ctx.Err())
-	}
+	g, err := s.groundsOf(ctx, t.row.AccountID, t.row.OrderID)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/keys"
 	"bulkhead/notice/mailtest"
 	"bulkhead/run"
@@ -184,7 +185,7 @@ const alarmWithin = 45 * time.Second
 func TestAlarmsReachEverybody(t *testing.T) {
 	t.Parallel()
 	c := &cli{dir: filepath.Join(t.TempDir(), "data"), work: t.TempDir()}
-	stop, _ := upAt(t, c.dir, "--listen", "127.0.0.1:0", "--status-listen", free(t), "--metrics-listen", free(t), "--resolver", free(t), "--log-level", "error")
+	stop, _ := upAt(t, c.dir, "--listen", "127.0.0.1:0", "--status-listen", heldport.For(t).String(), "--metrics-listen", heldport.For(t).String(), "--resolver", heldport.For(t).String(), "--log-level", "error")
 	stop()
 	to := newReceivers(t, c.dir)
 	stop, ready := upAt(t, c.dir)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/run"
 	"bulkhead/store/storetest/pgtest"
 )
@@ -57,8 +58,8 @@ func upAt(t *testing.T, dir string, more ...string) (stop func(), r run.Ready) {
 }
 
 func quiet(t *testing.T, store string) []string {
-	return []string{"--listen", "127.0.0.1:0", "--status-listen", free(t), "--metrics-listen", "127.0.0.1:0",
-		"--resolver", free(t), "--log-level", "error", "--store", store}
+	return []string{"--listen", "127.0.0.1:0", "--status-listen", heldport.For(t).String(), "--metrics-listen", "127.0.0.1:0",
+		"--resolver", heldport.For(t).String(), "--log-level", "error", "--store", store}
 }
 
 // questions are OCSP requests for every certificate of a record, with both hashes that a CertID may have, and the addresses of all its

@@ -37,7 +37,7 @@ func houseAt(t *testing.T, statusListen, statusURL string, flags ...string) *cli
 	done := make(chan int, 1)
 	go func() {
 		done <- execute(ctx, append([]string{"up", "--data", c.dir, "--listen", "127.0.0.1:0", "--status-listen", statusListen, "--metrics-listen", "127.0.0.1:0",
-			"--status-url", statusURL, "--resolver", free(t), "--log-level", "error"}, flags...), nil, &out, &errOut)
+			"--status-url", statusURL, "--resolver", heldport.For(t).String(), "--log-level", "error"}, flags...), nil, &out, &errOut)
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -59,12 +59,6 @@ func houseAt(t *testing.T, statusListen, statusURL string, flags ...string) *cli
 			t.Fatalf("not ready: %s", errOut.String())
 		}
 	}
-}
-
-// free is an address of loopback where nothing listens.
-func free(t *testing.T) string {
-	t.Helper()
-	return heldport.For(t).String()
 }
 
 type syncBuffer struct {

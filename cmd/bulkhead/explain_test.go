@@ -13,11 +13,12 @@ import (
 
 	"bulkhead"
 	"bulkhead/console"
+	"bulkhead/internal/heldport"
 )
 
 // TestExplainOCSP follows one certificate: good, revoked, served by a cache, answered by a stranger.
 func TestExplainOCSP(t *testing.T) {
-	status := free(t)
+	status := heldport.For(t).String()
 	c := houseAt(t, status, "http://"+status)
 	got := asJSON[issued](t, c, "issue", "a.example.test", "--out", c.work)
 	der := filepath.Join(c.work, "r.der")
@@ -97,7 +98,7 @@ func TestExplainOCSP(t *testing.T) {
 
 // TestAlarmsAck: an alarm that the house raised is listed, taken with a reason, once.
 func TestAlarmsAck(t *testing.T) {
-	status := free(t)
+	status := heldport.For(t).String()
 	c := houseAt(t, status, "http://"+status)
 	got := asJSON[issued](t, c, "issue", "a.example.test", "--out", c.work)
 	var list []console.AlarmView

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/pki/tlog"
 	"bulkhead/proof"
 	"bulkhead/run"
@@ -17,7 +18,7 @@ import (
 // TestImportHold: what the old CA held is good again by its newer CRL, for whoever asks here as well, with a leaf that names the CRL;
 // an older CRL, an index without a CRL, and the certificates again release nothing; a hold that became a revocation stays one.
 func TestImportHold(t *testing.T) {
-	listen := free(t)
+	listen := heldport.For(t).String()
 	url := "http://" + listen
 	c, old := houseAt(t, listen, url), oldCA(t)
 	in := func(name string) string { return filepath.Join(old, name) }

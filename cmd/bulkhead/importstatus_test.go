@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
 	"bulkhead/proof"
 	"bulkhead/run"
 )
@@ -58,7 +59,7 @@ func fetched(url string) []byte {
 // own CRL is published here bit for bit, and what it revokes is revoked here as soon as its new CRL is imported. Nothing of it
 // can be revoked here, and nobody who is not its delegate is believed.
 func TestImportServed(t *testing.T) {
-	listen := free(t)
+	listen := heldport.For(t).String()
 	url := "http://" + listen
 	c, old := houseAt(t, listen, url), oldCA(t)
 	in := func(name string) string { return filepath.Join(old, name) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bulkhead/console"
+	"bulkhead/internal/heldport"
 	"bulkhead/run"
 )
 
@@ -83,7 +84,7 @@ func madeBy(t *testing.T, module, program, script string) func(out string, env .
 
 func port(t *testing.T) string {
 	t.Helper()
-	_, p, err := net.SplitHostPort(free(t))
+	_, p, err := net.SplitHostPort(heldport.For(t).String())
 	if err != nil {
 		t.Fatal(err)
 	}

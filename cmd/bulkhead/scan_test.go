@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/scan"
 	"bulkhead/scan/probe/probetest"
 )
@@ -93,7 +94,7 @@ func TestScanMany(t *testing.T) {
 
 // TestScanExitCodes: the worst news is the exit code, and what was not seen is never 0.
 func TestScanExitCodes(t *testing.T) {
-	of := map[bulkhead.Verdict]string{bulkhead.Unreachable: free(t)}
+	of := map[bulkhead.Verdict]string{bulkhead.Unreachable: heldport.For(t).String()}
 	for _, b := range probetest.Behaviours() {
 		if !b.TimesOut && b.SNI == "" && b.STARTTLS == "" && of[b.Verdict] == "" {
 			of[b.Verdict] = serveBehaviour(t, b)
@@ -156,7 +157,7 @@ func TestScanSARIF(t *testing.T) {
 			v = serveBehaviour(t, b)
 		}
 	}
-	out, _ := bareScan(t, exitRefused, "--sarif", v, free(t), serveBehaviour(t, probetest.Behaviour{}))
+	out, _ := bareScan(t, exitRefused, "--sarif", v, heldport.For(t).String(), serveBehaviour(t, probetest.Behaviour{}))
 	var doc struct {
 		Schema  string `json:"$schema"`
 		Version string

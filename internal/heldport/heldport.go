@@ -10,7 +10,6 @@
 package heldport
 
 import (
-	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -41,7 +40,7 @@ func Hold() (at netip.AddrPort, release func(), err error) {
 	return netip.AddrPortFrom(loopback, uint16(port)), release, nil
 }
 
-var loopback = netip.AddrFrom4([4]byte(net.IPv4(127, 0, 0, 1).To4()))
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func bind(fd int) error {
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {

@@ -107,30 +107,30 @@ func (s *sums) double() {
 
 // tangent is a = 2a, given 1/a.y: the slope is (3x^2-3)/2y.
 func tangent(a *affine, inverse *element) {
-	var slope, x, y element
+	var slope element
 	mul(&slope, &a.x, &a.x)
 	sub(&slope, &slope, &one)
 	mul(&slope, &slope, inverse)
 	mul(&slope, &slope, &threeHalves)
-	mul(&x, &slope, &slope)
-	sub(&x, &x, &a.x)
-	sub(&x, &x, &a.x)
-	sub(&y, &a.x, &x)
-	mul(&y, &y, &slope)
-	sub(&a.y, &y, &a.y)
-	a.x = x
+	third(a, a, a, &slope)
 }
 
 // chord is z = a + b, given 1/(b.x-a.x). z may be one of them.
 func chord(z, a, b *affine, inverse *element) {
-	var slope, x, y element
+	var slope element
 	sub(&slope, &b.y, &a.y)
 	mul(&slope, &slope, inverse)
-	mul(&x, &slope, &slope)
+	third(z, a, b, &slope)
+}
+
+// third is z = a + b, given the slope of the line through both. z may be one of them.
+func third(z, a, b *affine, slope *element) {
+	var x, y element
+	mul(&x, slope, slope)
 	sub(&x, &x, &a.x)
 	sub(&x, &x, &b.x)
 	sub(&y, &a.x, &x)
-	mul(&y, &y, &slope)
+	mul(&y, &y, slope)
 	sub(&z.y, &y, &a.y)
 	z.x = x
 }

@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"bulkhead/internal/heldport"
-
 	"bulkhead"
+	"bulkhead/internal/heldport"
 )
 
 // wants is what a look at a genuine server must say.

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"bulkhead/internal/heldport"
-
 	"bulkhead"
+	"bulkhead/internal/heldport"
 )
 
 // servers is a folder that other users may enter, for servers that give up root, with chain.pem and key.pem.

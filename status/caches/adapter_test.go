@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
+
 	"bulkhead"
 )
 
@@ -184,7 +186,7 @@ func TestFailures(t *testing.T) {
 	defer slow.Close()
 	long := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer+10)) }))
 	defer long.Close()
-	gone := fmt.Sprintf("http://127.0.0.1:%d", port(t))
+	gone := fmt.Sprintf("http://127.0.0.1:%d", int(heldport.For(t).Port()))
 	var log bytes.Buffer
 	secret := Purge{Adapter: HTTP, URL: "{node}/x", Body: "{secret:token}", Headers: map[string]string{"X-Key": "{secret:token}"}, Secrets: map[string]string{"token": "hush-hush"}}
 	c := must(New(Config{Tiers: []Tier{{Name: "lb", Kind: LoadBalancer, Nodes: []string{moved.URL, refusing.URL, good.URL, slow.URL, long.URL, gone}, Purge: secret}, {Name: "cdn", Kind: CDN}},

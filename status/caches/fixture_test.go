@@ -20,7 +20,6 @@ import (
 
 	"bulkhead"
 	"bulkhead/edge"
-	"bulkhead/internal/heldport"
 	"bulkhead/pki/ocsp"
 	"bulkhead/pki/pack"
 	"bulkhead/publish"
@@ -162,9 +161,4 @@ func (o *origin) caches(log *slog.Logger, tiers ...Tier) *Caches {
 	c := must(New(Config{Tiers: tiers, Base: "http://status.test", Timeout: 5 * time.Second, Now: time.Now, Log: log}))(o.t)
 	o.t.Cleanup(c.Close)
 	return c
-}
-
-func port(t testing.TB) int {
-	t.Helper()
-	return int(heldport.For(t).Port())
 }

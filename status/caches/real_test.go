@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bulkhead/internal/heldport"
 )
 
 // program finds a server of Debian, which are not on everybody's path.
@@ -106,7 +108,7 @@ sub vcl_backend_response { if (beresp.http.Cache-Control !~ "no-store") { set be
 	if err := os.WriteFile(file, []byte(vcl), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", port(t))
+	addr := fmt.Sprintf("127.0.0.1:%d", int(heldport.For(t).Port()))
 	start(t, addr, program(t, "varnishd", "varnish"), "-F", "-n", filepath.Join(dir, "n"), "-a", addr, "-f", file, "-s", "malloc,16m", "-j", "none", "-T", "none")
 	return "http://" + addr
 }
@@ -120,7 +122,7 @@ func nginx(t testing.TB, backend string) string {
 		t.Fatalf("%v (package libnginx-mod-http-cache-purge): scripts/test-tools.sh installs it", err)
 	}
 	dir := t.TempDir()
-	addr := fmt.Sprintf("127.0.0.1:%d", port(t))
+	addr := fmt.Sprintf("127.0.0.1:%d", int(heldport.For(t).Port()))
 	conf := fmt.Sprintf(`load_module %s;
 daemon off; master_process off; pid %[2]s/pid; error_log stderr warn;
 events { worker_connections 256; }

@@ -40,11 +40,6 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-func address(t testing.TB) string {
-	t.Helper()
-	return heldport.For(t).String()
-}
-
 // house is the whole of it.
 type house struct {
 	t                  testing.TB
@@ -65,7 +60,7 @@ func start(t testing.TB) *house {
 	}
 	dir, err := os.MkdirTemp("/tmp", "apart") // the path of a unix socket has at most 107 octets
 	ok(t, err)
-	h := &house{t: t, dir: dir, bin: filepath.Join(dir, "bin"), pg: filepath.Join(dir, "pg"), https: address(t), admin: address(t), http: address(t),
+	h := &house{t: t, dir: dir, bin: filepath.Join(dir, "bin"), pg: filepath.Join(dir, "pg"), https: heldport.For(t).String(), admin: heldport.For(t).String(), http: heldport.For(t).String(),
 		dsn: map[string]string{}, metrics: map[string]string{}, process: map[string]*exec.Cmd{}, logs: map[string]*bytes.Buffer{}}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	ok(t, os.Chmod(dir, 0o755))
@@ -220,7 +215,7 @@ func (h *house) query(statement string) string {
 // bucket starts an S3-compatible server with one bucket.
 func (h *house) bucket() {
 	h.t.Helper()
-	at, secret := address(h.t), rand.Text()
+	at, secret := heldport.For(h.t).String(), rand.Text()
 	for _, d := range []string{"s3/buckets/objects", "s3/metadata"} {
 		ok(h.t, os.MkdirAll(filepath.Join(h.dir, d), 0o700))
 	}
@@ -241,7 +236,7 @@ func (h *house) bucket() {
 // make is the first start, by the owner of the database, in one process.
 func (h *house) make() {
 	h.t.Helper()
-	cmd := exec.Command(h.program(), "up", "--data", h.data("signer"), "--store", "postgres:"+h.dsn["owner"], "--objects", "s3:"+filepath.Join(h.dir, "bucket.yaml"), "--key-ring", h.ring(), "--listen", h.https, "--status-listen", h.http, "--metrics-listen", address(h.t))
+	cmd := exec.Command(h.program(), "up", "--data", h.data("signer"), "--store", "postgres:"+h.dsn["owner"], "--objects", "s3:"+filepath.Join(h.dir, "bucket.yaml"), "--key-ring", h.ring(), "--listen", h.https, "--status-listen", h.http, "--metrics-listen", heldport.For(h.t).String())
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	ok(h.t, cmd.Start())
@@ -274,7 +269,7 @@ func (h *house) takeApart() {
 		h.dsn[r] = h.dsnFile("u_"+r, secret, 0)
 	}
 	h.edit("signer", func(text string) string {
-		return set(set(text, "metrics_listen", address(h.t)), "objects", "s3:bucket.yaml") // each role has its own copy
+		return set(set(text, "metrics_listen", heldport.For(h.t).String()), "objects", "s3:bucket.yaml") // each role has its own copy
 	})
 	for _, r := range roles {
 		if r == "signer" {
@@ -285,7 +280,7 @@ func (h *house) takeApart() {
 			args = append(args, "--dsn-file", h.dsn[r], "--signer", h.socket())
 		}
 		h.must(exec.Command(h.program(), args...))
-		h.metrics[r] = address(h.t)
+		h.metrics[r] = heldport.For(h.t).String()
 		h.edit(r, func(text string) string { return set(text, "metrics_listen", h.metrics[r]) })
 		if slices.Contains([]string{"status", "edge", "enroll", "console", "watch"}, r) {
 			h.must(exec.Command("cp", filepath.Join(h.dir, "bucket.yaml"), filepath.Join(h.dir, "bucket.secret"), h.data(r)+"/"))

@@ -125,7 +125,7 @@ func prepare(t testing.TB, o options) *house {
 	if o.dir == "" {
 		o.dir = filepath.Join(t.TempDir(), "house")
 	}
-	listeners := []string{"--listen", address(t), "--status-listen", address(t), "--metrics-listen", address(t)}
+	listeners := []string{"--listen", heldport.For(t).String(), "--status-listen", heldport.For(t).String(), "--metrics-listen", heldport.For(t).String()}
 	h := &house{t: t, world: &world{bin: program(t, "bulkhead"), dir: o.dir, flags: append(listeners, o.flags...), env: o.env}}
 	t.Cleanup(func() {
 		if text := h.end(); text != "" {
@@ -315,11 +315,6 @@ type buffer struct {
 
 func (x *buffer) Write(p []byte) (int, error) { x.mu.Lock(); defer x.mu.Unlock(); return x.b.Write(p) }
 func (x *buffer) String() string              { x.mu.Lock(); defer x.mu.Unlock(); return x.b.String() }
-
-func address(t testing.TB) string {
-	t.Helper()
-	return heldport.For(t).String()
-}
 
 // tool runs a foreign program that has to be installed and returns all that it prints.
 func tool(t testing.TB, pkg, name string, args ...string) (string, error) {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"bulkhead/internal/heldport"
+
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
@@ -30,7 +32,7 @@ func shared(t testing.TB) (*house, *internet) {
 	common.once.Do(func() {
 		n := newInternet(t)
 		h := &house{t: t, world: &world{bin: program(t, "bulkhead"), dir: filepath.Join(scratch, "shared"),
-			flags: append([]string{"--listen", address(t), "--status-listen", address(t), "--metrics-listen", address(t)}, n.flags()...)}}
+			flags: append([]string{"--listen", heldport.For(t).String(), "--status-listen", heldport.For(t).String(), "--metrics-listen", heldport.For(t).String()}, n.flags()...)}}
 		h.up()
 		common.world, common.net = h.world, n
 	})

@@ -184,7 +184,7 @@ func startBulkhead(t testing.TB, n *internet) *server {
 	s := &server{name: "bulkhead"}
 	dir := filepath.Join(t.TempDir(), "house")
 	s.launch(t, nil, build(t, filepath.Join("..", ".."), "./cmd/bulkhead"), "up", "--data", dir,
-		"--listen", address(t), "--status-listen", address(t), "--metrics-listen", address(t),
+		"--listen", heldport.For(t).String(), "--status-listen", heldport.For(t).String(), "--metrics-listen", heldport.For(t).String(),
 		"--resolver", n.resolver, "--validate-http-port", strconv.Itoa(n.httpPort))
 	var ready struct {
 		ACMEDirectory string `json:"acme_directory"`
@@ -207,7 +207,7 @@ func startBulkhead(t testing.TB, n *internet) *server {
 // validates every order anew, because looking for an older authorisation is where it deadlocks.
 func startPebble(t testing.TB, n *internet) *server {
 	t.Helper()
-	dir, at := t.TempDir(), address(t)
+	dir, at := t.TempDir(), heldport.For(t).String()
 	cert, key := selfSigned(t)
 	file := func(name string, body []byte) string {
 		path := filepath.Join(dir, name)
@@ -215,7 +215,7 @@ func startPebble(t testing.TB, n *internet) *server {
 		return path
 	}
 	type table = map[string]any
-	config, err := json.Marshal(table{"pebble": table{"listenAddress": at, "managementListenAddress": address(t),
+	config, err := json.Marshal(table{"pebble": table{"listenAddress": at, "managementListenAddress": heldport.For(t).String(),
 		"certificate": file("cert.pem", cert), "privateKey": file("key.pem", key), "httpPort": n.httpPort, "tlsPort": 5001,
 		"keyAlgorithm": "ecdsa", "profiles": table{"default": table{"description": "TLS server", "validityPeriod": 7776000}}}})
 	ok(t, err)
@@ -242,9 +242,4 @@ func selfSigned(t testing.TB) (cert, key []byte) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
 	ok(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-}
-
-func address(t testing.TB) string {
-	t.Helper()
-	return heldport.For(t).String()
 }

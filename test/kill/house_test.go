@@ -72,7 +72,7 @@ func newHouse(t testing.TB, flags ...string) *house {
 	ok(t, err)
 	h := &house{t: t, bin: bin, dir: filepath.Join(t.TempDir(), "house"), flags: flags}
 	for _, f := range []string{"--listen", "--status-listen", "--metrics-listen"} {
-		h.flags = append(h.flags, f, address(t))
+		h.flags = append(h.flags, f, heldport.For(t).String())
 	}
 	t.Cleanup(h.kill)
 	return h
@@ -150,11 +150,6 @@ func (h *house) fsck() {
 	if err != nil {
 		h.t.Errorf("fsck: %v\n%s", err, out)
 	}
-}
-
-func address(t testing.TB) string {
-	t.Helper()
-	return heldport.For(t).String()
 }
 
 func ok(t testing.TB, err error) {

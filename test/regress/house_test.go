@@ -69,7 +69,7 @@ func newHouse(t testing.TB, change ...func(*run.Config)) *house {
 	t.Helper()
 	h := &house{t: t, dir: filepath.Join(t.TempDir(), "house")}
 	cfg := run.DefaultConfig()
-	cfg.Listen, cfg.StatusListen, cfg.MetricsListen = address(t), address(t), address(t)
+	cfg.Listen, cfg.StatusListen, cfg.MetricsListen = heldport.For(t).String(), heldport.For(t).String(), heldport.For(t).String()
 	cfg.StatusURL = "http://" + cfg.StatusListen
 	for _, f := range change {
 		f(&cfg)
@@ -357,11 +357,6 @@ func (h *house) want(p paper, status string) {
 	if list, _ := h.crl(p); listed(list, p.leaf.SerialNumber) != (status == "revoked") {
 		h.t.Fatalf("%s is %s, and the CRL says otherwise", p.CertificateRef, status)
 	}
-}
-
-func address(t testing.TB) string {
-	t.Helper()
-	return heldport.For(t).String()
 }
 
 func parsePEM(t testing.TB, text []byte) *x509.Certificate {
