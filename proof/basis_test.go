@@ -64,41 +64,52 @@ func TestBasis(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(w *world)
-		found  bool
+		found  string
 	}{
-		"nothing wrong": {func(*world) {}, false},
-		"another name":  {func(w *world) { w.row.Names[0].Value = "b.test" }, true},
+		"nothing wrong": {func(*world) {}, ""},
+		"another name":  {func(w *world) { w.row.Names[0].Value = "b.test" }, RuleUnfounded},
 		"a second name": {func(w *world) {
 			w.row.Names = append(w.row.Names, bulkhead.Identifier{Type: bulkhead.DNS, Value: "b.test"})
-		}, true},
-		"no validation":      {func(w *world) { w.validations = nil }, true},
-		"of another account": {func(w *world) { w.validations[0].AccountID = "other" }, true},
-		"too old":            {func(w *world) { w.validations[0].ReuseUntil = at.Add(-time.Minute) }, true},
-		"later":              {func(w *world) { w.validations[0].At = at.Add(time.Minute) }, true},
+		}, RuleUnfounded},
+		"no validation":      {func(w *world) { w.validations = nil }, RuleUnfounded},
+		"of another account": {func(w *world) { w.validations[0].AccountID = "other" }, RuleUnfounded},
+		"too old":            {func(w *world) { w.validations[0].ReuseUntil = at.Add(-time.Minute) }, RuleUnfounded},
+		"later":              {func(w *world) { w.validations[0].At = at.Add(time.Minute) }, RuleUnfounded},
 		"renewed since": {func(w *world) {
 			v := w.validations[0]
 			v.At, v.ReuseUntil = at.Add(time.Hour), at.Add(2*time.Hour)
 			w.validations = append(w.validations, v)
-		}, false},
-		"a row without leaf":  {func(w *world) { w.leaves[1].Ref = "other" }, true},
-		"a leaf of a failure": {func(w *world) { w.leaves[1].Detail = "dns a.test by http-01: refused: valid" }, true},
+		}, ""},
+		"a row without leaf":  {func(w *world) { w.leaves[1].Ref = "other" }, RuleUnfounded},
+		"a leaf of a failure": {func(w *world) { w.leaves[1].Detail = "dns a.test by http-01: refused: valid" }, RuleUnfounded},
 		"leaf after the intent": {func(w *world) {
 			l := w.leaves
 			w.leaves = []bulkhead.Evidence{l[0], l[2], l[3], l[1], l[4]}
 			w.row.IntentSeq = 3
-		}, true},
-		"wildcard by a host": {func(w *world) { w.row.Names = []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "*.a.test"}} }, true},
+		}, RuleUnfounded},
+		"look beside the intent": {func(w *world) {
+			l := w.leaves
+			w.leaves = []bulkhead.Evidence{l[0], l[1], l[3], l[2], l[4]}
+			w.row.IntentSeq = 3
+		}, ""},
+		"look after the outcome": {func(w *world) {
+			l := w.leaves
+			w.leaves = []bulkhead.Evidence{l[0], l[1], l[3], l[4], l[2]}
+			w.row.IntentSeq, w.row.OutcomeSeq = 3, 4
+		}, RuleUnchecked},
+		"no look":            {func(w *world) { w.leaves[2].Ref = "other" }, RuleUnchecked},
+		"wildcard by a host": {func(w *world) { w.row.Names = []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "*.a.test"}} }, RuleUnfounded},
 		"wildcard": {func(w *world) {
 			w.row.Names = []bulkhead.Identifier{{Type: bulkhead.DNS, Value: "*.a.test"}}
 			w.validations[0].Wildcard = true
-		}, false},
-		"no account":              {func(w *world) { w.leaves[0].Ref = "other" }, true},
-		"a word that nobody gave": {func(w *world) { w.validations[0].Method = bulkhead.OperatorApproval }, true},
+		}, ""},
+		"no account":              {func(w *world) { w.leaves[0].Ref = "other" }, RuleUnfounded},
+		"a word that nobody gave": {func(w *world) { w.validations[0].Method = bulkhead.OperatorApproval }, RuleUnfounded},
 		"an operator's word": {func(w *world) {
 			w.validations[0].Method = bulkhead.OperatorApproval
 			w.leaves[1].Actor = "operator:ann"
-		}, false},
-		"of no order": {func(w *world) { w.row.OrderID, w.validations = "", nil }, false},
+		}, ""},
+		"of no order": {func(w *world) { w.row.OrderID, w.validations = "", nil }, ""},
 	} {
 		w := make()
 		c.change(w)
@@ -118,7 +129,7 @@ func TestBasis(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.found != !r.OK || c.found && (len(r.Findings) != 1 || r.Findings[0].Rule != RuleUnfounded || r.Findings[0].Negative != Registration) {
+		if (c.found == "") != r.OK || c.found != "" && (len(r.Findings) != 1 || r.Findings[0].Rule != c.found || r.Findings[0].Negative != Registration) {
 			t.Errorf("%s: %+v", name, r.Findings)
 		}
 	}

@@ -185,7 +185,7 @@ func (p *prover) registration() Negative {
 			leads++
 		}
 	}
-	numbers = append([]Number{{"certificates of orders, each with a CAA check of its order in the log before it", p.checked}, {"alarms about partners' behaviour", leads}}, numbers...)
+	numbers = append([]Number{{"certificates of orders, each with a CAA check of its order in the log before its outcome", p.checked}, {"alarms about partners' behaviour", leads}}, numbers...)
 	return Negative{ID: Registration, Question: "Was a registration authority taken over?", Answer: NotFound,
 		Examined: "for every certificate of an order the check that was recorded before it was signed, what partners were refused, and who approved high-value names",
 		Numbers:  numbers, Evidence: where,

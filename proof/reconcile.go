@@ -269,9 +269,10 @@ func (p *prover) judge(r bulkhead.SignedRow, e *entry) {
 	p.bytes(r, e)
 	if r.OrderID != "" && (r.Kind == bulkhead.LeafCertificate || r.Kind == bulkhead.Precertificate) {
 		p.checked++
-		if at, ok := p.cfg.Book.checks[idOf(r.OrderID)]; !ok || at > e.intentSeq {
+		// The intent is made beside the look (the signature is not): the outcome is the leaf that the look must precede.
+		if at, ok := p.cfg.Book.checks[idOf(r.OrderID)]; !ok || at > e.outcomeSeq {
 			f := Finding{Rule: RuleUnchecked, Negative: Registration, Issuer: r.Issuer, Serial: r.Serial.String(), SHA256: r.Fingerprint,
-				Message: fmt.Sprintf("certificate %s was signed for order %s, and no CAA check of that order is in the log before it", r.CertificateRef, r.OrderID)}
+				Message: fmt.Sprintf("certificate %s was signed for order %s, and no CAA check of that order is in the log before its outcome", r.CertificateRef, r.OrderID)}
 			leaf := e.intentSeq - 1
 			f.Leaf = &leaf
 			p.find(f)
