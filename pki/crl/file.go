@@ -159,30 +159,31 @@ func readFull(r io.ReaderAt, p []byte, at int64) error {
 
 // checker holds encoded entries against what encoder writes.
 type checker struct {
-	last  [bulkhead.MaxSerialOctets]byte
-	size  int // octets of last; before the first entry it is zero, which no serial is
+	last  []byte // the last serial, in the chunk or in kept; before the first entry it has no octets, which no serial has
+	kept  [bulkhead.MaxSerialOctets]byte
 	count int
-	day   [6]byte // YYMMDD of the last date of two-digit years; zero before the first, which no day is
+	day   [8]byte // tag, length and YYMMDD of the last date of two-digit years; zero before the first, which no date is
+	reads int     // dates that were read whole: of a mass revocation most entries have one day
 }
 
 // follows reports whether a minimal serial is above the last. Random serials differ in their first octets.
 func (c *checker) follows(serial []byte) bool {
-	if c.size == 0 {
-		return len(serial) > 1 || serial[0] != 0
+	if len(serial) != len(c.last) {
+		return len(serial) > len(c.last) && (len(serial) > 1 || serial[0] != 0)
 	}
-	if len(serial) != c.size {
-		return len(serial) > c.size
-	}
-	if len(serial) >= 8 {
-		if x, y := binary.BigEndian.Uint64(serial), binary.BigEndian.Uint64(c.last[:]); x != y {
+	last := c.last
+	for len(serial) >= 8 && len(last) >= 8 {
+		if x, y := binary.BigEndian.Uint64(serial), binary.BigEndian.Uint64(last); x != y {
 			return x > y
 		}
+		serial, last = serial[8:], last[8:]
 	}
-	return bytes.Compare(serial, c.last[:c.size]) > 0
+	return bytes.Compare(serial, last) > 0
 }
 
 // check reads whole entries from p and returns how many octets they have; at the end of the file nothing may be left.
 func (c *checker) check(p []byte, end bool) (used int, err error) {
+	defer func() { c.last = c.kept[:copy(c.kept[:], c.last)] }() // p is the caller's again
 	for used < len(p) {
 		e := p[used:]
 		if len(e) < 2 || len(e) < 2+int(e[1]) {
@@ -221,24 +222,28 @@ func (c *checker) entry(e []byte) error {
 		return notEntries("a serial is longer than 20 octets")
 	}
 	if !c.follows(serial) {
-		return bulkhead.Faultf(bulkhead.KindConflict, "CRL: serial %x does not follow %x: entries must ascend, each once", serial, c.last[:c.size]).
+		return bulkhead.Faultf(bulkhead.KindConflict, "CRL: serial %x does not follow %x: entries must ascend, each once", serial, c.last).
 			WithHint("encode the entries again, sorted")
 	}
-	c.size = copy(c.last[:], serial)
+	c.last = serial
 	c.count++
 	return c.afterSerial(rest)
 }
 
 // afterSerial checks revocationDate and extensions.
 func (c *checker) afterSerial(p []byte) error {
-	size := 0
+	var size int
 	switch {
-	case len(p) >= 15 && p[0] == tagUTCTime && p[1] == 13:
+	case len(p) >= 15 && string(p[:8]) == string(c.day[:]) && clock(p[7:15]):
 		size = 15
-	case len(p) >= 17 && p[0] == tagGeneralizedTime && p[1] == 15 && string(p[2:6]) >= "2050": // RFC 5280 section 5.1.2.4
+	case len(p) >= 15 && p[0] == tagUTCTime && p[1] == 13 && date(p[2:15]):
+		size = 15
+		copy(c.day[:], p)
+		c.reads++
+	case len(p) >= 17 && p[0] == tagGeneralizedTime && p[1] == 15 && string(p[2:6]) >= "2050" && date(p[2:17]): // RFC 5280 section 5.1.2.4
 		size = 17
-	}
-	if size == 0 || !c.date(p[2:size]) {
+		c.reads++
+	default:
 		return notEntries("a revocation date is malformed")
 	}
 	if p = p[size:]; len(p) == 0 {
@@ -260,28 +265,12 @@ func (c *checker) afterSerial(p []byte) error {
 	return nil
 }
 
-// date is date, which looks at a day once while it stays the same: of a mass revocation most entries have one day.
-func (c *checker) date(p []byte) bool {
-	if len(p) == 13 && string(p[:6]) == string(c.day[:]) {
-		h, m, s := two(p[6:]), two(p[8:]), two(p[10:])
-		return h < 24 && m < 60 && s < 60 && p[12] == 'Z'
-	}
-	if !date(p) {
-		return false
-	}
-	if len(p) == 13 {
-		copy(c.day[:], p)
-	}
-	return true
-}
-
-// two is the value of two digits, 100 when they are none.
-func two(p []byte) int {
-	hi, lo := p[0]-'0', p[1]-'0'
-	if hi > 9 || lo > 9 {
-		return 100
-	}
-	return int(hi)*10 + int(lo)
+// clock checks the end of a date whose day is known: a digit of that day, HHMMSS and Z. The first digits are at most 2, 5 and 5, the
+// others 9: only above that does the sum carry, into the half of an octet that must say that it is a digit.
+func clock(p []byte) bool {
+	v := binary.BigEndian.Uint64(p)
+	const digits, high = 0x3030303030303000, 0xf0f0f0f0f0f0f000
+	return v&high == digits && (v+0x060d060a060a0600)&high == digits && v&0xff == 'Z' && v>>40&0xffff < '2'<<8|'4'
 }
 
 // date checks YYMMDDHHMMSSZ, which stands for 1950 to 2049, and YYYYMMDDHHMMSSZ.

@@ -112,6 +112,40 @@ func TestFileRefuses(t *testing.T) {
 	}
 }
 
+// TestChecker: a date is read whole once a day, whatever the chunks, and every digit of a clock counts.
+func TestChecker(t *testing.T) {
+	in := entryBytes(t, numbered(3*86_400)) // each a second before the last
+	var c checker
+	for len(in) > 0 {
+		n, err := c.check(in[:min(len(in), chunkSize)], len(in) <= chunkSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = in[n:]
+	}
+	if c.count != 3*86_400 || c.reads != 4 {
+		t.Errorf("%d entries, %d dates were read whole", c.count, c.reads)
+	}
+	p := []byte("7000000Z")
+	for i := range 1_000_000 {
+		for at, rest := 6, i; at > 0; at, rest = at-1, rest/10 {
+			p[at] = byte('0' + rest%10)
+		}
+		if want := i/10_000 < 24 && i/100%100 < 60 && i%100 < 60; clock(p) != want {
+			t.Fatalf("%s: %t", p, !want)
+		}
+	}
+	for i := 1; i < 8; i++ {
+		for x := range 256 {
+			p := []byte("9000000Z")
+			p[i] = byte(x)
+			if want := x >= '0' && x <= int("9295959"[min(i, 6)]) && i < 7 || x == 'Z' && i == 7; clock(p) != want {
+				t.Fatalf("%q: %t", p, !want)
+			}
+		}
+	}
+}
+
 // TestFileMemory: what is allocated does not depend on the number of entries.
 func TestFileMemory(t *testing.T) {
 	p := newParty(t, ecKey(t, elliptic.P256()))

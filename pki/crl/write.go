@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	chunkSize = 64 << 10 // octets handed to the hash and the writer at a time
+	chunkSize = 32 << 10 // octets handed to the hash and the writer at a time: they stay in the processor's nearest cache
 	keepLimit = 64 << 20 // encoded entries up to this size are kept, so that all but the largest lists are read once
 )
 
