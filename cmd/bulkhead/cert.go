@@ -179,6 +179,9 @@ func (a *app) certShow() *cobra.Command {
 		if v.RevokedAt != nil {
 			revoked = fmt.Sprintf("revoked      %s, %s\n", v.RevokedAt.Format("2006-01-02 15:04:05 UTC"), v.Reason)
 		}
+		if v.ReplacedBy != "" {
+			revoked += "replaced by  " + v.ReplacedBy + "\n"
+		}
 		return a.show(v, "serial       %s\nissuer       %s\nstate        %s\n%snames        %s\nprofile      %s\nvalid        %s to %s\nsha256       %s\nkey sha256   %s\nevidence     leaf %d (intent), leaf %d (outcome)\n%s",
 			v.Serial, v.Issuer, stateOf(v), revoked, namesOf(v), v.Profile, v.NotBefore.Format("2006-01-02 15:04:05"), v.NotAfter.Format("2006-01-02 15:04:05 UTC"), v.SHA256, v.KeySHA256, v.IntentLeaf, v.OutcomeLeaf, v.PEM)
 	}}
@@ -198,7 +201,7 @@ func (a *app) certRenew() *cobra.Command {
 		for _, n := range v.Names {
 			names = append(names, n.Value)
 		}
-		o.profile = v.Profile
+		o.profile, o.typed = v.Profile, typed(c, args)
 		o.replaces = bulkhead.CertificateRef{Issuer: v.Issuer, Serial: v.Serial}.String()
 		return a.order(c.Context(), o, names)
 	}}

@@ -15,10 +15,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"crypto"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"bulkhead"
 	"bulkhead/console"
@@ -47,6 +49,7 @@ type order struct {
 	force, dry                            bool
 	p12                                   bundle
 	replaces                              string // of a renewal
+	typed                                 string // the command as it was given, for hints
 }
 
 func (o *order) flags(c *cobra.Command) {
@@ -63,6 +66,7 @@ func (a *app) issue() *cobra.Command {
 		Use: "issue NAME…", Short: "key, CSR, order, certificate and chain on disk",
 		Long: "Makes a key and a CSR, orders a certificate on the operator's word for the house's own names, and writes NAME.key,\nNAME.crt, NAME.chain.crt, NAME.fullchain.crt and root.crt.",
 		RunE: func(c *cobra.Command, args []string) error {
+			o.typed = typed(c, args)
 			return a.order(c.Context(), o, args)
 		},
 	}
@@ -133,8 +137,12 @@ func (o order) identifiers(names []string) ([]bulkhead.Identifier, error) {
 	return ids, nil
 }
 
+// fresh ends the names of files that wait for the others.
+const fresh = ".new"
+
 // obtain gets one certificate. The key is on disk before the certificate is asked for: nobody is issued a certificate
-// whose key was lost.
+// whose key was lost. It waits beside the file whose place it takes, and takes it with the certificate: an order that is refused
+// leaves a key and a certificate that are in use as they were.
 func (a *app) obtain(ctx context.Context, o order, names []string) (issued, error) {
 	var none issued
 	ids, err := o.identifiers(names)
@@ -177,16 +185,14 @@ func (a *app) obtain(ctx context.Context, o order, names []string) (issued, erro
 			return none, err
 		}
 		if mayArrive(err) {
-			a.say("the key stays in %s: the order may have arrived, and may still be fulfilled", f.Key)
+			a.say("the new key stays in %s: the order may have arrived, and may still be fulfilled", f.Key+fresh)
 		} else {
-			os.Remove(f.Key) // it will have no certificate
+			os.Remove(f.Key + fresh) // it will have no certificate
 		}
 		return none, err
 	}
-	for path, body := range map[string]string{f.Cert: res.PEM, f.Chain: res.ChainPEM, f.FullChain: res.PEM + res.ChainPEM, f.Root: res.RootPEM} {
-		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
-			return none, fmt.Errorf("writing %s: %w", path, err)
-		}
+	if err := f.write(res); err != nil {
+		return none, err
 	}
 	if o.p12.file != "" {
 		if err := o.p12.write(key, res.PEM, res.ChainPEM, password); err != nil {
@@ -207,21 +213,59 @@ func mayArrive(err error) bool {
 	return k == bulkhead.KindUnavailable || k == bulkhead.KindInternal || errors.Is(err, client.ErrLost)
 }
 
-// place checks that nothing is in the way and writes the key.
+// place checks that nothing is in the way and writes the key beside its place.
 func (o order) place(dir string, f files, key []byte) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
-	for _, path := range []string{f.Key, f.Cert} {
-		if _, err := os.Stat(path); path != "" && err == nil && !o.force {
-			return bulkhead.Faultf(bulkhead.KindUsage, "%s exists", path).WithHint("--force, or --out DIR")
+	places := []string{f.Cert}
+	if key != nil {
+		places = []string{f.Key, f.Key + fresh, f.Cert}
+	}
+	for _, path := range places {
+		if _, err := os.Stat(path); err == nil && !o.force {
+			return bulkhead.Faultf(bulkhead.KindUsage, "%s exists", path).
+				WithHint(o.typed + " --force   (replaces it once the new certificate is here; with --out DIR it stays)")
 		}
 	}
 	if key == nil {
 		return nil
 	}
-	os.Remove(f.Key)
-	return os.WriteFile(f.Key, key, 0o600)
+	return writeWhole(f.Key+fresh, key, 0o600)
+}
+
+// write puts the certificate, its chain and the key that waits into their places, none before all are written.
+func (f files) write(res console.IssueResponse) error {
+	places := []string{f.Cert, f.Chain, f.FullChain, f.Root}
+	for i, body := range []string{res.PEM, res.ChainPEM, res.PEM + res.ChainPEM, res.RootPEM} {
+		if err := writeWhole(places[i]+fresh, []byte(body), 0o644); err != nil {
+			return bulkhead.AsFault(err).WithHint(fmt.Sprintf("bulkhead cert export %s --issuer %s --out FILE   (the certificate is issued; its key is in %s)",
+				res.Certificate.Serial, res.Certificate.Issuer, f.Key+fresh))
+		}
+	}
+	if f.Key != "" {
+		places = append(places, f.Key)
+	}
+	for _, path := range places {
+		if err := os.Rename(path+fresh, path); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// typed is a command as it was given, so that a hint can add a flag to it.
+func typed(c *cobra.Command, args []string) string {
+	words := append(strings.Fields(c.CommandPath()), args...)
+	c.Flags().Visit(func(f *pflag.Flag) { words = append(words, "--"+f.Name+"="+f.Value.String()) })
+	for i, w := range words {
+		if strings.ContainsFunc(w, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:=,@%+", r)
+		}) {
+			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // request makes the CSR, or reads the one given. key is nil then.

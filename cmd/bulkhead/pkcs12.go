@@ -82,11 +82,7 @@ func (b bundle) write(keyPEM []byte, certPEM, chainPEM, password string) error {
 	if err != nil {
 		return fmt.Errorf("encoding PKCS#12: %w", err)
 	}
-	os.Remove(b.file) // a file that was there keeps its mode otherwise
-	if err := os.WriteFile(b.file, der, 0o600); err != nil {
-		return fmt.Errorf("writing %s: %w", b.file, err)
-	}
-	return nil
+	return writeWhole(b.file, der, 0o600)
 }
 
 func parseKey(text []byte) (crypto.Signer, error) {

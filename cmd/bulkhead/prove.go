@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (a *app) auditProve() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := writeWhole(out, append(body, '\n')); err != nil {
+				if err := writeWhole(out, append(body, '\n'), 0o600); err != nil {
 					return err
 				}
 			}
@@ -90,8 +91,8 @@ func (a *app) auditBundle() *cobra.Command {
 	return c
 }
 
-// writeWhole writes a file whole or not at all.
-func writeWhole(path string, body []byte) error {
+// writeWhole writes a file whole or not at all, and durably.
+func writeWhole(path string, body []byte, mode os.FileMode) error {
 	wrong := bulkhead.Faultf(bulkhead.KindUsage, "%s cannot be written", path).WithHint("name a file in a folder that exists and is yours")
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
@@ -99,10 +100,7 @@ func writeWhole(path string, body []byte) error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(body)
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
+	if err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {

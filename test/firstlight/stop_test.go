@@ -30,6 +30,19 @@ func TestStopFromTheShell(t *testing.T) {
 	h.query(&stop, "issuance", "stop", "--all", "--reason", "somebody says that he is inside")
 	h.refused(3, "issuance is stopped", "issue", "second.test", "--out", t.TempDir())
 	h.refused(3, "issuance is stopped", "cert", "renew", first.Certificate.Serial, "--out", t.TempDir())
+	inUse := func() string {
+		key, err := os.ReadFile(first.Files.Key)
+		ok(t, err)
+		crt, err := os.ReadFile(first.Files.Cert)
+		ok(t, err)
+		return string(key) + string(crt)
+	}
+	before, dir := inUse(), filepath.Dir(first.Files.Key)
+	h.refused(2, " --out="+dir+" --force   (", "cert", "renew", first.Files.Cert, "--out", dir)
+	h.refused(3, "issuance is stopped", "cert", "renew", first.Files.Cert, "--out", dir, "--force")
+	if inUse() != before {
+		t.Error("a renewal that was refused took the key or the certificate that is in use")
+	}
 	h.must("cert", "revoke", first.Certificate.Serial, "--reason", "superseded")
 	res, err := h.client.Get(strings.TrimSuffix(h.ready.API, "/api/v1") + "/readyz")
 	ok(t, err)
@@ -52,6 +65,16 @@ func TestStopFromTheShell(t *testing.T) {
 	h.refused(3, "issuance is stopped", "issue", "second.test", "--out", t.TempDir())
 	h.must("approve", asked.ID, "--key", two)
 	h.issue("second.test")
+	h.must("cert", "renew", first.Files.Cert, "--out", dir, "--force")
+	if _, err := tls.LoadX509KeyPair(first.Files.Cert, first.Files.Key); err != nil || inUse() == before {
+		t.Errorf("the renewal did not take the places of what it renewed: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.new")); len(left) > 0 {
+		t.Errorf("files that wait were left: %v", left)
+	}
+	if text := h.must("cert", "show", first.Certificate.Serial); !strings.Contains(text, "replaced by  issuing-") {
+		t.Error(text)
+	}
 	if text := h.must("issuance", "status"); !strings.HasPrefix(text, "nothing is stopped") || !strings.Contains(text, "somebody says") {
 		t.Error(text)
 	}
