@@ -19,7 +19,8 @@ func TestKeyedPlans(t *testing.T) {
 		}
 	}
 	for i, c := range []struct{ types, text, args, want string }{
-		{"text, bytea[]", `SELECT state FROM certificates WHERE issuer = $1 AND serial IN (SELECT unnest($2::bytea[]))`, `'x', '{}'`, "certificates_ref"},
+		{"text, bytea[]", `SELECT c.* FROM unnest($2::bytea[]) AS v (serial), LATERAL (SELECT state FROM certificates
+			WHERE issuer = $1 AND serial BETWEEN v.serial AND v.serial ORDER BY serial LIMIT 1) AS c`, `'x', '{}'`, "((issuer = $1) AND (serial >= v.serial)"},
 		{"text", `SELECT issuer, der FROM certificates LEFT JOIN certificate_ders USING (intent_seq)
 			WHERE order_id = $1 AND order_id <> '' AND state IN ('issued', 'revoked') AND kind <> 'precertificate' ORDER BY outcome_seq DESC LIMIT 1`, `'x'`, "certificates_order"},
 		{"text[]", `SELECT result FROM caa_checks WHERE order_id IN (SELECT unnest($1::text[])) ORDER BY seq`, `'{}'`, "caa_checks_order"},

@@ -42,6 +42,13 @@ type issueState struct {
 	outcomeSeq  int64
 }
 
+const issueStateFields = `serial, state, fingerprint, intent_seq, outcome_seq`
+
+// eachSerial looks each serial up by its whole key, whatever PostgreSQL believes of the table: while that is young, every index that begins
+// with the issuer promises one row, and only this one has the order. With IN, all certificates of the issuer were read.
+const eachSerial = `SELECT c.* FROM unnest($2::bytea[]) AS v (serial), LATERAL (SELECT ` + issueStateFields + ` FROM certificates
+	WHERE issuer = $1 AND serial BETWEEN v.serial AND v.serial ORDER BY serial LIMIT 1) AS c`
+
 // issueStates reads the rows that exist among refs. The evidence head must be held: every writer of these columns
 // holds it, so what is read stays true until commit.
 func (t *tx) issueStates(ctx context.Context, refs []bulkhead.CertificateRef) (map[bulkhead.CertificateRef]*issueState, error) {
@@ -57,11 +64,14 @@ func (t *tx) issueStates(ctx context.Context, refs []bulkhead.CertificateRef) (m
 	for issuer, serials := range byIssuer {
 		err := among(t.dialect, serials, 2, "bytea", serialArg,
 			func(_ []bulkhead.Serial, in string, args []any) error {
+				query := `SELECT ` + issueStateFields + ` FROM certificates WHERE issuer = $1 AND serial IN ` + in
+				if t.dialect.Arrays {
+					query = eachSerial
+				}
 				rows, err := list(ctx, t, func(r scanner) (*issueState, error) {
 					c := &issueState{ref: bulkhead.CertificateRef{Issuer: issuer}}
 					return c, r.Scan(serialCol{&c.ref.Serial}, &c.state, hashCol{&c.fingerprint}, &c.intentSeq, &c.outcomeSeq)
-				}, `SELECT serial, state, fingerprint, intent_seq, outcome_seq FROM certificates WHERE issuer = $1 AND serial IN `+in,
-					append([]any{string(issuer)}, args...)...)
+				}, query, append([]any{string(issuer)}, args...)...)
 				for _, c := range rows {
 					found[c.ref] = c
 				}

@@ -22,15 +22,16 @@ type gathering struct {
 	first sync.Once
 	held  chan struct{}
 	let   chan struct{}
+	dsn   string
 	mu    sync.Mutex
 	lost  error // what the commits after the first are reported as
 }
 
 func gather(t *testing.T) *gathering {
 	t.Helper()
-	g := &gathering{T: t, held: make(chan struct{}), let: make(chan struct{})}
+	g := &gathering{T: t, held: make(chan struct{}), let: make(chan struct{}), dsn: pgtest.New(t)}
 	var err error
-	g.Store, err = postgres.Open(t.Context(), postgres.Config{DSN: pgtest.New(t), CommitHook: func(op string, commit func() error) error {
+	g.Store, err = postgres.Open(t.Context(), postgres.Config{DSN: g.dsn, CommitHook: func(op string, commit func() error) error {
 		if op == "CreateAccount" || op == "UpdateAccount" {
 			return commit()
 		}
@@ -202,14 +203,13 @@ func TestKinLost(t *testing.T) {
 	}
 }
 
-// TestSignerStatements holds the round trips of what the signer commits for many certificates at once.
-func TestSignerStatements(t *testing.T) {
-	g := gather(t)
-	const n = 30
+// certificates are what the signer commits for n of them.
+func (g *gathering) certificates(batch byte, n int) ([]bulkhead.Reservation, []bulkhead.Completion) {
+	g.Helper()
 	items := make([]bulkhead.Reservation, n)
 	done := make([]bulkhead.Completion, n)
 	for i := range items {
-		serial, err := bulkhead.SerialFromBytes([]byte{1, byte(i)})
+		serial, err := bulkhead.SerialFromBytes([]byte{batch, byte(i)})
 		g.ok(err)
 		ref := bulkhead.CertificateRef{Issuer: "i", Serial: serial}
 		ev := func(kind bulkhead.EvidenceKind) bulkhead.Evidence {
@@ -218,6 +218,14 @@ func TestSignerStatements(t *testing.T) {
 		items[i] = bulkhead.Reservation{Certificate: bulkhead.Certificate{CertificateRef: ref, Kind: bulkhead.LeafCertificate, Names: []bulkhead.Identifier{{Type: bulkhead.DNS, Value: fmt.Sprint(i, ".test")}}, KeyHash: bulkhead.Digest([]byte(fmt.Sprint(i)))}, Intent: ev(bulkhead.EvCertificateIntent)}
 		done[i] = bulkhead.Completion{CertificateRef: ref, DER: []byte{byte(i)}, Outcome: ev(bulkhead.EvCertificateOutcome)}
 	}
+	return items, done
+}
+
+// TestSignerStatements holds the round trips of what the signer commits for many certificates at once.
+func TestSignerStatements(t *testing.T) {
+	g := gather(t)
+	const n = 30
+	items, done := g.certificates(1, n)
 	close(g.let)
 	before := func() int64 { _, in := g.Statements(); return in }
 	was := before()
