@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -177,16 +176,7 @@ func (p *published) findings(ctx context.Context) ([]proof.Finding, int64, error
 		if err != nil {
 			return nil, int64(answers), err
 		}
-		type key struct {
-			rule string
-			ref  bulkhead.CertificateRef
-		}
-		first := map[key]bool{}
-		for _, d := range found {
-			first[key{d.Rule, d.Ref}] = true
-		}
-		full := len(found) >= status.MaxDisagreements
-		found = slices.DeleteFunc(again, func(d status.Disagreement) bool { return !full && !first[key{d.Rule, d.Ref}] })
+		found = status.Standing(found, again)
 	}
 	var out []proof.Finding
 	for _, d := range found {

@@ -35,8 +35,34 @@ const MaxDisagreements = 1000
 
 // Check compares what is published with the record, certificate by certificate: every answer and every CRL entry has
 // its row and every row its answer. It looks at the newest head of the store, which is what goes public even when the
-// process died before the switch.
+// process died before the switch. Rows are read after the head, and a writer goes on meanwhile: what a second look does not
+// find again is none.
 func Check(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers int, err error) {
+	found, answers, err = look(ctx, cfg)
+	if err != nil || len(found) == 0 {
+		return found, answers, err
+	}
+	again, answers, err := look(ctx, cfg)
+	return Standing(found, again), answers, err
+}
+
+// Standing are the disagreements of a later look that an earlier one had found as well.
+func Standing(earlier, later []Disagreement) []Disagreement {
+	if len(earlier) >= MaxDisagreements {
+		return later
+	}
+	type key struct {
+		rule string
+		ref  bulkhead.CertificateRef
+	}
+	known := map[key]bool{}
+	for _, d := range earlier {
+		known[key{d.Rule, d.Ref}] = true
+	}
+	return slices.DeleteFunc(later, func(d Disagreement) bool { return !known[key{d.Rule, d.Ref}] })
+}
+
+func look(ctx context.Context, cfg CheckConfig) (found []Disagreement, answers int, err error) {
 	c, err := Compare(ctx, cfg)
 	if err != nil {
 		return nil, 0, err
@@ -65,6 +91,7 @@ type part struct {
 	head      *pack.IssuerHead
 	said      map[bulkhead.Serial]bool // serial → revoked, by the newest answer
 	listed    map[bulkhead.Serial]bulkhead.Reason
+	coming    bool // a foreign authority's newer CRL is in the record and not yet in the head: what is listed is not compared
 }
 
 // Compare reads what is public: the newest head of the store with its packs and CRLs. The caller then hands over every
@@ -164,7 +191,7 @@ func (c *Comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pa
 		}
 	}
 	c.answers += len(said)
-	listed := map[bulkhead.Serial]bulkhead.Reason{}
+	pt := part{authority: a, head: ih, said: said, listed: map[bulkhead.Serial]bulkhead.Reason{}}
 	for _, ref := range ih.CRLs {
 		crl, err := c.s.readCRL(ctx, a, ref.Name)
 		if err != nil {
@@ -172,10 +199,20 @@ func (c *Comparison) authority(ctx context.Context, a bulkhead.Authority, ih *pa
 			continue
 		}
 		for _, e := range crl.serials {
-			listed[e.serial] = bulkhead.Reason(e.reason)
+			pt.listed[e.serial] = bulkhead.Reason(e.reason)
 		}
 	}
-	c.parts = append(c.parts, part{authority: a, head: ih, said: said, listed: listed})
+	if a.Foreign() {
+		due, err := c.s.due(ctx, a.ID, "")
+		if err != nil {
+			return err
+		}
+		old := crlOf(ih, 0)
+		if pt.coming = due != nil && (old == nil || old.Number < due.CRLNumber); pt.coming {
+			clear(pt.listed)
+		}
+	}
+	c.parts = append(c.parts, pt)
 	return nil
 }
 
@@ -203,7 +240,7 @@ func (c *Comparison) Row(r bulkhead.Status) {
 	if p == nil {
 		return
 	}
-	c.row(r, c.now, p.head, p.said, p.listed)
+	c.row(r, c.now, p)
 	delete(p.said, r.Serial)
 	delete(p.listed, r.Serial)
 }
@@ -221,17 +258,21 @@ func (c *Comparison) Finish() (found []Disagreement, answers int) {
 	return c.found, c.answers
 }
 
-func (c *Comparison) row(r bulkhead.Status, now time.Time, ih *pack.IssuerHead, said map[bulkhead.Serial]bool, listed map[bulkhead.Serial]bulkhead.Reason) {
-	revoked, answered := said[r.Serial]
+func (c *Comparison) row(r bulkhead.Status, now time.Time, p *part) {
+	revoked, answered := p.said[r.Serial]
 	isRevoked := r.State == bulkhead.Revoked
 	expired := r.NotAfter.Before(now)
+	taken := r.Seq <= p.head.ThroughSeq // an import moves a row before its answer: until a head has taken it, it is on its way
 	switch {
-	case answered && revoked != isRevoked:
+	case answered && revoked != isRevoked && (taken || !p.authority.Foreign()):
 		c.add("answer", r.CertificateRef, "the answer says revoked: %v, the record says %s", revoked, r.State)
-	case !answered && !expired && r.Seq <= ih.ThroughSeq:
+	case !answered && !expired && taken:
 		c.add("answer-missing", r.CertificateRef, "no answer is public")
 	}
-	reason, onCRL := listed[r.Serial]
+	if p.coming {
+		return
+	}
+	reason, onCRL := p.listed[r.Serial]
 	switch {
 	case isRevoked && !onCRL && !expired:
 		c.add("crl", r.CertificateRef, "revoked in the record and on no CRL")

@@ -141,7 +141,7 @@ func (p *Prober) judgeState(ctx context.Context, at Point, st bulkhead.Status, r
 	return nil
 }
 
-// revokedSince is when the revocation became the record's truth: the activation of its change, else its own date.
+// revokedSince is when the revocation became the record's truth: the activation of its change, its import, else its own date.
 func revokedSince(ctx context.Context, rec Record, st bulkhead.Status) (time.Time, error) {
 	changes, err := rec.CertificateChanges(ctx, st.Issuer, []bulkhead.Serial{st.Serial})
 	if err != nil {
@@ -155,6 +155,13 @@ func revokedSince(ctx context.Context, rec Record, st bulkhead.Status) (time.Tim
 	}
 	if at.IsZero() {
 		at = st.RevokedAt
+		e, err := leafAt(ctx, rec, st.Seq)
+		if err != nil && bulkhead.KindOf(err) != bulkhead.KindNotFound {
+			return at, err
+		}
+		if err == nil && (e.Kind == bulkhead.EvImportedRevocation || e.Kind == bulkhead.EvImportedCertificate) {
+			at = e.At
+		}
 	}
 	return at, nil
 }

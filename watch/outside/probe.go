@@ -338,7 +338,9 @@ func (p *Prober) tasks(ctx context.Context, now time.Time) ([]task, error) {
 				return nil, err
 			}
 			out = append(out, made...)
-			lists[st.Shard] = append(lists[st.Shard], st)
+			if lists[st.Shard] = append(lists[st.Shard], st); a.Foreign() { // its CRLs are its own: an index may have said more since
+				lists[st.Shard] = nil
+			}
 		}
 		for shard, about := range lists {
 			if ref, ok := is.crl(shard); ok {

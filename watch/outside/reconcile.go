@@ -41,6 +41,7 @@ type Reconciler struct {
 	sweep   map[bulkhead.AuthorityID]bulkhead.Serial // inventory compared through this serial
 	walked  map[bulkhead.Hash]bool                   // packs whose revoked entries were compared
 	numbers map[crlShard]int64                       // highest CRL numbers seen, in earlier lives too; nil until they are read
+	foreign map[bulkhead.AuthorityID]time.Time       // since when foreign authorities are seen in the head, in this life
 	tally   *tally                                   // signatures of each key by its leaves
 	state   Reconciled
 }
@@ -89,7 +90,7 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Reconciler{cfg: cfg, ledger: newLedger(), pending: map[bulkhead.CertificateRef]*revocation{}, suspect: map[bulkhead.CertificateRef]int64{},
-		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}, tally: newTally()}, nil
+		sweep: map[bulkhead.AuthorityID]bulkhead.Serial{}, walked: map[bulkhead.Hash]bool{}, foreign: map[bulkhead.AuthorityID]time.Time{}, tally: newTally()}, nil
 }
 
 // Run ticks until ctx ends.
@@ -141,6 +142,7 @@ func (r *Reconciler) raise(ctx context.Context, detector, key string, severity b
 
 // compare looks at what is published: CRLs, holes, pending revocations, a part of the inventory, new packs.
 func (r *Reconciler) compare(ctx context.Context) error {
+	now := r.cfg.Now() // before the view: what is public can be as old as that, and what was issued later is not expected in it
 	view, err := r.cfg.Public.Open(ctx)
 	if err != nil {
 		return err
@@ -150,7 +152,6 @@ func (r *Reconciler) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := r.cfg.Now()
 	if err := r.heads(ctx, view, authorities, now); err != nil {
 		return err
 	}
@@ -181,6 +182,9 @@ func (r *Reconciler) heads(ctx context.Context, view *View, authorities []bulkhe
 				r.raise(ctx, "D14", "authority,"+string(a.ID), bulkhead.Critical, "d14-coverage.md", "authority %s owes CRLs and answers, and the published head does not name it", a.ID)
 			}
 			continue
+		}
+		if _, seen := r.foreign[a.ID]; a.Foreign() && !seen {
+			r.foreign[a.ID] = now
 		}
 		for _, c := range is.Head.CRLs {
 			r.continuity(ctx, a.ID, c, now)

@@ -128,9 +128,17 @@ func (r *Reconciler) unfounded(ctx context.Context, c bulkhead.Certificate, grou
 	if grounds == nil {
 		return "its order " + c.OrderID + " does not exist", nil
 	}
+	// A validation counts when the certificate is announced, and a look at CAA when it is signed (decision 0067). The row's word for
+	// the former goes no further back than a token lives.
+	announced := c.ReservedAt
+	if early := at.Add(-announcedWithin); announced.Before(early) {
+		announced = early
+	} else if announced.After(at) {
+		announced = at
+	}
 	var ended map[bulkhead.Identifier]bool
 	for _, n := range c.Names {
-		if !validated(grounds.Validations, n, at) {
+		if !validated(grounds.Validations, n, announced) {
 			if ended == nil {
 				var err error
 				if ended, err = r.ended(ctx, c.OrderID); err != nil {
@@ -167,6 +175,9 @@ func (r *Reconciler) ended(ctx context.Context, order string) (map[bulkhead.Iden
 	}
 	return out, nil
 }
+
+// announcedWithin is how long before its outcome a certificate may have been announced: the signer's tokens live two minutes.
+const announcedWithin = 2 * time.Minute
 
 // skew is by how much times that are kept to the second may be apart.
 const skew = 2 * time.Second
@@ -269,7 +280,11 @@ func (r *Reconciler) inventory(ctx context.Context, view *View, lists *lists, au
 			r.state.Rounds++
 			continue
 		}
-		if err := r.page(ctx, is, lists, page, now); err != nil {
+		compare := r.page
+		if a.Foreign() {
+			compare = r.importedPage
+		}
+		if err := compare(ctx, is, lists, page, now); err != nil {
 			return err
 		}
 		r.sweep[a.ID] = page[len(page)-1].Serial
@@ -334,7 +349,7 @@ func (r *Reconciler) revokedRow(ctx context.Context, is *Issuer, lists *lists, s
 		return
 	}
 	if lag := laggards(is, lists, st); len(lag) > 0 {
-		r.raise(ctx, "D8", st.CertificateRef.String(), bulkhead.Critical, "d8-revocation-missing.md", "%s was revoked %s ago and is not revoked everywhere: the laggard is %s", st.CertificateRef, now.Sub(since).Round(time.Second), strings.Join(lag, "; and "))
+		r.lagging(ctx, st, now.Sub(since), lag)
 	}
 }
 
@@ -342,7 +357,7 @@ func (r *Reconciler) revokedRow(ctx context.Context, is *Issuer, lists *lists, s
 func (r *Reconciler) issuedRow(ctx context.Context, is *Issuer, lists *lists, st bulkhead.Status) {
 	a, ok := is.find(st.Serial)
 	if !ok {
-		r.raise(ctx, "D14", st.CertificateRef.String(), bulkhead.Critical, "d14-coverage.md", "%s was issued and no pack holds an answer for it: clients get no status", st.CertificateRef)
+		r.unanswered(ctx, st)
 	}
 	if _, ok := is.crl(st.Shard); !ok {
 		r.raise(ctx, "D14", fmt.Sprintf("shard,%s,%d", st.Issuer, st.Shard), bulkhead.Critical, "d14-coverage.md", "certificates of %s name CRL shard %d, and no CRL of it is published", st.Issuer, st.Shard)
@@ -352,15 +367,21 @@ func (r *Reconciler) issuedRow(ctx context.Context, is *Issuer, lists *lists, st
 	}
 }
 
-// flipped raises D9 after a second look at the record.
+// flipped raises D9 after a second look at the record. A hold that a foreign authority ended just now is on its way, as a
+// revocation is.
 func (r *Reconciler) flipped(ctx context.Context, ref bulkhead.CertificateRef) {
 	rows, err := r.cfg.Record.Statuses(ctx, ref.Issuer, []bulkhead.Serial{ref.Serial})
 	if err != nil {
 		r.raise(ctx, "D9", "blind", bulkhead.Warning, "watch.md", "the detector could not look: %s", bulkhead.AsFault(err).Detail)
 		return
 	}
-	if len(rows) == 1 && rows[0].State == bulkhead.Revoked {
-		return
+	if len(rows) == 1 {
+		if rows[0].State == bulkhead.Revoked {
+			return
+		}
+		if e, err := leafAt(ctx, r.cfg.Record, rows[0].Seq); err == nil && e.Kind == bulkhead.EvImportedRelease && r.cfg.Now().Sub(e.At) <= r.cfg.Agree {
+			return
+		}
 	}
 	r.raise(ctx, "D9", ref.String(), bulkhead.Critical, "d9-flipped.md", "%s is revoked in what is published, and nothing in the record revoked it", ref)
 }
@@ -398,7 +419,7 @@ func (r *Reconciler) packs(ctx context.Context, view *View) error {
 			if r.walked[digest] {
 				continue
 			}
-			if err := r.walk(ctx, id, p); err != nil {
+			if err := r.walk(ctx, id, is, p); err != nil {
 				return err
 			}
 			r.walked[digest] = true
@@ -407,7 +428,8 @@ func (r *Reconciler) packs(ctx context.Context, view *View) error {
 	return nil
 }
 
-func (r *Reconciler) walk(ctx context.Context, id bulkhead.AuthorityID, p *pack.Pack) error {
+// walk leaves out what a newer pack says otherwise: after a revocation was taken back, the pack that said so lies below for a while.
+func (r *Reconciler) walk(ctx context.Context, id bulkhead.AuthorityID, is *Issuer, p *pack.Pack) error {
 	var part []bulkhead.Serial
 	flush := func() error {
 		rows, err := statuses(ctx, r.cfg.Record, id, part)
@@ -416,6 +438,9 @@ func (r *Reconciler) walk(ctx context.Context, id bulkhead.AuthorityID, p *pack.
 		}
 		for _, serial := range part {
 			if rows[serial].State == bulkhead.Revoked {
+				continue
+			}
+			if a, ok := is.find(serial); ok && !a.revoked {
 				continue
 			}
 			ref := bulkhead.CertificateRef{Issuer: id, Serial: serial}
