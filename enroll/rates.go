@@ -109,7 +109,8 @@ func (l RateLimits) rate(limit LimitName, account, name string) Rate {
 	return found
 }
 
-// charge adds what one unit costs, when there is a limit. Keys keep the name legible up to a length, then as a digest.
+// charge adds what one unit costs, when there is a limit. Keys keep the name legible up to a length, then as a digest, and hold the
+// rate: a limit that an operator changes counts from nothing, so that raising it helps at once whoever had used it up.
 func (l RateLimits) charge(to []bulkhead.RateCharge, limit LimitName, account, name, key string) []bulkhead.RateCharge {
 	r := l.rate(limit, account, name)
 	if r.Count <= 0 {
@@ -119,7 +120,7 @@ func (l RateLimits) charge(to []bulkhead.RateCharge, limit LimitName, account, n
 		key = bulkhead.Digest([]byte(key)).String()
 	}
 	interval := r.Per / time.Duration(r.Count)
-	return append(to, bulkhead.RateCharge{Key: string(limit) + "/" + key, Interval: interval, Burst: interval * time.Duration(r.Count)})
+	return append(to, bulkhead.RateCharge{Key: fmt.Sprintf("%s (%d per %s)/%s", limit, r.Count, r.Per, key), Interval: interval, Burst: interval * time.Duration(r.Count)})
 }
 
 // exempt reports whether an order is free of the limits of orders and certificates. A renewal can be claimed once per
@@ -255,9 +256,5 @@ func (s *Service) limited(r *bulkhead.RateRefusal, err error) error {
 		return err
 	}
 	limit, what, _ := strings.Cut(r.Key, "/")
-	detail := fmt.Sprintf("the limit %s is used up for %s", limit, what)
-	if rate := s.cfg.Rates.Rates[LimitName(limit)]; rate.Count > 0 {
-		detail += fmt.Sprintf(" (%d per %s)", rate.Count, rate.Per)
-	}
-	return bulkhead.NewFault(bulkhead.KindRateLimited, detail).WithHint("wait as long as Retry-After says, or ask the operator for an override").WithRetry(max(r.Retry, time.Second))
+	return bulkhead.Faultf(bulkhead.KindRateLimited, "the limit %s is used up for %s", limit, what).WithHint("wait as long as Retry-After says, or ask the operator for an override").WithRetry(max(r.Retry, time.Second))
 }

@@ -87,6 +87,29 @@ func TestLimitOverridesAndExemptions(t *testing.T) {
 	ok(t, err)
 }
 
+// TestRaisedLimitHelpsAtOnce: a customer who used up a limit is let in by the override, and not when the old limit would have let him in.
+func TestRaisedLimitHelpsAtOnce(t *testing.T) {
+	h := limited(t, enroll.OrdersPerAccount, 2, 7*24*time.Hour)
+	a, _ := h.account()
+	for range 2 {
+		_, err := h.order(a, "x.test")
+		ok(t, err)
+	}
+	_, err := h.order(a, "x.test")
+	wantLimited(t, err, enroll.OrdersPerAccount, 7*12*time.Hour)
+	h.cfg.Rates.Overrides = []enroll.RateOverride{{Limit: enroll.OrdersPerAccount, Account: a.ID, Rate: enroll.Rate{Count: 3, Per: time.Hour}}}
+	h.svc = h.service()
+	for range 3 {
+		_, err := h.order(a, "x.test")
+		ok(t, err)
+	}
+	_, err = h.order(a, "x.test")
+	wantLimited(t, err, enroll.OrdersPerAccount, 20*time.Minute)
+	if detail := bulkhead.AsFault(err).Detail; !strings.Contains(detail, "(3 per 1h0m0s)") {
+		t.Errorf("the refusal tells another limit than the one in force: %s", detail)
+	}
+}
+
 func TestLimitAccounts(t *testing.T) {
 	h := limited(t, enroll.AccountsPerPrefix, 1, time.Hour)
 	ask := func(from string) error {

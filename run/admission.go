@@ -36,7 +36,8 @@ type RateLimits struct {
 	CertificatesPerSet Rate `yaml:"certificates_per_set"`
 	// CertificatesPerDomain is certificates under one registered domain.
 	CertificatesPerDomain Rate `yaml:"certificates_per_domain"`
-	// Overrides replace a limit for one account or one name.
+	// Overrides replace a limit for one account or one name: limit, account or name, count and per of each. The name is
+	// what the limit counts by: a network like 192.0.2.0/24, a domain, or the sorted names of a set with commas.
 	Overrides []RateOverride `yaml:"overrides,omitempty"`
 }
 

@@ -122,9 +122,9 @@ type Config struct {
 	SignIn SignIn `yaml:"sign_in"`
 	// Analyser is the public page at /check/
 	Analyser Check `yaml:"check"`
-	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	// CT names the logs to which profiles with "ct" submit precertificates. None is built in.
-	CT  CT  `yaml:"ct,omitempty"`
+	CT CT `yaml:"ct,omitempty"`
+	// Log is how the diagnostic log is written. Evidence is elsewhere.
 	Log Log `yaml:"log"`
 }
 
