@@ -24,6 +24,9 @@ func (a *API) planIssue(ctx context.Context, w who, _ *http.Request, in IssueReq
 	if err != nil {
 		return Plan{}, err
 	}
+	if !p.Again.Serial.IsZero() {
+		return planOf(fmt.Sprintf("give certificate %s of %s again, which this very request got within the last hour", p.Again.Serial, p.Again.Issuer)), nil
+	}
 	var names []string
 	for _, n := range p.Names {
 		names = append(names, n.Value)

@@ -60,6 +60,7 @@ type IssuePlan struct {
 	Names               []bulkhead.Identifier
 	NotBefore, NotAfter time.Time
 	NotChecked          []string
+	Again               bulkhead.CertificateRef // set, and nothing else: the request was answered before, and gets this certificate again
 }
 
 // Profile is a certificate profile as the running house has it.

@@ -27,10 +27,19 @@ func idOf(parts ...string) (k id) {
 // basis is what a subscriber's certificate rests on, by the leaves: D11. The rows of validations come later, from the record.
 type basis struct {
 	seen     map[id]vouched // authorization → its first leaf that says valid
-	accounts map[id]int64   // account → its first leaf
+	accounts map[id]opened  // account → its first leaf
 	rows     []validated
 	of       map[id]int32 // account and name → newest of rows, from 1
 }
+
+// opened is the first leaf of an account.
+type opened struct {
+	seq  int64
+	word bool // an operator made it for the house's own names: his word is given with each of its orders
+}
+
+// validatesItself ends the leaf of an account that an operator made and that has to show control of each name.
+const validatesItself = "for names that it validates"
 
 // vouched is the leaf of a validation.
 type vouched struct {
@@ -48,15 +57,15 @@ type validated struct {
 }
 
 func newBasis() basis {
-	return basis{seen: map[id]vouched{}, accounts: map[id]int64{}, of: map[id]int32{}}
+	return basis{seen: map[id]vouched{}, accounts: map[id]opened{}, of: map[id]int32{}}
 }
 
 func (b *basis) add(seq int64, e bulkhead.Evidence) {
 	k := idOf(e.Ref)
 	switch e.Kind {
 	case bulkhead.EvAccount:
-		if b.accounts[k] == 0 {
-			b.accounts[k] = seq
+		if b.accounts[k].seq == 0 {
+			b.accounts[k] = opened{seq, strings.HasPrefix(e.Actor, "operator:") && !strings.HasSuffix(e.Detail, validatesItself)}
 		}
 	case bulkhead.EvValidation:
 		if _, ok := b.seen[k]; !ok && strings.Contains(e.Detail, ": valid: ") {
@@ -93,7 +102,8 @@ func (p *prover) founded(r bulkhead.SignedRow, e *entry) {
 		p.find(Finding{Rule: RuleUnfounded, Negative: Registration, Issuer: r.Issuer, Serial: r.Serial.String(), SHA256: r.Fingerprint, Leaf: &leaf,
 			Message: fmt.Sprintf("certificate %s was signed for order %s of account %s, and ", r.CertificateRef, r.OrderID, r.AccountID) + fmt.Sprintf(format, args...)})
 	}
-	if at := b.accounts[idOf(r.AccountID)]; at == 0 || at > e.intentSeq {
+	account := b.accounts[idOf(r.AccountID)]
+	if account.seq == 0 || account.seq > e.intentSeq {
 		missing("no leaf before it speaks of that account")
 		return
 	}
@@ -106,7 +116,7 @@ func (p *prover) founded(r bulkhead.SignedRow, e *entry) {
 			case v.at > when+slack || v.until <= when-slack || n.Wildcard() && !v.wildcard:
 			case v.leaf.seq == 0 || v.leaf.seq > e.intentSeq:
 				why = "its validation has no leaf in the log before it"
-			case v.approval && !v.leaf.operator:
+			case v.approval && !v.leaf.operator && !account.word:
 				why = "its validation is an operator's word, and no operator gave it by the log"
 			default:
 				found = true

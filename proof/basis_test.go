@@ -109,6 +109,14 @@ func TestBasis(t *testing.T) {
 			w.validations[0].Method = bulkhead.OperatorApproval
 			w.leaves[1].Actor = "operator:ann"
 		}, ""},
+		"the standing word of who made the account": {func(w *world) {
+			w.validations[0].Method = bulkhead.OperatorApproval
+			w.leaves[0].Actor, w.leaves[0].Detail = "operator:ann", "created for the API, for the house's own names"
+		}, ""},
+		"an account for names that it validates": {func(w *world) {
+			w.validations[0].Method = bulkhead.OperatorApproval
+			w.leaves[0].Actor, w.leaves[0].Detail = "operator:ann", "created for the API, for names that it validates"
+		}, RuleUnfounded},
 		"of no order": {func(w *world) { w.row.OrderID, w.validations = "", nil }, ""},
 	} {
 		w := make()

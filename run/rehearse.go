@@ -115,22 +115,19 @@ type rehearsedOrders struct{ h *House }
 func (x rehearsedOrders) PlanForOperator(ctx context.Context, operator string, req bulkhead.CertificateRequest) (console.IssuePlan, error) {
 	// The house's account need not exist yet.
 	acct := bulkhead.Account{State: bulkhead.AccountValid, Operator: true}
-	p, err := x.plan(ctx, req, func(s *enroll.Service) error {
-		_, err := s.OperatorOrder(ctx, "operator:"+operator, acct, upload(req))
-		return err
+	return x.plan(ctx, req, func(s *enroll.Service) (bulkhead.IssuedCertificate, error) {
+		return s.OperatorOrder(ctx, "operator:"+operator, acct, upload(req))
 	})
-	return p, err
 }
 
 func (x rehearsedOrders) PlanForAccount(ctx context.Context, acct bulkhead.Account, req bulkhead.CertificateRequest) (console.IssuePlan, error) {
-	return x.plan(ctx, req, func(s *enroll.Service) error {
-		_, err := s.SubmitCSR(ctx, acct, upload(req))
-		return err
+	return x.plan(ctx, req, func(s *enroll.Service) (bulkhead.IssuedCertificate, error) {
+		return s.Enroll(ctx, acct, upload(req))
 	})
 }
 
 // plan runs enrolment up to the order, and then what the signer would look at first.
-func (x rehearsedOrders) plan(ctx context.Context, req bulkhead.CertificateRequest, order func(*enroll.Service) error) (console.IssuePlan, error) {
+func (x rehearsedOrders) plan(ctx context.Context, req bulkhead.CertificateRequest, order func(*enroll.Service) (bulkhead.IssuedCertificate, error)) (console.IssuePlan, error) {
 	var o bulkhead.Order
 	cfg := x.h.enrolment
 	cfg.Store, cfg.Validator = noOrderWrites{x.h.store, &o}, noLook{cfg.Validator}
@@ -139,8 +136,8 @@ func (x rehearsedOrders) plan(ctx context.Context, req bulkhead.CertificateReque
 		return console.IssuePlan{}, err
 	}
 	defer s.Close(ctx) //nolint:errcheck // it has no work
-	if err := order(s); !errors.Is(err, errRehearsal) {
-		return console.IssuePlan{}, err
+	if again, err := order(s); !errors.Is(err, errRehearsal) {
+		return console.IssuePlan{Again: again.Certificate.CertificateRef}, err
 	}
 	return x.template(ctx, o, req)
 }
