@@ -320,7 +320,7 @@ func (d *day2016) ask(at string, ref bulkhead.CertificateRef) (ocsp.State, []byt
 	if err != nil {
 		return 0, nil, err
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
 	defer cancel()
 	// By GET: that is what caches keep.
 	hr, err := http.NewRequestWithContext(ctx, http.MethodGet, at+"/ocsp/"+url.QueryEscape(base64.StdEncoding.EncodeToString(req)), nil)

@@ -190,7 +190,7 @@ func (n *server) SetDeaf(deaf bool) error {
 
 // Bounds of a server's life.
 const (
-	startWithin = 30 * time.Second
+	startWithin = 2 * time.Minute // varnish compiles its configuration first
 	graceToEnd  = 5 * time.Second // after that it is killed
 )
 

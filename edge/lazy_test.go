@@ -158,7 +158,7 @@ func TestDamagedCopy(t *testing.T) {
 	flip(t, filepath.Join(cache, "objects", ref.Digest.String()), ref.Size/2)
 	fetched := src.opened.Load()
 	e := w.edge(use)
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()

@@ -62,7 +62,7 @@ func newWorld(t testing.TB, change ...func(*front.Config)) *world {
 		}
 	}()
 	v, err := dcv.New(dcv.Config{AllowPrivate: true, HTTPPort: web.Listener.Addr().(*net.TCPAddr).Port, TLSPort: secure.Addr().(*net.TCPAddr).Port,
-		CAAIdentities: []string{"ca.test"}, Timeout: time.Second, Now: time.Now})
+		CAAIdentities: []string{"ca.test"}, Timeout: 20 * time.Second, Now: time.Now})
 	ok(t, err)
 	w.house = newHouse(t, func(c *enroll.Config) { c.Validator = v })
 	w.serve(change...)

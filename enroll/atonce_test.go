@@ -52,7 +52,7 @@ func TestValidBeforeItsRow(t *testing.T) {
 		if op == "EndOrder" {
 			select {
 			case <-release:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				return errors.New("the test forgot to release the write")
 			}
 		}

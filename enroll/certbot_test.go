@@ -27,7 +27,7 @@ func TestCertbot(t *testing.T) {
 	port := ln.Addr().(*net.TCPAddr).Port
 	ok(t, ln.Close())
 	w := newWorld(t)
-	w.cfg.Validator, err = dcv.New(dcv.Config{AllowPrivate: true, HTTPPort: port, CAAIdentities: []string{"ca.test"}, Timeout: time.Second, Now: time.Now})
+	w.cfg.Validator, err = dcv.New(dcv.Config{AllowPrivate: true, HTTPPort: port, CAAIdentities: []string{"ca.test"}, Timeout: 20 * time.Second, Now: time.Now})
 	ok(t, err)
 	w.svc = w.service()
 	w.serve()

@@ -63,11 +63,15 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 type script struct {
 	validate func(id bulkhead.Identifier, m bulkhead.Method) (string, error)
 	caa      func(id bulkhead.Identifier) (bulkhead.CAACheck, error)
+	hang     bool // a look ends with its context
 	looks    atomic.Int32
 }
 
-func (s *script) Validate(_ context.Context, id bulkhead.Identifier, m bulkhead.Method, _, _ string) (string, error) {
+func (s *script) Validate(ctx context.Context, id bulkhead.Identifier, m bulkhead.Method, _, _ string) (string, error) {
 	s.looks.Add(1)
+	if s.hang {
+		<-ctx.Done()
+	}
 	if s.validate != nil {
 		return s.validate(id, m)
 	}
@@ -287,7 +291,7 @@ func (h *house) respond(acct bulkhead.Account, o bulkhead.Order) {
 // until polls an order until it is in the state.
 func (h *house) until(acct bulkhead.Account, id string, want bulkhead.OrderState) bulkhead.Order {
 	h.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		o, err := h.svc.Order(h.t.Context(), acct, id)
 		ok(h.t, err)

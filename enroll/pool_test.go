@@ -49,7 +49,7 @@ func TestPool(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-a.done
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			p.mu.Lock()
 			left := len(p.tasks)
 			p.mu.Unlock()
@@ -64,7 +64,7 @@ func TestPool(t *testing.T) {
 	if most.Load() > 2 {
 		t.Errorf("%d at work", most.Load())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := p.close(ctx); err != nil {
 		t.Error(err)

@@ -358,7 +358,7 @@ func TestUnavailableHasRetryAfter(t *testing.T) {
 	r := newRaw(t, w.base, newKey(t)).register()
 	_, o := r.send("/acme/new-order", dnsOrder("localhost"), nil)
 	_, z := r.send(r.path(o["authorizations"].([]any)[0]), nil, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ok(t, w.svc.Close(ctx))
 	resp, doc := r.send(r.path(z["challenges"].([]any)[0].(map[string]any)["url"]), map[string]any{}, nil)

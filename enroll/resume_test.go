@@ -208,12 +208,10 @@ func TestClose(t *testing.T) {
 	acct, _ := h.account()
 	o, err := h.svc.NewOrder(t.Context(), acct, enroll.OrderRequest{Identifiers: ids(t, "www.site.test")})
 	ok(t, err)
-	release := make(chan struct{})
-	h.script.validate = func(bulkhead.Identifier, bulkhead.Method) (string, error) { <-release; return "seen", nil }
+	h.script.hang = true
 	h.respond(acct, o)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	if err := h.svc.Close(ctx); err == nil {
 		t.Error("a close that cut work off said nothing")
 	}
@@ -222,6 +220,7 @@ func TestClose(t *testing.T) {
 	if a.Challenges[0].State != bulkhead.ChallengeProcessing {
 		t.Fatalf("what was seen while closing was believed: %s", a.Challenges[0].State)
 	}
+	h.script.hang = false
 	h.svc = h.service()
 	ok(t, h.svc.Resume(t.Context()))
 	h.until(acct, o.ID, bulkhead.OrderReady)

@@ -148,7 +148,7 @@ func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{world: newWorld(t), zone: newZone(t), httpPort: int(heldport.For(t).Port()), tlsPort: int(heldport.For(t).Port())}
 	v, err := dcv.New(dcv.Config{AllowPrivate: true, Resolver: s.zone.addr, HTTPPort: s.httpPort, TLSPort: s.tlsPort, CAAIdentities: []string{"ca.test"},
-		Timeout: time.Second, Now: time.Now})
+		Timeout: 20 * time.Second, Now: time.Now})
 	ok(t, err)
 	s.cfg.Validator = v
 	s.svc = s.service()

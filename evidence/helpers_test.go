@@ -151,7 +151,7 @@ func (r *running) ended(t testing.TB) error {
 	select {
 	case err := <-r.done:
 		r.done <- err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Run goes on")
 	}
 	return r.stop()
@@ -159,7 +159,7 @@ func (r *running) ended(t testing.TB) error {
 
 func (r *running) covered(t testing.TB, size int64) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); r.Checkpoint().Size < size; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); r.Checkpoint().Size < size; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("checkpoint covers %d of %d", r.Checkpoint().Size, size)
 		}

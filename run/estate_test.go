@@ -86,7 +86,7 @@ func occupy(t *testing.T, addr netip.AddrPort) {
 		t.Fatal(err)
 	}
 	at := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if err = unix.Bind(fd, at); err == nil {
 			return
 		}

@@ -79,7 +79,7 @@ func TestPull(t *testing.T) {
 	}
 	saw := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 			d.mu.Lock()
 			got := d.saw
 			d.mu.Unlock()
@@ -130,7 +130,7 @@ func TestPull(t *testing.T) {
 		asked(1)
 	}
 	pull()
-	for end := time.Now().Add(30 * time.Second); !keys()["dropped"]; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !keys()["dropped"]; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nothing said that an edge dropped sightings")
 		}
@@ -147,7 +147,7 @@ func TestPull(t *testing.T) {
 	loop, end := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.runPull(loop) }()
-	for until := time.Now().Add(30 * time.Second); !keys()["blind"]; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); !keys()["blind"]; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("nothing said that an edge does not answer")
 		}

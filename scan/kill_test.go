@@ -98,7 +98,7 @@ func TestKilledRun(t *testing.T) {
 			t.Fatal("the run comes to no end")
 		}
 		known, before := recorded(t, dir), len(looks())
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKilledRunChild$")
 		cmd.Env = append(os.Environ(), killDir+"="+dir)
 		if err := cmd.Start(); err != nil {

@@ -54,7 +54,7 @@ func TestPlanSoon(t *testing.T) {
 // until waits for a state of a change.
 func (h *house) until(id string, want bulkhead.ChangeState) bulkhead.Change {
 	h.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		c := h.change(id)
 		if c.State == want {
 			return c

@@ -67,7 +67,7 @@ func (a *auditee) commit(leaves ...bulkhead.Evidence) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); l.Checkpoint().Size < seqs[len(seqs)-1]; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); l.Checkpoint().Size < seqs[len(seqs)-1]; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			a.t.Fatal("the log does not cover its rows")
 		}

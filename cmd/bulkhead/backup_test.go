@@ -262,7 +262,7 @@ func TestRestoreRefusals(t *testing.T) {
 	refuse("flipped", exitUsage, c.file(t, "flipped", string(flipped), 0o600), "--passphrase-file", secret)
 
 	// The world goes on: an edge has seen a newer head, and the old copy is refused.
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		c.run(t, exitDone, "issue", "b.example.test", "--out", t.TempDir())
 		if now, err := os.ReadFile(filepath.Join(c.dir, "edge", "head")); err == nil && !bytes.Contains(now, []byte(fmt.Sprintf(`"sequence":%d,`, made.Head))) {
 			break

@@ -32,7 +32,7 @@ func TestExplainOCSP(t *testing.T) {
 	}
 	fetch := func(want string) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			out, _ := exec.Command("openssl", "ocsp", "-issuer", ca, "-cert", got.Files.Cert, "-url", "http://"+status+"/ocsp/", "-no_nonce", "-noverify", "-respout", der).CombinedOutput()
 			if strings.Contains(string(out), ": "+want) {
 				return
@@ -44,7 +44,7 @@ func TestExplainOCSP(t *testing.T) {
 	}
 	fetch("good")
 	var v bulkhead.OCSPExplanation
-	for end := time.Now().Add(30 * time.Second); v.Signer.Logged == ""; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); v.Signer.Logged == ""; time.Sleep(200 * time.Millisecond) {
 		v = asJSON[bulkhead.OCSPExplanation](t, c, "explain", "ocsp", "--der", der)
 		if time.Now().After(end) {
 			t.Fatalf("the evidence of the signature is not found: %+v", v)
@@ -102,7 +102,7 @@ func TestAlarmsAck(t *testing.T) {
 	c := houseAt(t, status, "http://"+status)
 	got := asJSON[issued](t, c, "issue", "a.example.test", "--out", c.work)
 	var list []console.AlarmView
-	for end := time.Now().Add(20 * time.Second); len(list) == 0; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(list) == 0; time.Sleep(200 * time.Millisecond) {
 		_ = exec.Command("openssl", "ocsp", "-issuer", got.Files.Chain, "-serial", "0x4711471147114711", "-url", "http://"+status+"/ocsp/", "-noverify").Run()
 		list = asJSON[map[string][]console.AlarmView](t, c, "alarms")["alarms"]
 		if time.Now().After(end) {

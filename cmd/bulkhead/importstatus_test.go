@@ -18,7 +18,7 @@ import (
 )
 
 // servedWithin bounds how long what was imported may take until it is public.
-const servedWithin = 30 * time.Second
+const servedWithin = 2 * time.Minute
 
 // askOld has openssl ask for certificates of the old CA; the answer must verify under the old CA alone.
 func askOld(t *testing.T, old, url string, names ...string) string {

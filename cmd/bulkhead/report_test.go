@@ -90,7 +90,7 @@ func (c *cli) provedLeaves(t testing.TB, text string) {
 	verify := verifier(t, c.work)
 	log, key := filepath.Join(c.work, "log"), filepath.Join(c.dir, "evidence.key.pub")
 	var last string // the checkpoint covers what was written a moment ago
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if err := os.RemoveAll(log); err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 // says waits until the page's message has a text.
 func says(t *testing.T, ctx context.Context, text string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector("#message").textContent`))
 		if err == nil && strings.Contains(got, text) {
 			return

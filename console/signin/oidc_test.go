@@ -47,7 +47,7 @@ func provider(t testing.TB, redirect string) (issuer string) {
 	})
 	issuer = "http://localhost:" + port + "/"
 	client := &http.Client{Timeout: 5 * time.Second}
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		res, err := client.Get(issuer + ".well-known/openid-configuration")
 		if err == nil {
 			res.Body.Close()

@@ -96,7 +96,12 @@ func TestHTTP01(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			port := serve(t, tt.handle)
-			v := validator(t, func(c *Config) { c.Resolver, c.HTTPPort = z.addr, port })
+			v := validator(t, func(c *Config) {
+				c.Resolver, c.HTTPPort = z.addr, port
+				if tt.part == "timeout" {
+					c.Timeout = 400 * time.Millisecond
+				}
+			})
 			detail, err := v.Validate(t.Context(), dnsName("www.site.test"), bulkhead.HTTP01, testToken, testAuth)
 			wantFault(t, err, tt.kind, tt.part)
 			if err == nil && !strings.Contains(detail, "127.0.0.1") {

@@ -231,7 +231,7 @@ func tool(t testing.TB, dir string, stdin []byte, name string, args ...string) [
 	if err != nil {
 		t.Fatalf("%s is needed for this test: apt-get install %s", name, name)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // one of them is the compiler
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out, log bytes.Buffer
@@ -375,7 +375,7 @@ func (h *house) validated(acct bulkhead.Account, names ...string) {
 			ok(h.t, err)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); o.State != bulkhead.OrderReady; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); o.State != bulkhead.OrderReady; time.Sleep(2 * time.Millisecond) {
 		if o, err = h.svc.Order(h.t.Context(), acct, o.ID); err != nil || time.Now().After(end) {
 			h.t.Fatalf("%v, the order is %s", err, o.State)
 		}

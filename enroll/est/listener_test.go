@@ -3,7 +3,6 @@ package est_test
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/internal/heldport"
 	"bulkhead/run"
 )
 
@@ -22,7 +22,7 @@ func TestDocumentedCommands(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan run.Ready, 1), make(chan error, 1)
 	var out, log bytes.Buffer
-	set := map[string]string{"listen": free(t), "status_listen": free(t), "metrics_listen": free(t)}
+	set := map[string]string{"listen": heldport.For(t).String(), "status_listen": heldport.For(t).String(), "metrics_listen": heldport.For(t).String()}
 	go func() {
 		ended <- run.Up(ctx, run.UpOptions{Dir: data, Out: &out, LogTo: &log, Version: "test", Announce: func(r run.Ready) { ready <- r }, Set: set})
 	}()
@@ -45,7 +45,7 @@ func TestDocumentedCommands(t *testing.T) {
 	case err := <-ended:
 		ended <- err
 		t.Fatalf("%v\n%s", err, log.String())
-	case <-time.After(90 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("not ready")
 	}
 	base := r.ACMEDirectory[:len(r.ACMEDirectory)-len("/acme/directory")] + "/.well-known/est"
@@ -103,12 +103,4 @@ func issued(t testing.TB, dir string) (cert, key string) {
 		t.Fatalf("certificate %q, key %q", cert, key)
 	}
 	return cert, key
-}
-
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

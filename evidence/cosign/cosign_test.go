@@ -103,7 +103,7 @@ func (h *house) grow(t testing.TB, story string, n int) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
 	for l.Checkpoint().Size < int64(len(h.rows.list)) && ctx.Err() == nil {

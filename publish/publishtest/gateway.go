@@ -65,7 +65,7 @@ func StartGateway(t testing.TB) Gateway {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		res, err := http.Get("http://" + g.Endpoint + "/")
 		if err == nil {

@@ -178,7 +178,7 @@ func run(t testing.TB, at []netip.AddrPort, program string, args ...string) {
 		}
 	})
 	for _, a := range at {
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			c, err := net.Dial("tcp", a.String())
 			if err == nil {
 				_ = c.Close()

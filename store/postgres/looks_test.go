@@ -98,7 +98,7 @@ func held(t *testing.T, db, beside *sql.DB, l *postgres.Looks, asks []func() err
 
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not seen within 20 s: %s", what)
 		}

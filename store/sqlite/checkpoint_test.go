@@ -132,7 +132,7 @@ func TestReaderOfTheOldLog(t *testing.T) {
 		t.Errorf("the reader saw %d rows, then %d", seen, again)
 	}
 	ok(t, tx.Rollback())
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	begun, _ := c.index.header()
 	for now := begun; now.frames() >= begun.frames(); now, _ = c.index.header() {

@@ -346,7 +346,7 @@ func (l *load) agrees() {
 		l.t.Errorf("%s: %s: %s", d.Rule, d.Ref, d.Message)
 	}
 	l.t.Logf("the record and %d answers agree", answers)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		seq, _, err := l.h.roles.Store.EvidenceHead(ctx)
 		ok(l.t, err)
 		if l.h.roles.Evidence.Checkpoint().Size >= seq {

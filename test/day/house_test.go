@@ -259,7 +259,7 @@ func (h *house) orderACME(ctx context.Context, name string, csr []byte, replaces
 			}
 		}
 	}
-	for end := time.Now().Add(30 * time.Second); o.State == bulkhead.OrderPending && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); o.State == bulkhead.OrderPending && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if o, err = s.Order(ctx, h.client, o.ID); err != nil {
 			return none, err
 		}
@@ -269,7 +269,7 @@ func (h *house) orderACME(ctx context.Context, name string, csr []byte, replaces
 			return none, err
 		}
 	}
-	for end := time.Now().Add(30 * time.Second); o.State == bulkhead.OrderProcessing && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); o.State == bulkhead.OrderProcessing && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if o, err = s.Order(ctx, h.client, o.ID); err != nil {
 			return none, err
 		}

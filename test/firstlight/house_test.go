@@ -302,7 +302,7 @@ func (p *process) stop(s syscall.Signal) (int, error) {
 	select {
 	case <-p.ended:
 		return p.code(), nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		return -1, fmt.Errorf("process %d does not end on %s", p.pid(), s)
 	}
 }

@@ -106,7 +106,7 @@ func (c *cluster) stop() {
 	ok(c.t, c.process.Process.Signal(syscall.SIGINT))
 	select {
 	case <-c.exited:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		c.t.Fatal("postgres does not stop")
 	}
 }
@@ -176,7 +176,7 @@ func TestPostgreSQL(t *testing.T) {
 // readyz wants 200 from the metrics listener.
 func (h *house) readyz(v any) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.Replace(h.ready.Metrics, "/metrics", "/readyz", 1), nil)
 	ok(h.t, err)

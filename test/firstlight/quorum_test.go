@@ -125,7 +125,7 @@ func TestChangeTakesTwo(t *testing.T) {
 	h.must("approve", r.ID, "--key", h.firstKey())
 	p.awaitRevoked(t)
 	var c struct{ State string }
-	for end := time.Now().Add(30 * time.Second); c.State != "settled" && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); c.State != "settled" && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		h.query(&c, "change", "show", planned.Change.ID) // settled once foreign verifiers have looked at what is public
 	}
 	if c.State != "settled" {

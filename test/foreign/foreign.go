@@ -31,7 +31,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-const ready = 30 * time.Second // within which a program must answer
+const ready = 2 * time.Minute // within which a program must answer
 
 // build makes the programs once a process.
 func build(packages ...string) func() (string, error) {

@@ -143,11 +143,11 @@ func (x *changing) askToRevoke(c *client.Client, target *held) string {
 	t := x.house.t
 	t.Helper()
 	before := x.newest(t)
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	ok(t, c.Do(ctx, http.MethodPost, "/api/v1/certificates/"+target.ref.Serial.String()+"/revoke",
 		console.RevokeRequest{Issuer: string(target.ref.Issuer), Reason: "superseded", Why: "a test"}, nil))
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		all, err := x.store.Changes(ctx, 10)
 		ok(t, err)
 		for _, one := range all {
@@ -281,7 +281,7 @@ func (x *changing) told(leaf *x509.Certificate, by *held) [][]byte {
 	t := x.house.t
 	t.Helper()
 	var err error
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var answers [][]byte
 		if answers, err = answersAbout(leaf, by.issuer, by.leaf.OCSPServer[0]); err == nil {
 			return answers

@@ -363,7 +363,7 @@ var asking = &http.Client{Timeout: 10 * time.Second}
 func (x *changing) shown(r *held, want bulkhead.CertificateState) {
 	x.house.t.Helper()
 	last := ""
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		answer, listed, err := publicly(r)
 		switch revoked := want == bulkhead.Revoked; {
 		case err != nil:
@@ -433,7 +433,7 @@ func (x *changing) delay() (detach func()) {
 		_ = cmd.Wait() // it ends with the server
 		close(ended)
 	}()
-	for end := time.Now().Add(20 * time.Second); !traced(pid) && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !traced(pid) && time.Now().Before(end); {
 		select {
 		case <-ended:
 			t.Fatal("strace cannot attach, which takes the right to trace (ptrace)")

@@ -95,7 +95,7 @@ func (x *changing) client() *client.Client {
 
 // bounded makes one call that is bounded.
 func bounded(c *client.Client, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return c.Do(ctx, http.MethodPost, path, in, out)
 }

@@ -119,7 +119,7 @@ func (d *driver) issue(c *client.Client, name string, viaRSA bool) *held {
 		in.Authority = "issuing-rsa2048"
 	}
 	var out console.IssueResponse
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := c.Do(ctx, http.MethodPost, "/api/v1/certificates", in, &out); err != nil {
 		d.failed("issue", err)
@@ -172,7 +172,7 @@ func (d *driver) revoke(c *client.Client, x *held) {
 	if done {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := c.Do(ctx, http.MethodPost, "/api/v1/certificates/"+x.ref.Serial.String()+"/revoke",
 		console.RevokeRequest{Issuer: string(x.ref.Issuer), Reason: "superseded", Why: "driver"}, nil)

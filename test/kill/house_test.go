@@ -132,7 +132,7 @@ func (h *house) stop() {
 	ok(h.t, h.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-h.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		h.kill()
 		h.t.Fatal("the server does not end on SIGTERM")
 	}

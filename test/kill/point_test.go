@@ -114,7 +114,7 @@ func (h *house) trace(calls string, n int) (detach func()) {
 		_ = cmd.Wait() // it ends with the server, or when it is told to
 		close(ended)
 	}()
-	for end := time.Now().Add(20 * time.Second); !traced(pid); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !traced(pid); time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-ended:
 			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil && out.Len() > 0 {

@@ -93,7 +93,7 @@ func TestTransparencyLogs(t *testing.T) {
 	// until reads until n entries were read: the log publishes some time after it has answered.
 	until := func(n int64) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); size().Read < n; time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); size().Read < n; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%+v, alarms %v", size(), alarms())
 			}
@@ -126,7 +126,7 @@ func TestTransparencyLogs(t *testing.T) {
 	other = true
 	more := h.issue("more.ct.test")
 	submit(t, log, more.leaf.Raw, more.issuer.Raw, h.root.Raw)
-	for end := time.Now().Add(30 * time.Second); len(alarms()) < 2; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(alarms()) < 2; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a false tile is no alarm")
 		}
@@ -172,7 +172,7 @@ func TestMonitorInTheHouse(t *testing.T) {
 	h.edit("\nlog:\n", "\n"+text+"log:\n")
 	h.start()
 	h.serve()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		list, err := h.Store.AlarmsOf(t.Context(), "D2", 10)
 		ok(t, err)
 		if len(list) == 2 && strings.Contains(list[0].Key, bulkhead.Digest(rogue.Raw).String()) && strings.Contains(list[1].Key, bulkhead.Digest(pre.Raw).String()) {

@@ -175,7 +175,7 @@ func raw(t testing.TB, address, path string) (int, []byte) {
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
 	ok(t, err)
 	defer c.Close()
-	ok(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	ok(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, address)
 	ok(t, err)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -200,7 +200,7 @@ func TestSilentConnectionStopsNobody(t *testing.T) {
 		_, err = io.WriteString(c, part)
 		ok(t, err)
 	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 20 {
 		res, err := client.Post("http://"+p.statusAddress(t)+"/ocsp/", "application/ocsp-request", bytes.NewReader(der)) //nolint:noctx // the client has a time limit
 		ok(t, err)

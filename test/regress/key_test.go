@@ -48,7 +48,7 @@ func (h *house) ready(acct bulkhead.Account, name string, replaces bulkhead.Cert
 			}
 		}
 	}
-	for end := time.Now().Add(20 * time.Second); o.State == bulkhead.OrderPending && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); o.State == bulkhead.OrderPending && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if o, err = s.Order(ctx, acct, o.ID); err != nil {
 			return o, err
 		}
@@ -75,7 +75,7 @@ func (h *house) finalize(acct bulkhead.Account, o bulkhead.Order, name string, k
 	if err != nil {
 		return paper{}, err
 	}
-	for end := time.Now().Add(20 * time.Second); o.State == bulkhead.OrderProcessing && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); o.State == bulkhead.OrderProcessing && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		o, err = h.Enroll.Order(h.t.Context(), acct, o.ID)
 		ok(h.t, err)
 	}

@@ -81,7 +81,7 @@ func TestSixNegatives(t *testing.T) {
 	h.wantClean()
 
 	running := proved(t, run.ProveOptions{Dir: h.dir, Certificates: outside})
-	for end := time.Now().Add(20 * time.Second); running.OK && running.Uncovered > 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); running.OK && running.Uncovered > 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		running = proved(t, run.ProveOptions{Dir: h.dir, Certificates: outside})
 	}
 	if !running.OK || len(running.Negatives) != 6 || running.Checkpoint.Size == 0 {

@@ -59,7 +59,7 @@ func TestSeenOnTheWire(t *testing.T) {
 	key := newKey(t)
 	rogue := h.rogueFor(t, h.dir, key, "www.google.com")
 	seen(rogue, key)
-	for end := time.Now().Add(30 * time.Second); len(alarms()) == 0; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(alarms()) == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no D2")
 		}

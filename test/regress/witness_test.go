@@ -68,7 +68,7 @@ func (h *house) ourWitness(bin, name string) (url, key string) {
 	}()
 	select {
 	case url = <-said:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 	}
 	if url == "" {
 		h.t.Fatal("bulkhead-witness says no address")
@@ -106,7 +106,7 @@ func TestWitnessedHouse(t *testing.T) {
 	h.serve()
 	h.wantClean()
 	var last proof.Report
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		last = proved(t, run.ProveOptions{Dir: h.dir})
 		if w := last.Witnessed; w != nil && w.Size > 0 && len(w.By) == 2 && last.OK {
 			break
@@ -170,7 +170,7 @@ func TestWitnessedHouse(t *testing.T) {
 	h.start()
 	h.issue("other.witness.test")
 	h.serve()
-	for end := time.Now().Add(30 * time.Second); len(forks()) < 2; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(forks()) < 2; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("an older copy writes on, and D5 says %v", forks())
 		}
@@ -183,7 +183,7 @@ func TestWitnessedHouse(t *testing.T) {
 // cosigned waits until the witnesses cosigned more than size leaves.
 func (h *house) cosigned(t *testing.T, size int64) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if w := proved(t, run.ProveOptions{Dir: h.dir}).Witnessed; w != nil && w.Size > size && len(w.By) == 2 {
 			return
 		}

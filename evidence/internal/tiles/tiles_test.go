@@ -105,7 +105,7 @@ func TestOrder(t *testing.T) {
 // covered waits for a checkpoint over size leaves.
 func covered(t *testing.T, dir string, size int64, v note.Verifier) tlog.Checkpoint {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		signed, err := os.ReadFile(dir + "/" + CheckpointPath)
 		if err != nil {
 			t.Fatal(err)

@@ -76,7 +76,7 @@ func (g *gang) run(writes []func() error, while func()) []error {
 			}()
 			errs[i] = w()
 		})
-		for end := time.Now().Add(20 * time.Second); rel.Waiting(g.store.Store) != i+1; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); rel.Waiting(g.store.Store) != i+1; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				g.t.Fatal("a write does not wait")
 			}
@@ -322,7 +322,7 @@ func TestGroupPatient(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("it is not written")
 		}
 	}

@@ -72,7 +72,7 @@ func (g *gathering) together(first string, writes ...func() error) (errs []error
 	_, before := g.Statements()
 	for i, w := range writes {
 		wg.Go(func() { errs[i] = w() })
-		for end := time.Now().Add(20 * time.Second); rel.WaitingKeyed(g.Store.Store) != i+1; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); rel.WaitingKeyed(g.Store.Store) != i+1; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				g.Fatal("a write does not wait")
 			}

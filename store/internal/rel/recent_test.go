@@ -386,7 +386,7 @@ func (r *recalling) together(todo ...func() error) []error {
 	errs := make([]error, len(todo))
 	for i, f := range todo {
 		wg.Go(func() { errs[i] = f() })
-		for end := time.Now().Add(10 * time.Second); rel.Waiting(r.ours.Store) <= i; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); rel.Waiting(r.ours.Store) <= i; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				r.t.Fatal("a write does not come")
 			}

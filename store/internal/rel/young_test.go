@@ -25,7 +25,7 @@ func TestSignerReadsItsRows(t *testing.T) {
 	g.ok(err)
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		var others int
 		g.ok(db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`).Scan(&others))
 		if others == 0 {
