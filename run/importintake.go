@@ -49,6 +49,7 @@ type intake struct {
 	delegate *bulkhead.Delegate       // that was given
 	recorded map[bulkhead.Serial]bool // listed, not in the input, and in the record
 
+	over        map[bulkhead.Serial]*importer.CRL // holds that a newer list ended
 	compromised map[bulkhead.Hash]bulkhead.Serial // keys that the authority revoked for keyCompromise, with one serial each
 }
 
@@ -142,6 +143,9 @@ type chunk struct {
 func (im *intake) run(ctx context.Context, chain [][]byte) (ImportReport, error) {
 	im.r = ImportReport{ID: im.id, DryRun: im.o.DryRun, Authority: im.o.Authority, Exposed: []ExposedKey{}}
 	if err := im.authority(ctx, chain, im.id); err != nil {
+		return im.r, err
+	}
+	if err := im.endHolds(ctx); err != nil {
 		return im.r, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -346,7 +350,7 @@ func (im *intake) known(ctx context.Context) error {
 		var items []bulkhead.Imported
 		for _, row := range rows {
 			im.recorded[row.Serial] = true
-			if _, revoked := im.set.Revoked[row.Serial]; !revoked || row.State != bulkhead.Issued {
+			if _, revoked := im.set.Revoked[row.Serial]; !revoked || im.over[row.Serial] != nil || row.State != bulkhead.Issued {
 				continue
 			}
 			_, der, err := im.store.Certificate(ctx, row.CertificateRef)
@@ -451,7 +455,7 @@ func (im *intake) item(c *importer.Certificate) bulkhead.Imported {
 	}
 	it := bulkhead.Imported{DER: c.Raw, File: c.File, Line: c.Line, Leaf: bulkhead.Evidence{Kind: bulkhead.EvImportedCertificate, At: now, Actor: "role:import", Authority: im.o.Authority, Serial: c.Serial, Ref: im.id,
 		KeyHash: row.KeyHash, Digest: row.Fingerprint, Detail: brief(fmt.Sprintf("%s, line %d", c.File, c.Line))}}
-	if r, ok := im.set.Revoked[c.Serial]; ok {
+	if r, ok := im.set.Revoked[c.Serial]; ok && im.over[c.Serial] == nil {
 		row.State, row.RevokedAt, row.Reason = bulkhead.Revoked, r.At, r.Reason
 		it.Revocation = bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: now, Actor: "role:import", Authority: im.o.Authority, Serial: c.Serial, Ref: im.id,
 			Detail: brief(fmt.Sprintf("%s at %s, says %s", r.Reason, r.At.UTC().Format(time.RFC3339), r.Source))}

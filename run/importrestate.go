@@ -58,7 +58,8 @@ func (im *intake) restate(ctx context.Context) error {
 // restated is what the input says of one certificate that is held here; ok is false when it says nothing new.
 func (im *intake) restated(st bulkhead.Status) (x bulkhead.Restated, ok bool) {
 	x = bulkhead.Restated{CertificateRef: st.CertificateRef, Leaf: bulkhead.Evidence{Kind: bulkhead.EvImportedRevocation, At: im.o.Now().UTC(), Actor: "role:import", Authority: im.o.Authority, Serial: st.Serial, Ref: im.id}}
-	if r, listed := im.set.Revoked[st.Serial]; listed {
+	over := im.over[st.Serial]
+	if r, listed := im.set.Revoked[st.Serial]; listed && over == nil {
 		if r.Reason == bulkhead.CertificateHold && !r.At.After(st.RevokedAt) {
 			return x, false
 		}
@@ -67,6 +68,9 @@ func (im *intake) restated(st bulkhead.Status) (x bulkhead.Restated, ok bool) {
 		return x, true
 	}
 	list := im.set.Removed[st.Serial]
+	if list == nil {
+		list = over
+	}
 	if list == nil && im.set.Newest != nil && im.set.Newest.Complete() {
 		list = im.set.Newest
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,8 @@ import (
 )
 
 // TestImportHold: what the old CA held is good again by its newer CRL, for whoever asks here as well, with a leaf that names the CRL;
-// an older CRL, an index without a CRL, and the certificates again release nothing; a hold that became a revocation stays one.
+// an older CRL, an index without a CRL, and the certificates again release nothing; a hold that became a revocation stays one. A CRL
+// of before the release, given after it, is named and holds nothing again: what is public, the record and the log agree.
 func TestImportHold(t *testing.T) {
 	listen := heldport.For(t).String()
 	url := "http://" + listen
@@ -76,6 +78,12 @@ func TestImportHold(t *testing.T) {
 	if r := take(in("after.pem")); r.Released+r.Restated != 0 {
 		t.Errorf("again: %+v", r)
 	}
+	out, _ := c.run(t, exitPartly, append(base[:len(base):len(base)], in("held.pem"), "--json")...)
+	var late run.ImportReport
+	if err := json.Unmarshal([]byte(out), &late); err != nil || late.NewlyRevoked+late.Restated != 0 || len(late.Problems) != 1 || !strings.Contains(late.Problems[0].Reason, "that hold is over") {
+		t.Errorf("a CRL of before the release: %v, %s", err, out)
+	}
+	said("old0", "good")
 	releases := leavesOf(t, c, bulkhead.EvImportedRelease)
 	if len(releases) != 1 || releases[0].Count != 3 || releases[0].Authority != "old-ca" || !strings.Contains(releases[0].Detail, "holds it no more") {
 		t.Errorf("%+v", releases)
