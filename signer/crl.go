@@ -43,30 +43,31 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 	if err != nil {
 		return none, err
 	}
-	over, err := s.overlay(ctx, req.Change, a.ID)
+	head, err := s.cfg.Store.Head(ctx) // before any row is read: what moves meanwhile is read again next time
 	if err != nil {
 		return none, err
 	}
-	keepFrom := this.Add(-keepMargin)
-	extra := over.revokes(req.Shard, keepFrom)
-	entries := func() iter.Seq2[crl.Entry, error] {
-		return merged(s.cfg.Store.Revoked(ctx, a.ID, req.Shard, keepFrom), extra, over)
-	}
-	sample, latest, err := survey(entries)
+	over, err := s.overlayNow(ctx, req.Change, a.ID, head.Sequence)
 	if err != nil {
 		return none, err
 	}
-	if this, next, err = s.window(later(this, latest), next); err != nil {
+	key := shardKey{a.ID, req.Shard}
+	list, err := s.shardList(ctx, key, this.Add(-keepMargin), over, head.Sequence)
+	if err != nil {
+		return none, err
+	}
+	defer s.keepList(key, list)
+	if this, next, err = s.window(later(this, list.latest), next); err != nil {
 		return none, err
 	}
 	info := crl.Info{Issuer: a.cert, Number: req.Number, ThisUpdate: this, NextUpdate: next, URL: s.cfg.URLs.CRL(a.ID, req.Shard), Scope: crl.ScopeUserCerts}
-	if err := s.lintCRL(a, info, sample, s.now()); err != nil {
+	if err := s.lintCRL(a, info, list, s.now()); err != nil {
 		return none, err
 	}
 	if err := s.takeNumber(req); err != nil {
 		return none, err
 	}
-	res, err := crl.WriteWith(w, info, entries, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) })
+	res, err := list.write(w, info, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) })
 	if err != nil {
 		return none, err
 	}
@@ -78,20 +79,6 @@ func (s *Signer) SignCRL(ctx context.Context, req bulkhead.CRLRequest, w io.Writ
 // every entry to the reasons that are allowed.
 const lintEntries = 1000
 
-// survey takes the first lintEntries entries and the latest revocation of all.
-func survey(entries crl.Entries) (sample []crl.Entry, latest time.Time, err error) {
-	for e, err := range entries() {
-		if err != nil {
-			return nil, latest, err
-		}
-		if len(sample) < lintEntries {
-			sample = append(sample, e)
-		}
-		latest = later(latest, e.RevokedAt)
-	}
-	return sample, latest, nil
-}
-
 func later(x, y time.Time) time.Time {
 	if y.After(x) {
 		return y
@@ -100,24 +87,19 @@ func later(x, y time.Time) time.Time {
 }
 
 // lintCRL makes a twin of the CRL with a throw-away key and a sample of its entries, and lints it as of a time.
-func (s *Signer) lintCRL(a *authority, info crl.Info, sample []crl.Entry, at time.Time) error {
+func (s *Signer) lintCRL(a *authority, info crl.Info, list *shardList, at time.Time) error {
 	key, err := s.twins.like(a.cert.PublicKey)
 	if err != nil {
 		return err
 	}
 	issuer := *a.cert
 	issuer.PublicKey, info.Issuer = key.Public(), &issuer
-	entries := func() iter.Seq2[crl.Entry, error] {
-		return func(yield func(crl.Entry, error) bool) {
-			for _, e := range sample {
-				if !yield(e, nil) {
-					return
-				}
-			}
-		}
+	sample, err := list.sample(lintEntries)
+	if err != nil {
+		return err
 	}
 	var der bytes.Buffer
-	if _, err := crl.WriteWith(&der, info, entries, func(t crl.ToSign) ([]byte, error) { return key.Sign(s.cfg.Rand, t.Digest, t.Hash) }); err != nil {
+	if _, err := crl.WriteFile(&der, info, bytes.NewReader(sample), int64(len(sample)), func(t crl.ToSign) ([]byte, error) { return key.Sign(s.cfg.Rand, t.Digest, t.Hash) }); err != nil {
 		return err
 	}
 	found, err := s.cfg.Linter.ExpectedCRL(der.Bytes(), lint.SetCRL, at, lint.Expect{Issuer: a.cert, CRLURL: info.URL})
@@ -161,53 +143,17 @@ func (s *Signer) takeNumber(req bulkhead.CRLRequest) error {
 	return nil
 }
 
-// revokes are the certificates of the shard that the change revokes and the record does not yet, in serial order.
-func (o *laidOver) revokes(shard int, keepFrom time.Time) []bulkhead.Status {
-	var extra []bulkhead.Status
-	for a := range o.rows.All() {
-		if a.State == bulkhead.Issued && a.Shard == shard && !a.NotAfter.Before(keepFrom) {
-			if st := a.After(o.change); st.State == bulkhead.Revoked {
-				extra = append(extra, st)
-			}
-		}
-	}
-	return extra
-}
-
-// merged joins the record's entries with those of a change, both in serial order, and leaves out what the change takes
-// back. A row that became revoked between the two reads is in both and stands once.
-func merged(rows iter.Seq2[bulkhead.Status, error], extra []bulkhead.Status, over *laidOver) iter.Seq2[crl.Entry, error] {
-	return func(yield func(crl.Entry, error) bool) {
-		i, laid := 0, over.laying()
-		for st, err := range rows {
-			if err != nil {
-				yield(crl.Entry{}, err)
-				return
-			}
-			for i < len(extra) && extra[i].Serial.Compare(st.Serial) < 0 {
-				if !yield(entry(extra[i]), nil) {
-					return
-				}
-				i++
-			}
-			if i < len(extra) && extra[i].Serial == st.Serial {
-				i++
-			}
-			if st = laid.lay(st); st.State != bulkhead.Revoked {
-				continue // taken back
-			}
-			if !yield(entry(st), nil) {
-				return
-			}
-		}
-		for ; i < len(extra); i++ {
-			if !yield(entry(extra[i]), nil) {
+// of are the certificates of a shard as the change will make them, in serial order; none when the change speaks of no certificate there.
+func (o *laidOver) of(shard int) (said iter.Seq2[bulkhead.Status, error], any bool) {
+	said = func(yield func(bulkhead.Status, error) bool) {
+		for a := range o.rows.All() {
+			if a.Shard == shard && answered(a.Status) && !yield(a.After(o.change), nil) {
 				return
 			}
 		}
 	}
-}
-
-func entry(st bulkhead.Status) crl.Entry {
-	return crl.Entry{Serial: st.Serial, RevokedAt: st.RevokedAt, Reason: st.Reason}
+	for range said {
+		return said, true
+	}
+	return said, false
 }

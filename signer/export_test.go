@@ -23,3 +23,6 @@ func Waiting(s *Signer, op string) int64 {
 	}
 	return s.completes.callers.Load()
 }
+
+// KeepLists has a signer keep what the CRLs of shards listed from so many entries on.
+func KeepLists(s *Signer, least int) { s.lists.least = least }

@@ -16,6 +16,7 @@ type laidOver struct {
 	change bulkhead.Change
 	issuer bulkhead.AuthorityID
 	rows   bulkhead.AffectedList
+	head   uint64    // newest before the rows were read
 	until  time.Time // it is read anew after this
 }
 
@@ -41,6 +42,16 @@ func (s *Signer) overlay(ctx context.Context, change string, issuer bulkhead.Aut
 	return s.laidOn(ctx, c, issuer)
 }
 
+// overlayNow is overlay with the rows as they are under a head, or later.
+func (s *Signer) overlayNow(ctx context.Context, change string, issuer bulkhead.AuthorityID, head uint64) (*laidOver, error) {
+	o, err := s.overlay(ctx, change, issuer)
+	if err != nil || change == "" || o.head >= head {
+		return o, err
+	}
+	s.forgetLaid(o)
+	return s.overlay(ctx, change, issuer)
+}
+
 // laidOn is overlay for a change in any state.
 func (s *Signer) laidOn(ctx context.Context, c bulkhead.Change, issuer bulkhead.AuthorityID) (*laidOver, error) {
 	s.laying.Lock()
@@ -49,7 +60,11 @@ func (s *Signer) laidOn(ctx context.Context, c bulkhead.Change, issuer bulkhead.
 		return o, nil
 	}
 	began := time.Now()
-	o := &laidOver{change: c, issuer: issuer, rows: bulkhead.AffectedList{Issuer: issuer}}
+	head, err := s.cfg.Store.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &laidOver{change: c, issuer: issuer, rows: bulkhead.AffectedList{Issuer: issuer}, head: head.Sequence}
 	for a, err := range s.cfg.Store.Affected(ctx, c.ID, issuer) {
 		if err != nil {
 			return nil, err

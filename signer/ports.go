@@ -65,8 +65,11 @@ type Store interface {
 	Statuses(ctx context.Context, issuer bulkhead.AuthorityID, serials []bulkhead.Serial) ([]bulkhead.Status, error)
 	// StatusSince returns rows whose outcome has an evidence sequence above seq, in that order.
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
-	// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order.
+	// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order and as of one moment.
 	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
+	// MovedSince streams the certificates of one shard of which changes speak that were activated by a head above one, as they are now, in
+	// serial order and each once; the change except is left out.
+	MovedSince(ctx context.Context, issuer bulkhead.AuthorityID, shard int, head uint64, except string) iter.Seq2[bulkhead.Status, error]
 	// Change reads a change; KindNotFound when there is none.
 	Change(ctx context.Context, id string) (bulkhead.Change, error)
 	// Affected streams the certificates of a change under one issuer, in serial order, as they are now.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"time"
 
@@ -129,11 +128,13 @@ func (s *Signer) delegateFor(ctx context.Context, a *authority, from time.Time) 
 // have left the list by then. The last one still stands a period after the last certificate's end.
 func (s *Signer) sealCRLs(ctx context.Context, a *authority, shard int, r SealRequest) ([]bulkhead.Prepared, error) {
 	from := s.now().Truncate(time.Second)
-	_, latest, err := survey(s.listed(ctx, a.ID, shard, from))
+	keepFrom := from.Add(-keepMargin)
+	list, err := listOf(s.cfg.Store.Revoked(ctx, a.ID, shard, keepFrom), keepFrom)
 	if err != nil {
 		return nil, err
 	}
-	from = later(from, latest)
+	defer func() { list.close() }()
+	from = later(from, list.latest)
 	var out []bulkhead.Prepared
 	for this := from; this.Before(r.Until.Add(keepMargin)) && this.Before(a.cert.NotAfter); this = this.Add(sealedTurn) {
 		next := this.Add(sealedLife)
@@ -145,7 +146,12 @@ func (s *Signer) sealCRLs(ctx context.Context, a *authority, shard int, r SealRe
 			return nil, err
 		}
 		info := crl.Info{Issuer: a.cert, Number: number, ThisUpdate: this, NextUpdate: next, URL: s.cfg.URLs.CRL(a.ID, shard), Scope: crl.ScopeUserCerts}
-		der, err := s.sealCRL(ctx, a, shard, info)
+		if keepFrom := this.Add(-keepMargin); list.earliest < keepFrom.Unix() {
+			if list, err = list.with(nil, keepFrom); err != nil {
+				return nil, err
+			}
+		}
+		der, err := s.sealCRL(ctx, a, shard, info, list)
 		if err != nil {
 			return nil, err
 		}
@@ -154,25 +160,9 @@ func (s *Signer) sealCRLs(ctx context.Context, a *authority, shard int, r SealRe
 	return out, nil
 }
 
-func (s *Signer) listed(ctx context.Context, id bulkhead.AuthorityID, shard int, this time.Time) crl.Entries {
-	return func() iter.Seq2[crl.Entry, error] {
-		return func(yield func(crl.Entry, error) bool) {
-			for st, err := range s.cfg.Store.Revoked(ctx, id, shard, this.Add(-keepMargin)) {
-				if !yield(entry(st), err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
-func (s *Signer) sealCRL(ctx context.Context, a *authority, shard int, info crl.Info) ([]byte, error) {
-	entries := s.listed(ctx, a.ID, shard, info.ThisUpdate)
-	sample, _, err := survey(entries)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.lintCRL(a, info, sample, info.ThisUpdate); err != nil {
+// sealCRL signs one of them.
+func (s *Signer) sealCRL(ctx context.Context, a *authority, shard int, info crl.Info, list *shardList) ([]byte, error) {
+	if err := s.lintCRL(a, info, list, info.ThisUpdate); err != nil {
 		return nil, err
 	}
 	req := bulkhead.CRLRequest{Authority: a.ID, Shard: shard, Number: info.Number, Object: fmt.Sprintf("crls/%s/%d/%d.crl", a.ID, shard, info.Number)}
@@ -180,7 +170,7 @@ func (s *Signer) sealCRL(ctx context.Context, a *authority, shard int, info crl.
 		return nil, err
 	}
 	var der bytes.Buffer
-	if _, err := crl.WriteWith(&der, info, entries, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) }); err != nil {
+	if _, err := list.write(&der, info, func(t crl.ToSign) ([]byte, error) { return s.signCRL(ctx, req, a, t) }); err != nil {
 		return nil, err
 	}
 	return der.Bytes(), nil

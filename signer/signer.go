@@ -95,12 +95,13 @@ type Signer struct {
 	laying sync.Mutex // guards laid
 	laid   *laidOver  // the change that was read last; nil when that is long ago
 
-	mu     sync.Mutex // guards closed, live, crlNumbers and delegateLocks
+	mu     sync.Mutex // guards what follows
 	closed bool
 	active sync.WaitGroup                       // operations under way; only grows while closed is false
 	live   map[bulkhead.CertificateRef]struct{} // reserved by this process and still in somebody's hands
 	crls   map[shardKey]int64                   // highest CRL number signed by this process
 	locks  map[bulkhead.AuthorityID]*sync.Mutex // one maker of delegates per authority
+	lists  lists                                // what the last CRLs of large shards listed
 	heads  sync.Mutex                           // one head at a time
 }
 
@@ -135,7 +136,7 @@ func New(c Config) (*Signer, error) {
 	}
 	c.defaults()
 	s := &Signer{cfg: c, start: c.Now(), rules: keycheck.DefaultRules(), profiles: map[string]*profile.Profile{},
-		live: map[bulkhead.CertificateRef]struct{}{}, crls: map[shardKey]int64{}, locks: map[bulkhead.AuthorityID]*sync.Mutex{}}
+		live: map[bulkhead.CertificateRef]struct{}{}, crls: map[shardKey]int64{}, locks: map[bulkhead.AuthorityID]*sync.Mutex{}, lists: lists{least: leastKept}}
 	if c.KeyRules != nil {
 		s.rules = *c.KeyRules
 	}
@@ -202,6 +203,7 @@ func (s *Signer) Close() error {
 		s.blocks.close()
 		s.lookups.close()
 		s.standings.close()
+		s.lists.close()
 	}
 	return nil
 }

@@ -199,6 +199,34 @@ func testActivate(t *testing.T, open Open) {
 	}
 	equal(t, value(s.CRLs(ctx))(t), []bulkhead.CRLRecord{crl(0, 2), crl(1, 1)})
 	equal(t, state(t, s, 4), bulkhead.Issued)
+	checkMovedSince(t, s)
+}
+
+// checkMovedSince reads what the changes of testActivate moved: 0 to 2 by the first head, 0 to 3 by the second, of which each has a shard.
+func checkMovedSince(t *testing.T, s Store) {
+	stage(t, s, "c-3", items(bulkhead.Superseded, at(50), 4)) // not activated
+	for _, c := range []struct {
+		shard  int
+		head   uint64
+		except string
+		want   []int
+	}{{0, 0, "", []int{0}}, {0, 1, "", []int{0}}, {0, 1, "c-1", []int{0}}, {0, 0, "c-2", []int{0}}, {0, 1, "c-2", nil}, {0, 2, "", nil}, {3, 0, "", []int{3}}, {3, 0, "c-2", nil}, {1, 1, "", []int{1}}} {
+		var got []bulkhead.Status
+		for st, err := range s.MovedSince(t.Context(), issuer, c.shard, c.head, c.except) {
+			ok(t, err)
+			got = append(got, st)
+		}
+		var want []bulkhead.Status
+		for _, n := range c.want {
+			st := value(s.Statuses(t.Context(), issuer, []bulkhead.Serial{serial(n)}))(t)[0]
+			st.Seq = 0
+			want = append(want, st)
+		}
+		equal(t, got, want)
+	}
+	for range s.MovedSince(t.Context(), "another", 0, 0, "") {
+		t.Error("another issuer's certificates moved")
+	}
 }
 
 // testActivateRefusals checks that each thing that moved keeps the whole change out.

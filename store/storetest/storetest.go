@@ -68,6 +68,7 @@ type Store interface {
 	StatusPage(ctx context.Context, issuer bulkhead.AuthorityID, after bulkhead.Serial, from time.Time, limit int) ([]bulkhead.Status, error)
 	StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, seq int64, limit int) ([]bulkhead.Status, error)
 	Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error]
+	MovedSince(ctx context.Context, issuer bulkhead.AuthorityID, shard int, head uint64, except string) iter.Seq2[bulkhead.Status, error]
 
 	CreateAccount(ctx context.Context, a bulkhead.Account, ev ...bulkhead.Evidence) error
 	Account(ctx context.Context, id string) (bulkhead.Account, error)

@@ -310,23 +310,37 @@ func (s *Store) StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, se
 	return rows, s.fault("StatusSince", err)
 }
 
-// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order. It is
-// one statement, so what it yields is one moment of the record; memory does not grow. It holds a reading connection
+// Revoked streams the revoked certificates of one shard whose notAfter is not before keepFrom, in serial order, without
+// their sequences. It is one statement, so what it yields is one moment of the record; memory does not grow. It holds a reading connection
 // until the loop ends.
 func (s *Store) Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error] {
+	return s.shardStatuses(ctx, "Revoked", issuer, shard, `SELECT serial, state, revoked_at, reason, not_after FROM certificates
+		WHERE issuer = $1 AND shard = $2 AND state = 'revoked' AND not_after >= $3 ORDER BY serial`, unix(keepFrom))
+}
+
+// MovedSince streams the certificates of one shard of which changes speak that were activated by a head above one, as they are
+// now, in serial order and each once; the change except is left out. It is one moment of the record, without sequences.
+func (s *Store) MovedSince(ctx context.Context, issuer bulkhead.AuthorityID, shard int, head uint64, except string) iter.Seq2[bulkhead.Status, error] {
+	return s.shardStatuses(ctx, "MovedSince", issuer, shard, `SELECT DISTINCT c.serial, c.state, c.revoked_at, c.reason, c.not_after FROM changes x
+		JOIN change_items i ON i.change_seq = x.seq AND i.issuer = $1 JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial
+		WHERE x.epoch > 0 AND x.epoch > $3 AND x.id <> $4 AND c.shard = $2 ORDER BY c.serial`, int64(head), except)
+}
+
+// shardStatuses streams serial, state, revocation, reason and end of certificates of one shard.
+func (s *Store) shardStatuses(ctx context.Context, op string, issuer bulkhead.AuthorityID, shard int, query string, args ...any) iter.Seq2[bulkhead.Status, error] {
 	return func(yield func(bulkhead.Status, error) bool) {
-		rows, err := s.reader.QueryContext(ctx, `SELECT `+statusFields+` FROM certificates
-			WHERE issuer = $1 AND shard = $2 AND state = 'revoked' AND not_after >= $3 ORDER BY serial`,
-			string(issuer), shard, unix(keepFrom))
+		rows, err := s.reader.QueryContext(ctx, query, append([]any{string(issuer), shard}, args...)...)
 		if err != nil {
-			yield(bulkhead.Status{}, s.fault("Revoked", err))
+			yield(bulkhead.Status{}, s.fault(op, err))
 			return
 		}
 		defer rows.Close()
+		// One of each for a million rows: nothing is allocated for a row but what the driver does.
+		v := bulkhead.Status{CertificateRef: bulkhead.CertificateRef{Issuer: issuer}, Shard: shard}
+		into := []any{serialCol{&v.Serial}, wordCol[bulkhead.CertificateState]{&v.State}, timeCol{&v.RevokedAt}, intCol[bulkhead.Reason]{&v.Reason}, timeCol{&v.NotAfter}}
 		for rows.Next() {
-			v, err := scanStatus(rows)
-			if err != nil {
-				yield(v, s.fault("Revoked", err))
+			if err := rows.Scan(into...); err != nil {
+				yield(v, s.fault(op, err))
 				return
 			}
 			if !yield(v, nil) {
@@ -334,7 +348,7 @@ func (s *Store) Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard 
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(bulkhead.Status{}, s.fault("Revoked", err))
+			yield(bulkhead.Status{}, s.fault(op, err))
 		}
 	}
 }
