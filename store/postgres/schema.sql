@@ -945,6 +945,8 @@ CREATE INDEX certificates_revoked ON public.certificates USING btree (issuer, sh
 
 CREATE INDEX change_items_certificate ON public.change_items USING btree (issuer, serial);
 
+CREATE INDEX changes_epoch ON public.changes USING btree (epoch) WHERE (epoch > 0);
+
 CREATE INDEX changes_state ON public.changes USING btree (state, seq);
 
 CREATE INDEX check_results_expiry ON public.check_results USING btree (expires_at);

@@ -306,7 +306,7 @@ CREATE INDEX certificates_product ON certificates (issuer, profile, not_after, k
 
 CREATE UNIQUE INDEX certificates_ref ON certificates (issuer, serial);
 
-CREATE INDEX certificates_revoked ON certificates (issuer, shard, serial) WHERE state = 'revoked';
+CREATE INDEX certificates_revoked ON certificates (issuer, shard, serial, revoked_at, reason, not_after) WHERE state = 'revoked';
 
 CREATE TABLE change_evidence (
   change_id TEXT NOT NULL,
@@ -338,6 +338,8 @@ CREATE TABLE changes (
   created_at   INTEGER NOT NULL,
   activated_at INTEGER NOT NULL
 , undoes TEXT NOT NULL DEFAULT '', incident TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '', was_kept INTEGER NOT NULL DEFAULT 0, problem TEXT NOT NULL DEFAULT '', dies_at INTEGER NOT NULL DEFAULT 0, held_until INTEGER NOT NULL DEFAULT 0) STRICT;
+
+CREATE INDEX changes_epoch ON changes (epoch) WHERE epoch > 0;
 
 CREATE INDEX changes_state ON changes (state, seq);
 
