@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -280,17 +279,8 @@ func (e *execution) makeCRL(parent *house, info crl.Info, entries []crl.Entry) (
 // writeCRL encodes, signs and verifies.
 func (e *execution) writeCRL(issuer *x509.Certificate, signer crypto.Signer, info crl.Info, entries []crl.Entry) (*x509.RevocationList, error) {
 	info.Issuer = issuer
-	all := func() iter.Seq2[crl.Entry, error] {
-		return func(yield func(crl.Entry, error) bool) {
-			for _, x := range entries {
-				if !yield(x, nil) {
-					return
-				}
-			}
-		}
-	}
 	var out bytes.Buffer
-	_, err := crl.WriteWith(&out, info, all, func(t crl.ToSign) ([]byte, error) { return signer.Sign(e.Rand, t.Digest, t.Hash) })
+	_, err := crl.Write(&out, info, entries, func(t crl.ToSign) ([]byte, error) { return signer.Sign(e.Rand, t.Digest, t.Hash) })
 	if err != nil {
 		return nil, err
 	}

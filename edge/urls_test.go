@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,8 +22,7 @@ func (w *world) partitioned(a *authority, shard int, urls profile.URLs) {
 	w.t.Helper()
 	ref := pack.CRLRef{Shard: shard, Number: 1, ThisUpdate: w.clock().Add(-time.Minute).UTC(), NextUpdate: w.clock().Add(2 * time.Hour).UTC()}
 	var b bytes.Buffer
-	none := func() iter.Seq2[crl.Entry, error] { return func(func(crl.Entry, error) bool) {} }
-	_, err := crl.WriteWith(&b, crl.Info{Issuer: a.cert, Number: 1, ThisUpdate: ref.ThisUpdate, NextUpdate: ref.NextUpdate, URL: urls.CRL(a.id, shard), Scope: crl.ScopeUserCerts}, none,
+	_, err := crl.Write(&b, crl.Info{Issuer: a.cert, Number: 1, ThisUpdate: ref.ThisUpdate, NextUpdate: ref.NextUpdate, URL: urls.CRL(a.id, shard), Scope: crl.ScopeUserCerts}, nil,
 		func(t crl.ToSign) ([]byte, error) { return a.key.Sign(rand.Reader, t.Digest, crypto.SHA256) })
 	if err != nil {
 		w.t.Fatal(err)

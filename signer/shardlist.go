@@ -232,7 +232,7 @@ func (l *shardList) sample(most int) ([]byte, error) {
 }
 
 // write writes the CRL of the list.
-func (l *shardList) write(w io.Writer, info crl.Info, sign crl.DigestSigner) (crl.Result, error) {
+func (l *shardList) write(w io.Writer, info crl.Info, sign crl.SignFunc) (crl.Result, error) {
 	return crl.WriteFile(w, info, &l.entries, l.entries.Size(), sign)
 }
 
@@ -349,11 +349,26 @@ func (s *Signer) keptList(ctx context.Context, key shardKey, keepFrom time.Time,
 	if head == l.head && l.earliest >= keepFrom.Unix() {
 		return l, nil
 	}
-	l, err := l.with(s.cfg.Store.MovedSince(ctx, key.authority, key.shard, l.head, l.laid), keepFrom)
-	if err == nil {
-		l.head, l.laid = head, ""
+	moved, any := peek(s.cfg.Store.MovedSince(ctx, key.authority, key.shard, l.head, l.laid))
+	if any || l.earliest < keepFrom.Unix() {
+		var err error
+		if l, err = l.with(moved, keepFrom); err != nil {
+			return nil, err
+		}
 	}
-	return l, err
+	l.head, l.laid = head, ""
+	return l, nil
+}
+
+// peek reports whether anything comes, and gives it all.
+func peek[K, V any](all iter.Seq2[K, V]) (same iter.Seq2[K, V], any bool) {
+	next, stop := iter.Pull2(all)
+	k, v, any := next()
+	return func(yield func(K, V) bool) {
+		defer stop()
+		for ok := any; ok && yield(k, v); k, v, ok = next() {
+		}
+	}, any
 }
 
 // stillSo reports whether a kept list can be brought up to date: a change is on its way, and the one that was laid over the list

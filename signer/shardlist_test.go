@@ -73,15 +73,7 @@ func (w *world) plant(n int) {
 			}
 		}
 		w.shard[ref] = w.r.IntN(2)
-		ev := bulkhead.Evidence{Kind: bulkhead.EvCertificateIntent, At: w.now(), Actor: "test", Authority: ecdsaCA, Serial: ref.Serial}
-		_, errs, err := w.house.store.Reserve(w.t.Context(), []bulkhead.Reservation{{Intent: ev, Certificate: bulkhead.Certificate{CertificateRef: ref, Kind: bulkhead.LeafCertificate, State: bulkhead.Reserved,
-			Profile: "tls-server", NotBefore: w.now().Add(-time.Hour), NotAfter: w.now().Add(time.Duration(1+w.r.IntN(30)) * dayTime), Shard: w.shard[ref], ReservedAt: w.now()}}})
-		ok(w.t, err)
-		ok(w.t, errs[0])
-		ev.Kind = bulkhead.EvCertificateOutcome
-		_, errs, err = w.house.store.Complete(w.t.Context(), []bulkhead.Completion{{CertificateRef: ref, DER: []byte("certificate"), Outcome: ev}})
-		ok(w.t, err)
-		ok(w.t, errs[0])
+		w.house.plant([]bulkhead.Certificate{{CertificateRef: ref, NotAfter: w.now().Add(time.Duration(1+w.r.IntN(30)) * dayTime), Shard: w.shard[ref]}})
 		w.rows = append(w.rows, ref)
 	}
 }

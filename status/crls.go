@@ -1,7 +1,6 @@
 package status
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -67,20 +66,21 @@ func (s *Service) newCRL(ctx context.Context, a bulkhead.Authority, ih *pack.Iss
 		from = old.ThisUpdate
 	}
 	name := fmt.Sprintf("crls/%s/%d/%d.crl", a.ID, shard, number)
-	var buf bytes.Buffer
+	buf := &spool{ctx: ctx, objects: s.cfg.Objects}
+	defer buf.close()
 	rec, err := s.cfg.Signer.SignCRL(ctx, bulkhead.CRLRequest{Authority: a.ID, Shard: shard, Number: number, Change: st.id(),
-		ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.CRLValidity).Add(-time.Second), Object: name}, &buf)
+		ThisUpdate: from, NextUpdate: from.Add(s.cfg.Policy.CRLValidity).Add(-time.Second), Object: name}, buf)
 	if err != nil {
 		return rec, err
 	}
-	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: name, Type: "application/pkix-crl", Body: bytes.NewReader(buf.Bytes())}); err != nil {
+	if err := s.cfg.Objects.Put(ctx, publish.Object{Name: name, Type: "application/pkix-crl", Body: buf.body()}); err != nil {
 		return rec, err
 	}
 	if err := s.checkCRL(ctx, a, old, rec, st); err != nil {
 		return rec, err
 	}
 	setCRL(ih, pack.CRLRef{Shard: shard, Number: number, ThisUpdate: rec.ThisUpdate, NextUpdate: rec.NextUpdate,
-		ObjectRef: pack.ObjectRef{Name: name, Digest: rec.Digest, Size: int64(buf.Len())}})
+		ObjectRef: pack.ObjectRef{Name: name, Digest: rec.Digest, Size: buf.size}})
 	return rec, nil
 }
 

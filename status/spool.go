@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"os"
 
+	tmp "bulkhead/internal/spool"
 	"bulkhead/publish"
 )
 
@@ -20,11 +20,18 @@ type spool struct {
 	objects publish.Store
 	buf     bytes.Buffer
 	file    publish.Draft
-	full    bool // no file can be made
+	full    bool  // no file can be made
+	size    int64 // octets written
 }
 
 // Write implements io.Writer.
 func (s *spool) Write(p []byte) (int, error) {
+	n, err := s.write(p)
+	s.size += int64(n)
+	return n, err
+}
+
+func (s *spool) write(p []byte) (int, error) {
 	if s.file != nil {
 		return s.file.Write(p)
 	}
@@ -51,12 +58,7 @@ func (s *spool) begin() (publish.Draft, error) {
 			return f, nil
 		}
 	}
-	f, err := os.CreateTemp("", "bulkhead-object-")
-	if err != nil {
-		return nil, err
-	}
-	_ = os.Remove(f.Name()) // at worst it stays in the folder for temporary files
-	return f, nil
+	return tmp.File()
 }
 
 // body is what was written.

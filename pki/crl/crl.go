@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"iter"
 	"time"
 
 	"bulkhead"
@@ -39,11 +38,6 @@ type Info struct {
 	Scope                  Scope  // ScopeAll when there is no URL
 }
 
-// SignFunc signs the SHA-256 digest of the TBSCertList, which has size octets: RSA PKCS #1 v1.5, or ECDSA in DER, by the
-// issuer's key type. It is called once, when the whole TBSCertList is known and before anything is written: the place
-// to make the intent durable.
-type SignFunc func(tbsDigest bulkhead.Hash, size int64) (signature []byte, err error)
-
 // ToSign is a finished TBSCertList on its way to the issuer's key.
 type ToSign struct {
 	TBSDigest bulkhead.Hash // SHA-256 of the TBSCertList whatever the signature's hash: its name in evidence
@@ -53,11 +47,9 @@ type ToSign struct {
 	Digest    []byte      // of the TBSCertList under Hash: what the key signs
 }
 
-// DigestSigner signs Digest; otherwise as SignFunc.
-type DigestSigner func(t ToSign) (signature []byte, err error)
-
-// Entries starts a new pass over the entries, in strictly ascending order of serial.
-type Entries = func() iter.Seq2[Entry, error]
+// SignFunc signs Digest: RSA PKCS #1 v1.5, or ECDSA in DER, by the issuer's key type. It is called once, when the whole TBSCertList is
+// known and before anything is written: the place to make the intent durable.
+type SignFunc func(t ToSign) (signature []byte, err error)
 
 // Result describes a CRL that was written.
 type Result struct {

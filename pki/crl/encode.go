@@ -41,9 +41,9 @@ const (
 // maxEntry is more than the longest entry: two headers, a serial, two dates, two extensions.
 const maxEntry = 128
 
-// encoder turns entries into DER. It checks that serials ascend and remembers the last day it wrote, because
+// Encoder turns entries into DER, as they stand in an entry file. It checks that serials ascend and remembers the last day it wrote, because
 // converting a date is the most costly part of an entry.
-type encoder struct {
+type Encoder struct {
 	last    [bulkhead.MaxSerialOctets]byte // right-aligned; no serial is zero
 	day     int64                          // days since 1970
 	date    [8]byte
@@ -51,8 +51,9 @@ type encoder struct {
 	haveDay bool
 }
 
-// append adds the DER of e to dst.
-func (c *encoder) append(dst []byte, e *Entry) ([]byte, error) {
+// Append adds the DER of e to dst. KindConflict for a serial that does not follow the one before, KindBadRevocationReason, KindMalformed for
+// a date that cannot be written.
+func (c *Encoder) Append(dst []byte, e *Entry) ([]byte, error) {
 	serial := e.Serial.Fixed()
 	if bytes.Compare(serial[:], c.last[:]) <= 0 { // the zero serial is refused by this too
 		return dst, bulkhead.Faultf(bulkhead.KindConflict, "CRL: serial %q does not follow %x: entries must ascend, each once", e.Serial, c.last[:])
@@ -102,7 +103,7 @@ func appendSerial(dst []byte, fixed *[bulkhead.MaxSerialOctets]byte) []byte {
 }
 
 // appendTime adds a Time: UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280 section 5.1.2.4).
-func (c *encoder) appendTime(dst []byte, t time.Time) ([]byte, bool) {
+func (c *Encoder) appendTime(dst []byte, t time.Time) ([]byte, bool) {
 	const secondsPerDay = 86400
 	unix := t.Unix()
 	day := unix / secondsPerDay
@@ -160,7 +161,7 @@ func head(info Info, s scheme) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var c encoder
+	var c Encoder
 	out, _ = c.appendTime(out, info.ThisUpdate)
 	out, _ = c.appendTime(out, info.NextUpdate)
 	return out, nil

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
-	"iter"
 	"math/big"
 	"os"
 	"os/exec"
@@ -64,11 +63,7 @@ func rsaKey(t testing.TB) crypto.Signer {
 	return k
 }
 
-func (p party) sign(d bulkhead.Hash, _ int64) ([]byte, error) {
-	return p.key.Sign(rand.Reader, d[:], crypto.SHA256)
-}
-
-func (p party) signAny(t ToSign) ([]byte, error) { return p.key.Sign(rand.Reader, t.Digest, t.Hash) }
+func (p party) sign(t ToSign) ([]byte, error) { return p.key.Sign(rand.Reader, t.Digest, t.Hash) }
 
 func (p party) info() Info {
 	return Info{Issuer: p.cert, Number: 7, ThisUpdate: epoch, NextUpdate: epoch.Add(7 * 24 * time.Hour), URL: "http://crl.test/crl/issuing/3.crl", Scope: ScopeUserCerts}
@@ -83,44 +78,43 @@ func serial(t testing.TB, hex string) bulkhead.Serial {
 	return s
 }
 
-// of replays a list.
-func of(list ...Entry) Entries {
-	return func() iter.Seq2[Entry, error] {
-		return func(yield func(Entry, error) bool) {
-			for _, e := range list {
-				if !yield(e, nil) {
-					return
-				}
-			}
+// numbered makes n entries: 16-octet serials, dates over a year, half of them with a reason.
+func numbered(n int) []Entry {
+	list := make([]Entry, n)
+	var raw [16]byte
+	raw[0] = 0x5a
+	for i := range list {
+		binary.BigEndian.PutUint64(raw[8:], uint64(i))
+		s, err := bulkhead.SerialFromBytes(raw[:])
+		if err != nil {
+			panic(err)
+		}
+		list[i] = Entry{Serial: s, RevokedAt: epoch.Add(-time.Duration(i%31536000) * time.Second)}
+		if i%2 == 0 {
+			list[i].Reason = bulkhead.KeyCompromise
 		}
 	}
+	return list
 }
 
-// numbered makes n entries without storing them: 16-octet serials, dates over a year, half of them with a reason.
-func numbered(n int) Entries {
-	return func() iter.Seq2[Entry, error] {
-		return func(yield func(Entry, error) bool) {
-			var raw [16]byte
-			raw[0] = 0x5a
-			for i := range n {
-				binary.BigEndian.PutUint64(raw[8:], uint64(i))
-				s, err := bulkhead.SerialFromBytes(raw[:])
-				e := Entry{Serial: s, RevokedAt: epoch.Add(-time.Duration(i%31536000) * time.Second)}
-				if i%2 == 0 {
-					e.Reason = bulkhead.KeyCompromise
-				}
-				if !yield(e, err) {
-					return
-				}
-			}
+// encoded is the entry file of a list.
+func encoded(t testing.TB, list ...Entry) []byte {
+	t.Helper()
+	var c Encoder
+	var b []byte
+	var err error
+	for i := range list {
+		if b, err = c.Append(b, &list[i]); err != nil {
+			t.Fatal(err)
 		}
 	}
+	return b
 }
 
-func makeCRL(t testing.TB, p party, info Info, entries Entries) []byte {
+func makeCRL(t testing.TB, p party, info Info, entries ...Entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	r, err := WriteWith(&b, info, entries, p.signAny)
+	r, err := Write(&b, info, entries, p.sign)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -214,7 +214,7 @@ func TestReadsGo(t *testing.T) {
 
 func TestVerifyRefuses(t *testing.T) {
 	p := newParty(t, ecKey(t, elliptic.P256()))
-	der := makeCRL(t, p, p.info(), of(sample(t)...))
+	der := makeCRL(t, p, p.info(), sample(t)...)
 	if parsed, _ := read(t, der); parsed.Verify(p.cert) != nil {
 		t.Fatal("the unbroken one is refused")
 	}
@@ -246,8 +246,8 @@ func TestVerifyRefuses(t *testing.T) {
 // is read back the same.
 func FuzzParse(f *testing.F) {
 	p := newParty(f, ecKey(f, elliptic.P256()))
-	f.Add(makeCRL(f, p, p.info(), of(sample(f)...)))
-	f.Add(makeCRL(f, p, p.info(), of()))
+	f.Add(makeCRL(f, p, p.info(), sample(f)...))
+	f.Add(makeCRL(f, p, p.info(), ))
 	f.Add(craft(func(*crafted) {}))
 	f.Add(craft(entryExt(extn("\x2a\x03", false, nil), extn(oidReason, false, []byte{10, 1, 1}))))
 	for _, der := range malformed() {
@@ -265,10 +265,10 @@ func FuzzParse(f *testing.F) {
 		if theirs, err := x509.ParseRevocationList(der); err == nil {
 			compareParsed(t, ours, list, theirs)
 		}
-		var c encoder
+		var c Encoder
 		var out []byte
 		for _, e := range list {
-			if out, err = c.append(out[:0], &e); err != nil {
+			if out, err = c.Append(out[:0], &e); err != nil {
 				return // out of order, or a reason we do not write
 			}
 			in, back := cryptobyte.String(out), Entry{}

@@ -2,12 +2,10 @@ package lint
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"iter"
 	"math/big"
 	"slices"
 	"testing"
@@ -129,19 +127,14 @@ func (h hierarchy) houseCRL(t testing.TB, n int) []byte {
 		serials = append(serials, newSerial())
 	}
 	slices.SortFunc(serials, bulkhead.Serial.Compare)
-	entries := func() iter.Seq2[crl.Entry, error] {
-		return func(yield func(crl.Entry, error) bool) {
-			for _, s := range serials {
-				if !yield(crl.Entry{Serial: s, RevokedAt: now.Add(-time.Hour), Reason: bulkhead.Superseded}, nil) {
-					return
-				}
-			}
-		}
+	var entries []crl.Entry
+	for _, s := range serials {
+		entries = append(entries, crl.Entry{Serial: s, RevokedAt: now.Add(-time.Hour), Reason: bulkhead.Superseded})
 	}
 	var out bytes.Buffer
 	info := crl.Info{Issuer: h.issuing, Number: 8, ThisUpdate: now, NextUpdate: now.Add(7 * day), URL: shardURL, Scope: crl.ScopeUserCerts}
-	_, err := crl.Write(&out, info, entries, func(d bulkhead.Hash, _ int64) ([]byte, error) {
-		return h.issuingKey.Sign(rand.Reader, d[:], crypto.SHA256)
+	_, err := crl.Write(&out, info, entries, func(t crl.ToSign) ([]byte, error) {
+		return h.issuingKey.Sign(rand.Reader, t.Digest, t.Hash)
 	})
 	return must(t, out.Bytes(), err)
 }

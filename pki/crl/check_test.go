@@ -2,7 +2,6 @@ package crl
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/elliptic"
 	"io"
 	"runtime"
@@ -11,49 +10,10 @@ import (
 	"bulkhead"
 )
 
-func entryBytes(t testing.TB, entries Entries) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	n, size, err := EncodeEntries(&b, entries)
-	if err != nil || size != int64(b.Len()) || (n == 0) != (size == 0) {
-		t.Fatalf("%d entries, %d of %d octets, %v", n, size, b.Len(), err)
-	}
-	return b.Bytes()
-}
-
-// TestFileEqualsWrite: from an entry file comes what Write makes of the entries, for every key type, number of entries
-// and place where a chunk ends; only the signature differs where it is random.
-func TestFileEqualsWrite(t *testing.T) {
-	keys := map[string]crypto.Signer{"rsa": rsaKey(t), "p256": ecKey(t, elliptic.P256()), "p384": ecKey(t, elliptic.P384())}
-	for name, key := range keys {
-		p := newParty(t, key)
-		for list, entries := range map[string]Entries{"none": of(), "sample": of(sample(t)...), "5,000": numbered(5000)} {
-			want := makeCRL(t, p, p.info(), entries)
-			in := entryBytes(t, entries)
-			var got bytes.Buffer
-			res, err := WriteFile(&got, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny)
-			if err != nil {
-				t.Fatalf("%s, %s: %v", name, list, err)
-			}
-			parsed, found := read(t, got.Bytes())
-			if err := parsed.Verify(p.cert); err != nil {
-				t.Errorf("%s, %s: %v", name, list, err)
-			}
-			wantParsed, wantFound := read(t, want)
-			if !bytes.Equal(parsed.TBS, wantParsed.TBS) || len(found) != len(wantFound) || res.Entries != len(found) || res.Size != int64(got.Len()) || res.Digest != bulkhead.Digest(got.Bytes()) {
-				t.Errorf("%s, %s: %+v, %d entries", name, list, res, len(found))
-			}
-			if name == "rsa" && !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("%s: other bytes", list)
-			}
-		}
-	}
-}
-
 func TestFileRefuses(t *testing.T) {
 	p := newParty(t, ecKey(t, elliptic.P256()))
-	good := entryBytes(t, of(sample(t)...))
-	one := entryBytes(t, of(sample(t)[1]))
+	good := encoded(t, sample(t)...)
+	one := encoded(t, sample(t)[1])
 	edit := func(b []byte, f func(b []byte) []byte) []byte { return f(bytes.Clone(b)) }
 	set := func(at int, v byte) func(b []byte) []byte {
 		return func(b []byte) []byte { b[at] = v; return b }
@@ -88,7 +48,7 @@ func TestFileRefuses(t *testing.T) {
 		}
 	}
 	// After a good entry of the same day, too.
-	two := entryBytes(t, numbered(2))
+	two := encoded(t, numbered(2)...)
 	for name, x := range map[string]struct {
 		offset int
 		b      byte
@@ -105,7 +65,7 @@ func TestFileRefuses(t *testing.T) {
 	changed := bytes.Clone(one)
 	_, err := WriteFile(io.Discard, p.info(), bytes.NewReader(changed), int64(len(changed)), func(x ToSign) ([]byte, error) {
 		changed[len(changed)-1] = byte(bulkhead.Superseded)
-		return p.signAny(x)
+		return p.sign(x)
 	})
 	if bulkhead.KindOf(err) != bulkhead.KindConflict {
 		t.Errorf("changed after it was signed: %v", err)
@@ -114,7 +74,7 @@ func TestFileRefuses(t *testing.T) {
 
 // TestChecker: a date is read whole once a day, whatever the chunks, and every digit of a clock counts.
 func TestChecker(t *testing.T) {
-	in := entryBytes(t, numbered(3*86_400)) // each a second before the last
+	in := encoded(t, numbered(3*86_400)...) // each a second before the last
 	var c checker
 	for len(in) > 0 {
 		n, err := c.check(in[:min(len(in), chunkSize)], len(in) <= chunkSize)
@@ -150,10 +110,10 @@ func TestChecker(t *testing.T) {
 func TestFileMemory(t *testing.T) {
 	p := newParty(t, ecKey(t, elliptic.P256()))
 	measure := func(n int) uint64 {
-		in := entryBytes(t, numbered(n))
+		in := encoded(t, numbered(n)...)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny); err != nil {
+		if _, err := WriteFile(io.Discard, p.info(), bytes.NewReader(in), int64(len(in)), p.sign); err != nil {
 			t.Fatal(err)
 		}
 		runtime.ReadMemStats(&after)
@@ -167,12 +127,12 @@ func TestFileMemory(t *testing.T) {
 // FuzzEntryFile: whatever is accepted is a CRL that our parser reads, with as many entries.
 func FuzzEntryFile(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(entryBytes(f, of(sample(f)...)))
-	f.Add(entryBytes(f, numbered(3)))
+	f.Add(encoded(f, sample(f)...))
+	f.Add(encoded(f, numbered(3)...))
 	p := newParty(f, ecKey(f, elliptic.P256()))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		res, err := WriteFile(&out, p.info(), bytes.NewReader(in), int64(len(in)), p.signAny)
+		res, err := WriteFile(&out, p.info(), bytes.NewReader(in), int64(len(in)), p.sign)
 		if err != nil {
 			return
 		}

@@ -2,159 +2,21 @@ package crl
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash"
-	"hash/maphash"
-	"io"
 
 	"bulkhead"
 )
 
-// EncodeEntries writes the DER of entries one after the other: the entry file of a shard, which WriteFile makes a CRL of.
-// Whoever keeps such files between CRLs encodes each entry once. Faults as of Write.
-func EncodeEntries(w io.Writer, entries Entries) (count int, size int64, err error) {
-	var c encoder
-	buf := make([]byte, 0, chunkSize+maxEntry)
-	for e, err := range entries() {
-		if err != nil {
-			return 0, 0, fmt.Errorf("read CRL entries: %w", err)
-		}
-		if buf, err = c.append(buf, &e); err != nil {
-			return 0, 0, err
-		}
-		count++
-		if len(buf) < chunkSize {
-			continue
-		}
-		if _, err := w.Write(buf); err != nil {
-			return 0, 0, fmt.Errorf("write CRL entries: %w", err)
-		}
-		size += int64(len(buf))
-		buf = buf[:0]
+// Cut returns how many octets the first entry of p has and the contents of its serial's INTEGER: 0 when p ends before the entry
+// does, or does not begin with one. It is for whoever keeps an entry file and changes it; WriteFile holds the result against the rules.
+func Cut(p []byte) (size int, serial []byte) {
+	if len(p) < 4 || p[0] != tagSequence || p[1] >= 0x80 || p[2] != tagInteger {
+		return 0, nil
 	}
-	if _, err := w.Write(buf); err != nil {
-		return 0, 0, fmt.Errorf("write CRL entries: %w", err)
+	if size = 2 + int(p[1]); size > len(p) || 4+int(p[3]) > size {
+		return 0, nil
 	}
-	return count, size + int64(len(buf)), nil
-}
-
-// WriteFile is WriteWith from an entry file of size octets. The file is read twice, in chunks: once to hold every entry
-// against the rules (form, order, reason) and to hash what will be signed, once to write. Memory does not depend on its
-// size. A file that changed in between is KindConflict, one that is no entry file KindMalformed.
-func WriteFile(w io.Writer, info Info, file io.ReaderAt, size int64, sign DigestSigner) (Result, error) {
-	if w == nil || file == nil || size < 0 || sign == nil {
-		return Result{}, bulkhead.NewFault(bulkhead.KindMalformed, "CRL: writer, entry file and signing function are needed")
-	}
-	if err := checkInfo(info); err != nil {
-		return Result{}, err
-	}
-	s, err := schemeFor(info.Issuer)
-	if err != nil {
-		return Result{}, err
-	}
-	l := &list{scheme: s, seed: maphash.MakeSeed(), body: size}
-	if size > 0 {
-		l.count = 1 // known after the first pass; that there are any is known now
-	}
-	if l.head, err = head(info, s); err != nil {
-		return Result{}, fmt.Errorf("encode CRL header: %w", err)
-	}
-	if l.tail, err = tail(info); err != nil {
-		return Result{}, fmt.Errorf("encode CRL extensions: %w", err)
-	}
-	f := &entryFile{list: l, file: file, buf: make([]byte, chunkSize+maxEntry)}
-	signature, err := f.sign(info, sign)
-	if err != nil {
-		return Result{}, err
-	}
-	return f.write(w, signature)
-}
-
-// entryFile is a list whose entries stand encoded in a file.
-type entryFile struct {
-	*list
-	file io.ReaderAt
-	buf  []byte
-}
-
-// sign is the first pass.
-func (f *entryFile) sign(info Info, sign DigestSigner) ([]byte, error) {
-	named := sha256.New()
-	signed, out := hash.Hash(named), io.Writer(named)
-	if f.scheme.hash == crypto.SHA384 {
-		signed = sha512.New384()
-		out = io.MultiWriter(named, signed)
-	}
-	sum := f.newSum()
-	var c checker
-	if err := f.emit(out, sum, &c); err != nil {
-		return nil, err
-	}
-	f.sum, f.count = sum.Sum64(), c.count
-	return f.signed(info.Issuer, named, signed, sign)
-}
-
-// write is the second pass.
-func (f *entryFile) write(w io.Writer, signature []byte) (Result, error) {
-	whole, after := f.frame(w, signature)
-	if _, err := whole.Write(appendHeader(nil, tagSequence, f.tbsSize()+int64(len(after)))); err != nil {
-		return Result{}, fmt.Errorf("write CRL: %w", err)
-	}
-	sum := f.newSum()
-	if err := f.emit(whole, sum, nil); err != nil {
-		return Result{}, fmt.Errorf("write CRL: %w", err)
-	}
-	if sum.Sum64() != f.sum {
-		return Result{}, errChanged()
-	}
-	return f.finish(whole, after)
-}
-
-// emit sends the TBSCertList to out, the entries to sum as well, after c has seen them when it is not nil.
-func (f *entryFile) emit(out io.Writer, sum *maphash.Hash, c *checker) error {
-	if err := f.before(out); err != nil {
-		return err
-	}
-	keep := 0 // octets of an entry that the last chunk cut off
-	for at := int64(0); at < f.body; {
-		n := int(min(int64(len(f.buf)-keep), f.body-at))
-		if err := readFull(f.file, f.buf[keep:keep+n], at); err != nil {
-			return err
-		}
-		at += int64(n)
-		chunk := f.buf[:keep+n]
-		if c != nil {
-			used, err := c.check(chunk, at == f.body)
-			if err != nil {
-				return err
-			}
-			chunk, keep = chunk[:used], len(chunk)-used
-		}
-		_, _ = sum.Write(chunk) // never fails
-		if _, err := out.Write(chunk); err != nil {
-			return err
-		}
-		copy(f.buf, f.buf[len(chunk):len(chunk)+keep])
-	}
-	_, err := out.Write(f.tail)
-	return err
-}
-
-func readFull(r io.ReaderAt, p []byte, at int64) error {
-	n, err := r.ReadAt(p, at)
-	switch {
-	case n == len(p):
-		return nil
-	case err == nil || errors.Is(err, io.EOF):
-		return errChanged()
-	default:
-		return fmt.Errorf("read CRL entries: %w", err)
-	}
+	return size, p[4 : 4+int(p[3])]
 }
 
 // checker holds encoded entries against what encoder writes.
