@@ -247,7 +247,7 @@ func TestVerifyRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	p := newParty(f, ecKey(f, elliptic.P256()))
 	f.Add(makeCRL(f, p, p.info(), sample(f)...))
-	f.Add(makeCRL(f, p, p.info(), ))
+	f.Add(makeCRL(f, p, p.info()))
 	f.Add(craft(func(*crafted) {}))
 	f.Add(craft(entryExt(extn("\x2a\x03", false, nil), extn(oidReason, false, []byte{10, 1, 1}))))
 	for _, der := range malformed() {
