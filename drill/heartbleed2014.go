@@ -94,7 +94,7 @@ func (d *day2014) build() error {
 	if d.web, err = d.newWeb(); err != nil {
 		return err
 	}
-	if d.prober, err = probe.New(probe.Config{Now: time.Now, Timeout: 3 * time.Second, Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if d.prober, err = probe.New(probe.Config{Now: time.Now, Timeout: 20 * time.Second, Total: time.Minute, Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 	}}); err != nil {
 		return err

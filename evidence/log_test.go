@@ -309,8 +309,8 @@ func TestDiskComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.append(t, intent(t, 700), outcome(t, 700))
-	time.Sleep(3 * cfg.Interval)
-	if r.Lag() == 0 || r.Checkpoint().Size != 600 {
+	wait(t, func() bool { return r.Lag() > 0 })
+	if r.Checkpoint().Size != 600 {
 		t.Errorf("lag %s, checkpoint of %d", r.Lag(), r.Checkpoint().Size)
 	}
 	if err := errors.Join(os.Remove(tile), os.Rename(tile+".away", tile)); err != nil {

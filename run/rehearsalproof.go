@@ -26,7 +26,7 @@ func (r *Rehearsal) Prove(ctx context.Context, certificates string) (proof.Repor
 // Covered waits until the evidence log has a checkpoint over every row. A clock that is moved before would make the house
 // believe that its log stands still.
 func (r *Rehearsal) Covered(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		head, _, err := r.h.store.EvidenceHead(ctx)

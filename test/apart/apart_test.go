@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestApart is one house: it works, its web tier cannot do what it must not, and each of its roles may die.
@@ -173,10 +172,10 @@ func shutIn(t *testing.T, h *house) {
 		t.Errorf("a file outside was read: %v: %s", err, out)
 	}
 	cmd = as(users["signer"], false, filepath.Join(h.bin, "bulkhead-signer"), append(h.signerArgs(), "--allow-read", outside)...)
+	ready := filepath.Join(h.data("signer"), "run", "ready.json")
+	_ = os.Remove(ready) // of the one that was killed
 	ok(t, cmd.Start())
 	h.process["signer"] = cmd
-	ready := filepath.Join(h.data("signer"), "run", "ready.json")
 	h.wait("the signer with the file named", func() bool { _, err := os.Stat(ready); return err == nil })
-	time.Sleep(100 * time.Millisecond)
 	h.issue("last.example.test")
 }

@@ -58,14 +58,13 @@ func (h *house) wantClean() {
 	t := h.t
 	t.Helper()
 	var bad []console.Finding
-	for range 40 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
 		found, err := run.Fsck(t.Context(), h.dir)
 		ok(t, err)
 		bad = slices.DeleteFunc(found, func(f console.Finding) bool { return f.Level == "ok" })
 		if len(bad) == 0 {
 			return
 		}
-		time.Sleep(250 * time.Millisecond)
 	}
 	t.Errorf("fsck: %+v", bad)
 }
