@@ -238,7 +238,7 @@ func (s *Service) concluded(ctx context.Context, a bulkhead.Authorization, err e
 // storeValid makes an authorisation valid by its challenge i, with the validation row and its leaf, and with it orders
 // ready. KindConflict when its account has left, or has another key than the thumbprint's.
 func (s *Service) storeValid(ctx context.Context, a bulkhead.Authorization, i int, detail, actor, thumbprint string, reuse time.Duration) (bulkhead.Authorization, error) {
-	id, err := s.newID()
+	id, err := s.placedID()
 	if err != nil {
 		return a, err
 	}

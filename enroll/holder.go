@@ -238,7 +238,7 @@ func (s *Service) approvals(ctx context.Context, c bulkhead.Certificate) (map[bu
 
 // carryApproval makes an authorisation valid on an earlier word of an operator.
 func (s *Service) carryApproval(ctx context.Context, h Holder, a bulkhead.Authorization, at time.Time, limit time.Duration) error {
-	id, err := s.newID()
+	id, err := s.placedID()
 	if err != nil {
 		return err
 	}

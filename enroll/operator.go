@@ -84,7 +84,7 @@ func (s *Service) vouched(acct bulkhead.Account, id bulkhead.Identifier, actor s
 	if a, err = s.newAuthorization(acct, id, bulkhead.OperatorApproval); err != nil {
 		return a, v, ev, err
 	}
-	row, err := s.newID()
+	row, err := s.placedID()
 	if err != nil {
 		return a, v, ev, err
 	}

@@ -101,7 +101,7 @@ func (s *Service) draft(ctx context.Context, acct bulkhead.Account, req OrderReq
 	if err := s.checkReplaces(ctx, acct, req.Replaces, ids); err != nil {
 		return bulkhead.Order{}, err
 	}
-	id, err := s.newID()
+	id, err := s.placedID()
 	if err != nil {
 		return bulkhead.Order{}, err
 	}
@@ -211,7 +211,7 @@ func (s *Service) newAuthorization(acct bulkhead.Account, id bulkhead.Identifier
 	a := bulkhead.Authorization{AccountID: acct.ID, Identifier: id.Base(), Wildcard: id.Wildcard(),
 		State: bulkhead.AuthorizationPending, CreatedAt: now, ExpiresAt: now.Add(s.limits.AuthorizationLife)}
 	var err error
-	if a.ID, err = s.newID(); err != nil {
+	if a.ID, err = s.placedID(); err != nil {
 		return a, err
 	}
 	p, err := s.random(32) // RFC 8555 section 8.1: at least 128 bits
