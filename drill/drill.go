@@ -17,7 +17,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,6 +200,14 @@ func (s *Stage) say(what string, more ...string) {
 
 // check notes a claim and whether it is good.
 func (s *Stage) check(row string, passed bool, what, detail string, args ...any) {
+	for i, a := range args {
+		switch x := a.(type) {
+		case nil: // the error of what was not refused
+			args[i] = "not refused"
+		case *bulkhead.Fault:
+			args[i] = x.Detail
+		}
+	}
 	c := Check{Row: row, What: what, Passed: passed, Detail: fmt.Sprintf(detail, args...)}
 	s.report.Checks = append(s.report.Checks, c)
 	if s.o.Progress != nil {
@@ -207,6 +217,15 @@ func (s *Stage) check(row string, passed bool, what, detail string, args ...any)
 		}
 		s.o.Progress(Step{After: s.clock.now().Sub(s.began).Truncate(time.Second), What: fmt.Sprintf("  %-6s %s  %s", verdict, row, what)})
 	}
+}
+
+// counted tells how many of each: "7 domain-ssl, 6 organisation-ssl".
+func counted[K ~string, N ~int | ~int64](of map[K]N) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, fmt.Sprintf("%d %s", of[name], name))
+	}
+	return strings.Join(out, ", ")
 }
 
 // measured and simulated say what was what.

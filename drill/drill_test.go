@@ -38,6 +38,11 @@ func played(t *testing.T, name string, o Options) Report {
 			t.Errorf("the report does not say %q", want)
 		}
 	}
+	for _, jargon := range []string{"<nil>", "map[", "%!"} {
+		if strings.Contains(b.String(), jargon) {
+			t.Errorf("the report says %q to a tired person:\n%s", jargon, &b)
+		}
+	}
 	return r
 }
 

@@ -264,7 +264,7 @@ func (s *Stage) sample(n int) (rates, error) {
 		problem = j.Problem
 	}
 	s.say(fmt.Sprintf("A sample for real: %d certificates issued, replaced (%.0f a second) and revoked by a campaign (%.0f a second)", n, r.issue, r.revoke))
-	s.check("P4.2-8", revoked == n && t.ByState[bulkhead.ItemRevoked] == t.Total && int(t.Total) == n, "the sample went the whole way: planned, replaced, revoked, seen at the edge", "%d of %d revoked at the edge; %v; %d overdue %s", revoked, n, t.ByState, t.Overdue, problem)
+	s.check("P4.2-8", revoked == n && t.ByState[bulkhead.ItemRevoked] == t.Total && int(t.Total) == n, "the sample went the whole way: planned, replaced, revoked, seen at the edge", "%d of %d revoked at the edge; %s; %d overdue %s", revoked, n, counted(t.ByState), t.Overdue, problem)
 	return r, nil
 }
 

@@ -186,10 +186,10 @@ func (d *day2020) forge() error {
 	}
 	var lines []string
 	for _, c := range r.Cases {
-		lines = append(lines, fmt.Sprintf("%s by %s: ours %s; OpenSSL %s: %s", c.Case, c.Signer, c.Ours, c.OpenSSL, c.Verdict))
+		lines = append(lines, fmt.Sprintf("%s by %s: ours: %s; beside it: %s", c.Case, c.Signer, c.Ours, c.Verdict))
 	}
-	d.say("Answers forged as they could have been then; OpenSSL: "+r.OpenSSL, lines...)
-	d.check("S1-3", r.Sound && len(r.Cases) > 3, "our check believes the lawful responder and nobody else; what OpenSSL believes is said", "%d answers; OpenSSL: %s", len(r.Cases), r.OpenSSL)
+	d.say("Answers forged as they could have been then; beside our check: "+r.OpenSSL, lines...)
+	d.check("S1-3", r.Sound && len(r.Cases) > 3, "our check believes the lawful responder and nobody else; what OpenSSL believes is said", "%d answers; beside our check: %s", len(r.Cases), r.OpenSSL)
 	return nil
 }
 
@@ -311,7 +311,7 @@ func (d *day2020) campaign() error {
 	for p, n := range want {
 		equal, total = equal && got[p] == n, total+n
 	}
-	d.check("S1-8", equal && total == len(items) && len(want) >= 2, "the campaign over the authority has every certificate below it that has not ended, by product, as the record counts them", "record %v, campaign %v", want, got)
+	d.check("S1-8", equal && total == len(items) && len(want) >= 2, "the campaign over the authority has every certificate below it that has not ended, by product, as the record counts them", "record: %s; campaign: %s", counted(want), counted(got))
 	if err := desk.Tick(d.ctx); err != nil {
 		return err
 	}

@@ -16,12 +16,12 @@ import (
 // Entry is one line of a timeline.
 type Entry = bulkhead.TimelineEntry
 
-// The kinds that a timeline is built from. Revocations one by one are not here: the changes that carried them are.
+// The kinds that a timeline is built from. Revocations one by one are not here: the changes and the imports that carried them are.
 var (
 	deskKinds  = []bulkhead.EvidenceKind{bulkhead.EvIncidentOpened, bulkhead.EvIncidentNote, bulkhead.EvIncidentScope, bulkhead.EvIncidentHold, bulkhead.EvIncidentRelease, bulkhead.EvIncidentDelayed, bulkhead.EvIncidentClosed}
 	workKinds  = []bulkhead.EvidenceKind{bulkhead.EvCampaignPlanned, bulkhead.EvCampaignStarted, bulkhead.EvCampaignPaused, bulkhead.EvCampaignResumed, bulkhead.EvCampaignClosed, bulkhead.EvCampaignKeys, bulkhead.EvEstateLook}
 	houseKinds = []bulkhead.EvidenceKind{bulkhead.EvKeyBlocked, bulkhead.EvChangeApproved, bulkhead.EvChangePublished, bulkhead.EvChangeRefused, bulkhead.EvAlarm, bulkhead.EvAuthority,
-		bulkhead.EvStop, bulkhead.EvResume, bulkhead.EvCompromise, bulkhead.EvPartner}
+		bulkhead.EvStop, bulkhead.EvResume, bulkhead.EvCompromise, bulkhead.EvPartner, bulkhead.EvImported}
 )
 
 // before is how long ahead of awareness the house's own events are shown: a stop often comes before the incident is opened.
@@ -98,6 +98,9 @@ func (s *Service) campaignsOf(ctx context.Context, incident string) (map[string]
 // entry is the line that a leaf makes, when it belongs to the incident.
 func entry(i bulkhead.Incident, campaigns map[string]bool, ev bulkhead.Evidence, from, until time.Time) (Entry, bool) {
 	e := Entry{At: ev.At.UTC().Truncate(time.Second), Kind: ev.Kind, Actor: ev.Actor, Ref: ev.Ref, What: tlog.KindName(ev.Kind)}
+	if ev.Kind == bulkhead.EvImported {
+		e.What += " from " + string(ev.Authority)
+	}
 	if ev.Detail != "" {
 		e.What += ": " + ev.Detail
 	}

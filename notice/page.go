@@ -68,11 +68,7 @@ func Page(language string, site Site, all []Public) []byte {
 	for _, p := range newest(all) {
 		fmt.Fprintf(&b, "<article id=\"%s\">\n<h2>%s</h2>\n<p>%s</p>\n", e(p.Incident.ID), e(word(language, p.Steps[len(p.Steps)-1].Day)), word(language, string(p.Incident.State)))
 		if len(p.Products) > 0 {
-			var words []string
-			for _, x := range p.Products {
-				words = append(words, productWord(language, x))
-			}
-			fmt.Fprintf(&b, "<p><b>%s:</b> %s</p>\n", word(language, "concerned"), e(strings.Join(words, ", ")))
+			fmt.Fprintf(&b, "<p><b>%s:</b> %s</p>\n", word(language, "concerned"), e(products(language, p.Products)))
 		}
 		for _, s := range slices.Backward(p.Steps) {
 			fmt.Fprintf(&b, "<section id=\"%s-%s\">\n<h3><time datetime=\"%s\">%s</time> %s</h3>\n<p>%s</p>\n<p><b>%s:</b> %s</p>\n", e(p.Incident.ID), e(s.Step), s.At.UTC().Format(time.RFC3339), s.At.UTC().Format("2006-01-02 15:04 UTC"),
@@ -86,6 +82,14 @@ func Page(language string, site Site, all []Public) []byte {
 	}
 	b.WriteString("</body>\n</html>\n")
 	return []byte(b.String())
+}
+
+func products(language string, all []string) string {
+	var words []string
+	for _, x := range all {
+		words = append(words, productWord(language, x))
+	}
+	return strings.Join(words, ", ")
 }
 
 func paragraphs(text string) string {
@@ -136,19 +140,22 @@ func Feed(language string, site Site, all []Public) ([]byte, error) {
 		Links: []atomLink{{"self", site.Base + here + "feed.atom"}, {"", site.Base + here}}}
 	type dated struct {
 		bulkhead.NoticeStep
-		incident string
+		of Public
 	}
 	var steps []dated
 	for _, p := range all {
 		for _, s := range p.Steps {
-			steps = append(steps, dated{s, p.Incident.ID})
+			steps = append(steps, dated{s, p})
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b dated) int { return b.At.Compare(a.At) })
 	for _, s := range steps {
-		link := site.Base + here + "#" + s.incident + "-" + s.Step
+		link := site.Base + here + "#" + s.of.Incident.ID + "-" + s.Step
 		e := atomEntry{ID: link, Title: word(language, s.Day), Updated: s.At.UTC().Format(time.RFC3339), Link: atomLink{Href: link}}
 		e.Content.Type, e.Content.Text = "text", said(s.What, language)+"\n\n"+word(language, "do")+": "+said(s.Do, language)
+		if len(s.of.Products) > 0 {
+			e.Content.Text += "\n\n" + word(language, "concerned") + ": " + products(language, s.of.Products)
+		}
 		f.Entries = append(f.Entries, e)
 	}
 	if len(f.Entries) > 0 {

@@ -59,7 +59,7 @@ func TestImportIncident(t *testing.T) {
 	c.run(t, exitDone, "campaign", "close", id, "--why", "the old CA revoked them")
 	c.run(t, exitDone, "incident", "close", i.ID, "--why", "the old CA revoked them")
 	out, _ = c.run(t, exitDone, "incident", "timeline", i.ID)
-	for _, want := range []string{"incident-opened", "campaign-started", "campaign-closed", "incident-closed"} {
+	for _, want := range []string{"incident-opened", "campaign-started", "campaign-closed", "imported from old-ca: 0 new, 2 newly revoked", "incident-closed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the timeline has no %s:\n%s", want, out)
 		}
