@@ -26,7 +26,7 @@ import (
 )
 
 // clientTime bounds one run of a foreign client.
-const clientTime = 20 * time.Second
+const clientTime = 2 * time.Minute
 
 // lego runs Debian's lego on a folder of its own.
 func (s *site) lego(t testing.TB, dir, server string, args ...string) {

@@ -64,7 +64,7 @@ func (c *cli) page(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	base, _, _ := strings.Cut(ready.API, "/api/")
-	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // its certificate is not what is tested
+	h := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // its certificate is not what is tested
 	res, err := h.Get(base + path)
 	if err != nil {
 		t.Fatal(err)

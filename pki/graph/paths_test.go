@@ -283,7 +283,7 @@ func TestTangle(t *testing.T) {
 	if len(paths) == 0 || !more || !e.Truncated {
 		t.Errorf("%d paths, more %v, truncated %v", len(paths), more, e.Truncated)
 	}
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > time.Minute {
 		t.Errorf("took %s", d)
 	}
 }

@@ -65,9 +65,10 @@ func StartGateway(t testing.TB) Gateway {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	client := http.Client{Timeout: 10 * time.Second}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		res, err := http.Get("http://" + g.Endpoint + "/")
+		res, err := client.Get("http://" + g.Endpoint + "/")
 		if err == nil {
 			res.Body.Close()
 			return g

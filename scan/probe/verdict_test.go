@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bulkhead"
+	"bulkhead/internal/heldport"
 	"bulkhead/scan/probe"
 	"bulkhead/scan/probe/probetest"
 )
@@ -121,14 +122,7 @@ func TestNoFalseVerdicts(t *testing.T) {
 // TestUnreachable: what cannot be connected to is named for what it is, and nothing is claimed.
 func TestUnreachable(t *testing.T) {
 	closed := serve(t, probetest.Patched)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Port = uint16(l.Addr().(*net.TCPAddr).Port)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed.Port = heldport.For(t).Port()
 	for _, c := range []struct {
 		dial probe.Dial
 		at   bulkhead.Endpoint
@@ -140,7 +134,11 @@ func TestUnreachable(t *testing.T) {
 		{dial, bulkhead.Endpoint{Address: closed.Address}, bulkhead.ReasonBadEndpoint},
 		{dial, bulkhead.Endpoint{Address: closed.Address, Port: 1, STARTTLS: "gopher"}, bulkhead.ReasonBadEndpoint},
 	} {
-		p := prober(t, func(cfg *probe.Config) { cfg.Dial, cfg.Timeout = c.dial, 200*time.Millisecond })
+		p := prober(t, func(cfg *probe.Config) {
+			if cfg.Dial = c.dial; c.want == bulkhead.ReasonConnectTimeout {
+				cfg.Timeout = 200 * time.Millisecond
+			}
+		})
 		for _, look := range []bulkhead.Look{p.Verdict(context.Background(), c.at), p.Look(context.Background(), c.at)} {
 			if look.Reason != c.want || look.Verdict != bulkhead.LookReasons[c.want] || look.Verdict.Seen() {
 				t.Errorf("%s: %s %s (%s)", c.want, look.Verdict, look.Reason, look.Detail)
@@ -158,8 +156,8 @@ func TestCalledOff(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		begin := time.Now()
 		time.AfterFunc(150*time.Millisecond, cancel)
-		look := prober(t, nil).Look(ctx, serve(t, b))
-		if look.Reason != bulkhead.ReasonCancelled || time.Since(begin) > 3*time.Second {
+		look := prober(t, func(cfg *probe.Config) { cfg.Timeout, cfg.Total = time.Hour, time.Hour }).Look(ctx, serve(t, b))
+		if look.Reason != bulkhead.ReasonCancelled || time.Since(begin) > time.Minute {
 			t.Errorf("%s: %s after %s", b.Name, look.Reason, time.Since(begin))
 		}
 	}

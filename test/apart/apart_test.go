@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestApart is one house: it works, its web tier cannot do what it must not, and each of its roles may die.
@@ -151,7 +152,8 @@ func deaths(t *testing.T, h *house) {
 		again := h.issue(fmt.Sprintf("again%d.example.test", i))
 		h.wait("good after "+role+" came back", func() bool { return strings.Contains(h.ocsp(again), again+".crt: good") })
 	}
-	res, err := http.Get("http://" + h.http + "/readyz")
+	client := http.Client{Timeout: time.Minute}
+	res, err := client.Get("http://" + h.http + "/readyz")
 	ok(t, err)
 	res.Body.Close()
 	if res.StatusCode != http.StatusOK {

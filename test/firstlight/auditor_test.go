@@ -25,7 +25,7 @@ func TestAuditor(t *testing.T) {
 	ok(t, err)
 	ok(t, os.WriteFile(old, body, 0o600))
 	got := h.issue("auditor.test")
-	eventually(t, 10*time.Second, func() string { // covered by a checkpoint within 2 s, on a busy machine later
+	eventually(t, time.Minute, func() string { // covered by a checkpoint within 2 s, on a busy machine later
 		if text, code := verify("certificate", got.Files.Cert); code != 0 {
 			return text
 		}

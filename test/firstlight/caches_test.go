@@ -155,7 +155,7 @@ func TestCachesCommands(t *testing.T) {
 		}
 		return r.stdout
 	}
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if r := h.run("caches", "verify", "--issuer", issuer, "--serial", serial); r.code != 0 {
 			return r.stdout + r.stderr
 		}
@@ -166,7 +166,7 @@ func TestCachesCommands(t *testing.T) {
 	h.query(&planned, "change", "preview", "--revoke-serials", h.serialsFile(issuer, serial), "--reason", "superseded")
 	h.refused(3, "", "caches", "purge", "--change", planned.Change) // nothing of it is public
 	h.must("change", "activate", planned.Change)
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if c := h.changed(planned.Change); !strings.Contains(c.Problem, urls[1]) || c.DiesAt == nil {
 			return fmt.Sprintf("the change is %+v", c)
 		}

@@ -201,7 +201,7 @@ func TestUnassignedSerial(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, 5*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if !alarmed(ghost) {
 			return "no alarm for the unassigned serial"
 		}

@@ -98,7 +98,7 @@ func TestStopFromTheShell(t *testing.T) {
 	if done.Revoked != 1 || done.Left != 0 || len(done.Changes) != 1 {
 		t.Errorf("%+v", done)
 	}
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if bytes.Equal(shown().RawSubjectPublicKeyInfo, old.RawSubjectPublicKeyInfo) {
 			return "the listener still shows the compromised key"
 		}
