@@ -130,18 +130,7 @@ func (s *Service) renewal(ctx context.Context, old bulkhead.Certificate, up Uplo
 	if err != nil {
 		return up, err
 	}
-	id := old.Issuer
-	for range all { // a chain of successors is no longer than the list
-		i := slices.IndexFunc(all, func(a bulkhead.Authority) bool { return a.ID == id })
-		if i < 0 {
-			break
-		}
-		if all[i].CanIssue() {
-			up.Authority = id
-			break
-		}
-		id = all[i].Successor
-	}
+	up.Authority = issuerOrSuccessor(all, old.Issuer)
 	return up, nil
 }
 

@@ -129,6 +129,9 @@ func (s *Service) authorityFor(ctx context.Context, profile string, asked bulkhe
 	if e.Authority == "" {
 		return "", bulkhead.Faultf(bulkhead.KindNotFound, "there is no issuing authority named %q", asked)
 	}
+	if e.Authority != asked { // who names an issuer gets that one
+		return "", bulkhead.Faultf(bulkhead.KindNotFound, "authority %s issues no more; %s succeeded it", asked, e.Authority).WithHint("order from " + string(e.Authority) + ", or name no issuer")
+	}
 	return e.Authority, nil
 }
 

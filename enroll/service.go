@@ -283,7 +283,9 @@ type Entrance struct {
 	Authority bulkhead.AuthorityID
 }
 
-// Entrance resolves the name of a directory: a profile, or an authority that can issue. KindNotFound otherwise.
+// Entrance resolves the name of a directory: a profile, or an authority that can issue. One that was rotated leads to whoever
+// succeeded it: its clients have the URL in their configuration, and must get certificates on the day of a new authority without
+// anybody's hand. KindNotFound otherwise.
 func (s *Service) Entrance(ctx context.Context, name string) (Entrance, error) {
 	switch p, err := s.cfg.Book.Profile(ctx, name); bulkhead.KindOf(err) {
 	case "":
@@ -296,13 +298,26 @@ func (s *Service) Entrance(ctx context.Context, name string) (Entrance, error) {
 	if err != nil {
 		return Entrance{}, err
 	}
-	for _, a := range all {
-		if string(a.ID) == name && a.Kind == bulkhead.IssuingAuthority && a.CanIssue() {
-			return Entrance{Authority: a.ID}, nil
-		}
+	if id := issuerOrSuccessor(all, bulkhead.AuthorityID(name)); id != "" {
+		return Entrance{Authority: id}, nil
 	}
 	return Entrance{}, bulkhead.Faultf(bulkhead.KindNotFound, "there is no profile and no issuing authority named %q", name).
 		WithHint("see: bulkhead hierarchy show")
+}
+
+// issuerOrSuccessor is the issuing authority of that name, or the first of those who succeeded it that can issue; "" for none.
+func issuerOrSuccessor(all []bulkhead.Authority, id bulkhead.AuthorityID) bulkhead.AuthorityID {
+	for range all { // a chain of successors is no longer than the list
+		i := slices.IndexFunc(all, func(a bulkhead.Authority) bool { return a.ID == id })
+		if i < 0 || all[i].Kind != bulkhead.IssuingAuthority {
+			return ""
+		}
+		if all[i].CanIssue() {
+			return id
+		}
+		id = all[i].Successor
+	}
+	return ""
 }
 
 // reuse is how long a validation made at t may serve (BR 4.2.1).

@@ -249,7 +249,7 @@ func (c *Comparison) Row(r bulkhead.Status) {
 func (c *Comparison) Finish() (found []Disagreement, answers int) {
 	for _, p := range c.parts {
 		for serial, revoked := range p.said {
-			c.add("good-never-signed", bulkhead.CertificateRef{Issuer: p.authority.ID, Serial: serial}, "an answer (revoked: %v) is public for a serial that was never issued", revoked)
+			c.add("good-never-signed", bulkhead.CertificateRef{Issuer: p.authority.ID, Serial: serial}, "an answer that says %s is public for a serial of which the record has no certificate", map[bool]string{true: "revoked", false: "good"}[revoked])
 		}
 		for serial := range p.listed {
 			c.add("crl", bulkhead.CertificateRef{Issuer: p.authority.ID, Serial: serial}, "the CRL lists a serial that was never issued")

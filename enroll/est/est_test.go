@@ -213,7 +213,7 @@ func TestOwnNamesShrink(t *testing.T) {
 	h.curl("simplereenroll", join(with("one"), h.request("two", "one.internal"))...).want(t, 400, "own names")
 }
 
-// TestIssuerChanges: after a rotation the successor renews; under a revoked authority nobody authenticates.
+// TestIssuerChanges: after a rotation the successor renews, and the entrance of the old one leads to it; under a revoked authority nobody authenticates.
 func TestIssuerChanges(t *testing.T) {
 	h := newHouse(t)
 	_, user := h.token(true)
@@ -224,6 +224,10 @@ func TestIssuerChanges(t *testing.T) {
 	x := h.enrolled("simplereenroll", "two", join(with("one"), h.request("two", "one.internal"))...)
 	if h.row(x).Issuer != "issuing-next" {
 		t.Errorf("issued by %s", h.row(x).Issuer)
+	}
+	x = h.enrolled(string(issuingCA)+"/simpleenroll", "named", join(user, h.request("named", "named.internal"))...)
+	if h.row(x).Issuer != "issuing-next" {
+		t.Errorf("the entrance of the authority that was rotated leads to %s", h.row(x).Issuer)
 	}
 	h.state(issuingCA, bulkhead.AuthorityRevoked, "issuing-next")
 	h.curl("simplereenroll", join(with("one"), h.request("three", "one.internal"))...).want(t, 401, "authority in office")
