@@ -450,6 +450,21 @@ func TestUnloggedSignature(t *testing.T) {
 }
 
 // frozen keeps every first reply for ever, as the load balancer of 2016 did for eight hours.
+// TestSignedSinceTheLastTick: an answer that was signed after the reconciler last read evidence, or by leaves that it has not come to, is
+// looked up before anybody is told that a key is used past the signer.
+func TestSignedSinceTheLastTick(t *testing.T) {
+	w := newWorld(t)
+	at := w.frozen()
+	at.TTL = 48 * time.Hour
+	p := w.prober(at) // its reconciler has ticked, and does not again
+	for _, what := range []string{"filled", "an older answer within the TTL"} {
+		w.pass(13 * time.Hour)
+		w.renewed()
+		p.Once(t.Context())
+		w.want(what, nil)
+	}
+}
+
 func (w *world) frozen() outside.Point {
 	var mu sync.Mutex
 	kept := map[string][]byte{}

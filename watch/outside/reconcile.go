@@ -305,6 +305,22 @@ func (r *Reconciler) readEvidence(ctx context.Context) error {
 	return r.suspects(ctx)
 }
 
+// signed reports whether evidence may have a signature by the key for an answer produced then. What the ticks did not find is looked for
+// again in evidence up to its end: the answer is there by now, so its leaf is. While there is more to read than a tick takes nothing is
+// claimed: on the day of a large revocation the tail waits until what it has read is public.
+func (r *Reconciler) signed(ctx context.Context, key bulkhead.Hash, produced, now time.Time) (bool, error) {
+	if _, ok, known := r.ledger.signed(key, produced, now); ok || !known {
+		return true, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.readEvidence(ctx); err != nil {
+		return false, err
+	}
+	_, ok, known := r.ledger.signed(key, produced, now)
+	return ok || !known || r.state.Behind > 0, nil
+}
+
 // leaves takes one page of evidence.
 func (r *Reconciler) leaves(ctx context.Context, rows []bulkhead.EvidenceRow) error {
 	outcomes := map[bulkhead.AuthorityID][]outcome{}
