@@ -99,7 +99,7 @@ func (d PartnerBehaviour) newDomain(ctx context.Context, s Sighting) (*bulkhead.
 
 func (d PartnerBehaviour) alarm(s Sighting, kind string, severity bulkhead.Severity, what string) *bulkhead.Alarm {
 	return &bulkhead.Alarm{Detector: d.ID(), Key: s.Partner + "/" + kind + "/" + s.At.UTC().Format(time.DateOnly), Severity: severity, Runbook: partnerRunbook,
-		Message: "registration partner " + s.Partner + " is out of profile: " + what + "; if nobody at the partner knows why: bulkhead partner suspend " + s.Partner, FirstAt: s.At, LastAt: s.At, Count: 1}
+		Message: "registration partner " + s.Partner + " is out of profile: " + what + "; if nobody at the partner knows why: bulkhead partner suspend " + s.Partner + " --reason TEXT", FirstAt: s.At, LastAt: s.At, Count: 1}
 }
 
 // history is what a partner used to do before an hour.
