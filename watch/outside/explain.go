@@ -136,8 +136,10 @@ func (x *Explainer) signer(ctx context.Context, out *bulkhead.OCSPExplanation, r
 	case x.Ledger == nil:
 		miss(out, "the evidence of the signature: the watch role does not run here")
 	default:
-		s, ok, known := x.Ledger.ledger.signed(who.KeyHash, r.ProducedAt, now)
+		s, ok, known, err := x.Ledger.signed(ctx, who.KeyHash, r.ProducedAt, now)
 		switch {
+		case err != nil:
+			miss(out, "the evidence of the signature: it cannot be read (%s)", bulkhead.AsFault(err).Detail)
 		case ok:
 			out.Signer.Logged, out.Signer.Evidence, out.Signer.Batch = fmt.Sprintf("leaf %d", s.seq-1), s.seq, s.ref
 		case known:

@@ -100,9 +100,9 @@ func (p *Prober) judgeSigner(ctx context.Context, at Point, t task, r *ocsp.Resp
 	if p.cfg.Ledger == nil || who.Issuer {
 		return nil
 	}
-	if signed, err := p.cfg.Ledger.signed(ctx, who.KeyHash, r.ProducedAt, now); err != nil {
+	if _, ok, known, err := p.cfg.Ledger.signed(ctx, who.KeyHash, r.ProducedAt, now); err != nil {
 		return one(finding{blind: true, alarm: alarm(now, "D6", "blind", bulkhead.Warning, "watch.md", "the detector could not look: "+bulkhead.AsFault(err).Detail)})
-	} else if !signed {
+	} else if known && !ok {
 		return one(finding{alarm: alarm(now, "D6", key+",unlogged", bulkhead.Critical, "d6-foreign-responder.md",
 			fmt.Sprintf("%s (%s) serves an OCSP answer under a key of ours that evidence does not know: %s, produced %s by %s; the key is used outside the signer", at.Name, at.Base, t.what(), stamp(r.ProducedAt), who))})
 	}

@@ -305,20 +305,20 @@ func (r *Reconciler) readEvidence(ctx context.Context) error {
 	return r.suspects(ctx)
 }
 
-// signed reports whether evidence may have a signature by the key for an answer produced then. What the ticks did not find is looked for
-// again in evidence up to its end: the answer is there by now, so its leaf is. While there is more to read than a tick takes nothing is
-// claimed: on the day of a large revocation the tail waits until what it has read is public.
-func (r *Reconciler) signed(ctx context.Context, key bulkhead.Hash, produced, now time.Time) (bool, error) {
-	if _, ok, known := r.ledger.signed(key, produced, now); ok || !known {
-		return true, nil
+// signed is what evidence has of a signature by the key for an answer produced then. What the ticks did not find is looked for again up to
+// the end of evidence: the answer is there by now, so its leaf is. While there is more to read than a tick takes nothing is known: on the
+// day of a large revocation the tail waits until what it has read is public.
+func (r *Reconciler) signed(ctx context.Context, key bulkhead.Hash, produced, now time.Time) (found signed, ok, known bool, err error) {
+	if found, ok, known = r.ledger.signed(key, produced, now); ok || !known {
+		return found, ok, known, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.readEvidence(ctx); err != nil {
-		return false, err
+		return signed{}, false, false, err
 	}
-	_, ok, known := r.ledger.signed(key, produced, now)
-	return ok || !known || r.state.Behind > 0, nil
+	found, ok, known = r.ledger.signed(key, produced, now)
+	return found, ok, known && r.state.Behind == 0, nil
 }
 
 // leaves takes one page of evidence.
