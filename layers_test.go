@@ -108,7 +108,7 @@ var rules = []rule{
 		"incident/report",
 		"console/*",
 	}, "roles compose compartments"},
-	{"cmd/bulkhead", []string{".", "drill", "run/*", "quorum", "console", "signer/signerrpc", "scan", "importer/stepca", "cmd/bulkhead/*"}, "the program wires roles and speaks to the API"},
+	{"cmd/bulkhead", []string{".", "drill", "run/*", "quorum", "console", "signer/signerrpc", "scan", "scan/probe", "pki/policy", "importer/stepca", "cmd/bulkhead/*"}, "the program wires roles, speaks to the API, and reads out what is written down: versions, policy"},
 	{"drill", []string{".", "run/*", "pki/*", "incident/plan", "scan/probe/*", "internal/heldport"}, "rehearsals drive real roles and play the world outside: its servers, which the real probe looks at, and plans far larger than a house of their own; nothing imports them but the program"},
 	{"cmd/bulkhead-root", []string{".", "ceremony", "keys", "keys/*", "pki/*", "quorum"}, "the offline tool reaches no store, no role and no network; quorum is how witnesses' keys are read"},
 	{"test", []string{"internal/heldport"}, "black-box tests of the programs import nothing of the house"},

@@ -29,6 +29,7 @@ import (
 	"bulkhead"
 	"bulkhead/edge"
 	"bulkhead/enroll"
+	"bulkhead/pki/policy"
 	"bulkhead/retention"
 	"bulkhead/status/verifiers"
 )
@@ -339,11 +340,14 @@ func (c Config) Check() error {
 }
 
 func (c Config) checkStatus() error {
-	if v := time.Duration(c.Status.AnswerValidity); v < 8*time.Hour || v > 10*24*time.Hour {
-		return wrong("status.answer_validity", "%s is not within 8h and 10d (BR 4.9.9)", v)
+	now := time.Now()
+	least, most := policy.OCSPWindow(now)
+	if v := time.Duration(c.Status.AnswerValidity); v < least || v > most {
+		return wrong("status.answer_validity", "%s is not within %s and %s (BR 4.9.9)", v, policy.Value{Duration: least}, policy.Value{Duration: most})
 	}
-	if v := time.Duration(c.Status.CRLValidity); v < time.Hour || v > 10*24*time.Hour {
-		return wrong("status.crl_validity", "%s is not within 1h and 10d (BR 7.2)", v)
+	longest := policy.CRLMaxNextUpdate(policy.Subscriber, now).Add(time.Second).Sub(now)
+	if v := time.Duration(c.Status.CRLValidity); v < time.Hour || v > longest {
+		return wrong("status.crl_validity", "%s is not within 1 h and %s (BR 7.2)", v, policy.Value{Duration: longest})
 	}
 	if c.Status.OnePerson < 1 || c.Status.OnePerson > 100_000 {
 		return wrong("status.one_person", "%d is not within 1 and 100000", c.Status.OnePerson)

@@ -13,6 +13,7 @@ import (
 	"bulkhead"
 	"bulkhead/pki/ocsp"
 	"bulkhead/pki/pack"
+	"bulkhead/pki/policy"
 	"bulkhead/publish"
 )
 
@@ -192,14 +193,9 @@ func (s *Service) endOf(ctx context.Context, ref pack.ObjectRef) (time.Time, err
 }
 
 // refreshAge is how old answers get before they are signed again: half of their validity, and less where BR 4.9.9 wants
-// the newer answer in public earlier than that would give. It asks for it before the middle of an interval under 16
-// hours, 8 hours before the end of a longer one, and within 4 days; an eighth, or 6 hours, is left for the signing.
-func refreshAge(validity time.Duration) time.Duration {
-	age := validity / 2
-	if validity < 20*time.Hour {
-		age -= validity / 8
-	}
-	return min(age, 90*time.Hour)
+// the newer answer in public earlier than that would give; an eighth, or 6 hours, is left for the signing.
+func refreshAge(validity time.Duration, at time.Time) time.Duration {
+	return min(validity/2, policy.RefreshBefore(validity, at)-min(validity/8, 6*time.Hour))
 }
 
 // startRefresh signs all answers of an authority again at refreshAge, in the background: revocations go on meanwhile.
@@ -210,7 +206,7 @@ func (s *Service) startRefresh(ctx context.Context, a bulkhead.Authority, ih *pa
 		if err != nil {
 			return err
 		}
-		due = due || end.Sub(s.now()) <= s.cfg.Policy.AnswerValidity-refreshAge(s.cfg.Policy.AnswerValidity)
+		due = due || end.Sub(s.now()) <= s.cfg.Policy.AnswerValidity-refreshAge(s.cfg.Policy.AnswerValidity, s.now())
 	}
 	// Answers cut short by the end of their delegate stay due however often they are signed: once per eighth of the
 	// validity is enough.

@@ -113,6 +113,7 @@ func (a *app) root() *cobra.Command {
 		a.issuance(),
 		a.compromise(),
 		a.scan(),
+		a.policy(),
 		a.partner(),
 		a.role(),
 		a.drill(),

@@ -62,7 +62,7 @@ func (a *app) scan() *cobra.Command {
 			return a.runScan(c, o, out)
 		},
 	}
-	c.AddCommand(a.scanOwnEstate(), a.scanHistory())
+	c.AddCommand(a.scanOwnEstate(), a.scanHistory(), a.scanVersion())
 	f := c.Flags()
 	f.BoolVar(&inventory, "inventory", false, "every name of every valid certificate of this house, from its API")
 	f.BoolVar(&record, "record", false, "keep what is seen in the house's history, and say what changed since the looks before")

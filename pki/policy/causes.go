@@ -67,12 +67,3 @@ func DeadlineRow(of ObjectType, cause Cause, t time.Time) (Row, bool) {
 	}
 	return At(Revoke24h, t)
 }
-
-// RevocationDeadline is the last moment to revoke, for a CA that became aware at awareOf; false where no duty exists.
-func RevocationDeadline(of ObjectType, cause Cause, awareOf time.Time) (time.Time, bool) {
-	r, ok := DeadlineRow(of, cause, awareOf)
-	if !ok {
-		return time.Time{}, false
-	}
-	return r.Value.After(awareOf), true
-}

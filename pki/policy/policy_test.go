@@ -83,7 +83,7 @@ func TestLifetimes(t *testing.T) {
 		{sc081c, 47, 10, 398, 7},
 	} {
 		for _, at := range []time.Time{c.date, c.date.Add(23*time.Hour + 59*time.Minute + 59*time.Second)} {
-			got := []time.Duration{MaxValidity(at), DCVReuse(at), IdentityReuse(at), ShortLived(at)}
+			got := []time.Duration{MaxValidity(at), DCVReuse(at), value(IdentityReuseMax, at).Duration, ShortLived(at)}
 			for i, want := range []int{c.life, c.dcv, c.ident, c.slow} {
 				if got[i] != time.Duration(want)*Day {
 					t.Errorf("%v: number %d is %v, want %d d", at, i, got[i], want)
@@ -137,11 +137,11 @@ func TestRevocationDeadlines(t *testing.T) {
 		{CA, []Cause{"never heard of"}, 7 * Day},
 	} {
 		for _, cause := range c.causes {
-			got, ok := RevocationDeadline(c.of, cause, aware)
-			if !ok || !got.Equal(aware.Add(c.want)) {
-				t.Errorf("%s, %s: %v %v, want %v", c.of, cause, got, ok, aware.Add(c.want))
+			r, ok := DeadlineRow(c.of, cause, aware)
+			if !ok || !r.Value.After(aware).Equal(aware.Add(c.want)) {
+				t.Errorf("%s, %s: %v %v, want %v", c.of, cause, r.Value, ok, c.want)
 			}
-			if _, ok := RevocationDeadline(ShortLife, cause, aware); ok {
+			if _, ok := DeadlineRow(ShortLife, cause, aware); ok {
 				t.Errorf("a duty to revoke a short-lived certificate: %s", cause)
 			}
 		}
@@ -206,7 +206,7 @@ func TestCRL(t *testing.T) {
 	if got, want := CRLMaxNextUpdate(CA, after), after.AddDate(1, 0, 0).Add(-time.Second); !got.Equal(want) {
 		t.Errorf("nextUpdate of a CA CRL: %v, want %v", got, want)
 	}
-	if got := RevocationCRL(after); !got.Equal(after.Add(24 * time.Hour)) {
+	if got := value(CRLAfterRevoke, after).After(after); !got.Equal(after.Add(24 * time.Hour)) {
 		t.Errorf("CRL after a revocation: %v", got)
 	}
 }
@@ -242,7 +242,7 @@ func TestMPIC(t *testing.T) {
 }
 
 func TestSHA1(t *testing.T) {
-	if !SHA1Allowed(sc097.Add(-time.Second)) || SHA1Allowed(sc097) {
+	if value(SHA1Gone, sc097.Add(-time.Second)).Count != 1 || value(SHA1Gone, sc097).Count != 0 {
 		t.Error("SHA-1 ends at 2026-09-15")
 	}
 }

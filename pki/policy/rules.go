@@ -31,9 +31,6 @@ func Validity(notBefore, notAfter time.Time) time.Duration {
 // DCVReuse is how long a validation of a name or address may be reused for a certificate issued at t.
 func DCVReuse(t time.Time) time.Duration { return value(DCVReuseMax, t).Duration }
 
-// IdentityReuse is how long a validation of identity may be reused for a certificate issued at t.
-func IdentityReuse(t time.Time) time.Duration { return value(IdentityReuseMax, t).Duration }
-
 // CAAReuse is how long a CAA answer with this TTL may be relied on at t: the TTL or the row's hours, whichever is
 // greater (BR 3.2.2.8).
 func CAAReuse(ttl time.Duration, t time.Time) time.Duration {
@@ -72,7 +69,7 @@ func RefreshBefore(interval time.Duration, t time.Time) time.Duration {
 }
 
 // CRLMaxInterval says when the next CRL must be published at the latest, after one published at t. allHaveOCSP says
-// that every unexpired certificate in its scope points to OCSP (BR 4.9.7). A revocation shortens it to RevocationCRL.
+// that every unexpired certificate in its scope points to OCSP (BR 4.9.7). A revocation shortens it (CRL-REV).
 func CRLMaxInterval(of ObjectType, allHaveOCSP bool, t time.Time) time.Time {
 	switch {
 	case of == CA:
@@ -96,9 +93,6 @@ func CRLMaxNextUpdate(of ObjectType, thisUpdate time.Time) time.Time {
 	}
 	return value(id, thisUpdate).After(thisUpdate).Add(-time.Second)
 }
-
-// RevocationCRL is the last moment for a CRL that shows a revocation recorded at t (BR 4.9.7).
-func RevocationCRL(t time.Time) time.Time { return value(CRLAfterRevoke, t).After(t) }
 
 // Perspectives is what multi-perspective corroboration asks for at one time (BR 3.2.2.9).
 type Perspectives struct {
@@ -136,9 +130,6 @@ func (p Perspectives) Enough(ok, n, rirs int) bool {
 	}
 	return n >= p.Remote && rirs >= p.RIRs && ok >= n-p.MayDiffer(n)
 }
-
-// SHA1Allowed reports whether any signature with SHA-1 may still be made at t.
-func SHA1Allowed(t time.Time) bool { return value(SHA1Gone, t).Count == 1 }
 
 // CRLReasonAllowed reports whether a certificate of this type may be revoked with this reason at t (BR 7.2.2,
 // 4.9.13). Unspecified is allowed for subscribers, and is then left out of the entry; a CA certificate must state one.

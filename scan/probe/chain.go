@@ -16,13 +16,6 @@ import (
 	"bulkhead/pki/keycheck"
 )
 
-// Chain says what is to say about a served chain at a time. known are authorities by which it can tell that a chain ends
-// too early; without them only a leaf that comes without its issuer is called incomplete. It never fails: what cannot be
-// read is said in Malformed.
-func Chain(der [][]byte, known []*x509.Certificate, allow keycheck.Rules, at time.Time) *bulkhead.ServedChain {
-	return describe(der, known, at, func(c *x509.Certificate, _ bulkhead.Hash) string { return weakness(c, allow) })
-}
-
 // weakness is why the key of c may not be certified, empty when nothing is known against it.
 func weakness(c *x509.Certificate, allow keycheck.Rules) string {
 	if f := bulkhead.AsFault(keycheck.Check(c.PublicKey, allow)); f != nil {
@@ -57,6 +50,9 @@ func (m *memo) weakness(c *x509.Certificate, spki bulkhead.Hash, allow keycheck.
 	return why
 }
 
+// describe says what is to say about a served chain at a time. known are authorities by which it can tell that a chain ends
+// too early; without them only a leaf that comes without its issuer is called incomplete. It never fails: what cannot be
+// read is said in Malformed.
 func describe(der [][]byte, known []*x509.Certificate, at time.Time, weak func(*x509.Certificate, bulkhead.Hash) string) *bulkhead.ServedChain {
 	out := &bulkhead.ServedChain{DER: der}
 	if len(der) == 0 {

@@ -4,12 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
-	"time"
 
 	"bulkhead"
-	"bulkhead/pki/ocsp"
 )
 
 // maxWeak bounds the connections that are spent on weak suites.
@@ -139,20 +136,6 @@ func (l *look) weak() {
 		l.out.Suites = append(l.out.Suites, a.suite)
 		left = append(left[:at], left[at+1:]...)
 	}
-}
-
-// Staple judges a stapled OCSP response: whether it speaks with authority of leaf at this time, and what it says. The
-// error is the fault of pki/ocsp's responder check.
-func Staple(raw []byte, leaf, issuer *x509.Certificate, at time.Time) (ocsp.Single, error) {
-	r, err := ocsp.ParseResponse(raw)
-	if err != nil {
-		return ocsp.Single{}, fmt.Errorf("stapled response: %w", err)
-	}
-	serial, err := bulkhead.SerialFromBig(leaf.SerialNumber)
-	if err != nil {
-		return ocsp.Single{}, err
-	}
-	return ocsp.CheckResponse(r, issuer, serial, at)
 }
 
 // counted lets the standard library read what a wire counts.

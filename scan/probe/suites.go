@@ -1,7 +1,5 @@
 package probe
 
-import "slices"
-
 // renegotiationSCSV says that renegotiation is done by the rules (RFC 5746); some servers refuse who does not say so.
 const renegotiationSCSV = 0x00ff
 
@@ -47,6 +45,3 @@ var weakSuites = []uint16{
 	0x0004, 0x0005, 0x0020, 0x0024, 0x0066, 0x008a, 0x008e, 0x0092, 0xc002, 0xc007, 0xc00c, 0xc011, 0xc033, // RC4
 	0x0009, 0x000c, 0x000f, 0x0012, 0x0015, 0x001e, 0x0022, // DES
 }
-
-// WeakSuite reports whether a suite is one that nobody should accept any more.
-func WeakSuite(id uint16) bool { return slices.Contains(weakSuites, id) }
