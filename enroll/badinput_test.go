@@ -254,6 +254,8 @@ func TestBadInput(t *testing.T) {
 		{"order of an address that is none", "/acme/new-order", map[string]any{"identifiers": []map[string]string{{"type": "ip", "value": "010.0.0.1"}}}, nil, 400, "malformed", 0},
 		{"order of a wildcard in the middle", "/acme/new-order", dnsOrder("a.*.test"), nil, 400, "malformed", 0},
 		{"order of everything", "/acme/new-order", dnsOrder("*.test"), nil, 400, "rejectedIdentifier", 1},
+		{"order of a public suffix", "/acme/new-order", dnsOrder("co.jp"), nil, 400, "rejectedIdentifier", 1},
+		{"order of all below a public suffix", "/acme/new-order", dnsOrder("*.com"), nil, 400, "rejectedIdentifier", 1},
 		{"order of many kinds of wrong", "/acme/new-order", dnsOrder("*.test", "under_score.test"), nil, 400, "compound", 1},
 		{"order of too many", "/acme/new-order", dnsOrder(strings.Split(strings.Repeat("a.test,", 100)+"a.test", ",")...), nil, 400, "malformed", 0},
 		{"replaces nonsense", "/acme/new-order", map[string]any{"identifiers": dnsOrder("localhost")["identifiers"], "replaces": "nonsense"}, nil, 400, "malformed", 0},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"bulkhead"
 	"bulkhead/pki/profile"
 )
@@ -142,10 +144,19 @@ func (s *Service) judge(p *profile.Profile, id bulkhead.Identifier) error {
 		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "profile %s has no wildcards", p.Name)
 	case id.Wildcard() && !strings.Contains(id.Base().Value, "."):
 		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "%q covers a whole top-level domain", id.Value)
+	case id.Type == bulkhead.DNS && publicSuffix(id.Base().Value):
+		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "%q is a public suffix: names are registered below it (BR 3.2.2.6)", id.Value)
 	case s.cfg.Policy.Refused.Contains(id):
 		return bulkhead.Faultf(bulkhead.KindRejectedIdentifier, "policy refuses %q", id.Value)
 	}
 	return nil
+}
+
+// publicSuffix reports whether a registry sells names right below this one. Suffixes of private owners, like those of hosts of
+// pages, are names like any other.
+func publicSuffix(name string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	return icann && suffix == name
 }
 
 func isAddress(text string) bool {
