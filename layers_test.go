@@ -127,7 +127,6 @@ var external = []struct {
 }{
 	{"database/sql", []string{"store"}, "business rules never see a database handle"},
 	{"modernc.org/sqlite", []string{"store/sqlite"}, "one driver, one place"},
-	{"modernc.org/libc", []string{"store/sqlite"}, "what SQLite's own functions are called with"},
 	{"github.com/jackc/pgx", []string{"store/postgres", "store/storetest"}, "one driver, one place"},
 	{"github.com/transparency-dev/tessera", []string{"evidence/internal"}, "the log library stays behind our own words"},
 	{"github.com/go-webauthn/webauthn", []string{"console/signin"}, "0.x: behind our own words; approvals are verified without it"},

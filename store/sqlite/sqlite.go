@@ -103,10 +103,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	// The writer may keep more pages: a change of a million rows touches pages all over its indexes, and each that was pushed
 	// out costs a write of its own.
-	if err := registerGather(); err != nil {
-		return nil, err
-	}
-	writer, err := sql.Open("sqlite", dsn(path, "immediate", "cache_size(-65536)", fmt.Sprintf("wal_autocheckpoint(%d)", backstop))+"&vfs="+gather)
+	writer, err := sql.Open("sqlite", dsn(path, "immediate", "cache_size(-65536)", fmt.Sprintf("wal_autocheckpoint(%d)", backstop)))
 	if err != nil {
 		return nil, err
 	}
