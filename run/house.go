@@ -337,7 +337,7 @@ func (h *House) openSigner(ctx context.Context, s seed) error {
 		return err
 	}
 	h.held = held
-	h.signer, err = signer.New(signer.Config{Shared: !strings.HasPrefix(h.cfg.Store, "sqlite:"), Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules, Requests: &h.requests,
+	h.signer, err = signer.New(signer.Config{Spool: h.dir, Shared: !strings.HasPrefix(h.cfg.Store, "sqlite:"), Transparency: logs, Logs: trusted, Store: held, Keys: h.ring, Profiles: h.book.known(), Book: h.book, Words: held, URLs: profile.URLs{Base: h.cfg.StatusURL}, Linter: linter, KeyRules: &h.rules, Requests: &h.requests,
 		HighValue: h.cfg.HighValueNames, HeadKeyURI: s.HeadKeyURI, HeadName: h.cfg.headOrigin(), DelegateValidity: h.delegateValidity, Now: h.now, Rand: rand.Reader, Log: h.log.With(slog.String("role", "signer"))})
 	if err != nil {
 		return err

@@ -129,7 +129,7 @@ func (s *Signer) delegateFor(ctx context.Context, a *authority, from time.Time) 
 func (s *Signer) sealCRLs(ctx context.Context, a *authority, shard int, r SealRequest) ([]bulkhead.Prepared, error) {
 	from := s.now().Truncate(time.Second)
 	keepFrom := from.Add(-keepMargin)
-	list, err := listOf(s.cfg.Store.Revoked(ctx, a.ID, shard, keepFrom), keepFrom)
+	list, err := listOf(s.cfg.Spool, s.cfg.Store.Revoked(ctx, a.ID, shard, keepFrom), keepFrom)
 	if err != nil {
 		return nil, err
 	}

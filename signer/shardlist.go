@@ -35,8 +35,8 @@ type listWriter struct {
 
 const listChunk = 64 << 10
 
-func newList() *listWriter {
-	return &listWriter{shardList: &shardList{earliest: 1<<63 - 1}, buf: make([]byte, 0, listChunk+128), ends: make([]byte, 0, listChunk/4)}
+func newList(dir string) *listWriter {
+	return &listWriter{shardList: &shardList{entries: spool.Spool{Dir: dir}, ends: spool.Spool{Dir: dir}, earliest: 1<<63 - 1}, buf: make([]byte, 0, listChunk+128), ends: make([]byte, 0, listChunk/4)}
 }
 
 // end notes that an encoded entry was added to buf.
@@ -71,9 +71,9 @@ func (w *listWriter) say(st bulkhead.Status, keepFrom int64) (err error) {
 	return w.end(st.NotAfter.Unix())
 }
 
-// listOf makes the list of the rows of a shard.
-func listOf(rows iter.Seq2[bulkhead.Status, error], keepFrom time.Time) (*shardList, error) {
-	w := newList()
+// listOf makes the list of the rows of a shard; its files are in a folder.
+func listOf(dir string, rows iter.Seq2[bulkhead.Status, error], keepFrom time.Time) (*shardList, error) {
+	w := newList(dir)
 	from := keepFrom.Unix()
 	for st, err := range rows {
 		if err == nil {
@@ -99,7 +99,7 @@ func (w *listWriter) done(err error) (*shardList, error) {
 // certificates that ended before keepFrom. nil says nothing. l is given up.
 func (l *shardList) with(said iter.Seq2[bulkhead.Status, error], keepFrom time.Time) (*shardList, error) {
 	defer l.close()
-	w, from := newList(), keepFrom.Unix()
+	w, from := newList(l.entries.Dir), keepFrom.Unix()
 	w.latest, w.head, w.laid = l.latest, l.head, l.laid
 	r := listReader{list: l}
 	if said != nil {
@@ -340,7 +340,7 @@ func (s *Signer) keptList(ctx context.Context, key shardKey, keepFrom time.Time,
 		}
 	}
 	if l == nil {
-		l, err := listOf(s.cfg.Store.Revoked(ctx, key.authority, key.shard, keepFrom), keepFrom)
+		l, err := listOf(s.cfg.Spool, s.cfg.Store.Revoked(ctx, key.authority, key.shard, keepFrom), keepFrom)
 		if err == nil {
 			l.head = head
 		}

@@ -67,6 +67,7 @@ type Config struct {
 	Rand io.Reader    // serials and signatures; nil means crypto/rand
 	Log  *slog.Logger // nil means discard
 
+	Spool            string        // folder for large lists in the making, in files without a name; "" is the system's for temporary files
 	Actor            string        // for evidence of what nobody asked for; "" means "role:signer"
 	GroupSize        int           // most certificates in one commit; 0 means 64
 	GroupDelay       time.Duration // a commit waits so long for certificates under way; 0 means 8 ms, below 0 not at all

@@ -58,7 +58,7 @@ func (s *spool) begin() (publish.Draft, error) {
 			return f, nil
 		}
 	}
-	return tmp.File()
+	return tmp.File("")
 }
 
 // body is what was written.

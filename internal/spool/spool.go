@@ -12,7 +12,8 @@ import (
 
 // Spool is for one goroutine. The zero value is empty and keeps Memory octets before it makes a file.
 type Spool struct {
-	Limit int // most octets in memory; 0 means Memory
+	Dir   string // folder for the file; "" is the system's for temporary ones
+	Limit int    // most octets in memory; 0 means Memory
 
 	buf  []byte
 	file *os.File
@@ -23,9 +24,9 @@ type Spool struct {
 // Memory is how many octets a Spool keeps without a file.
 const Memory = 1 << 20
 
-// File makes a file without a name in the folder for temporary ones.
-func File() (*os.File, error) {
-	f, err := os.CreateTemp("", "bulkhead-spool-")
+// File makes a file without a name in a folder; "" is the system's for temporary ones.
+func File(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "bulkhead-spool-")
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func File() (*os.File, error) {
 // Write implements io.Writer.
 func (s *Spool) Write(p []byte) (int, error) {
 	if s.file == nil && !s.full && len(s.buf)+len(p) > s.limit() {
-		f, err := File()
+		f, err := File(s.Dir)
 		if s.full = err != nil; !s.full {
 			if _, err := f.Write(s.buf); err != nil {
 				_ = f.Close()

@@ -14,10 +14,14 @@ func TestSpool(t *testing.T) {
 		limit  int
 		folder string
 		file   bool
-	}{"memory": {1000, t.TempDir(), false}, "file": {10, t.TempDir(), true}, "no folder": {10, filepath.Join(t.TempDir(), "none"), false}} {
+	}{"memory": {1000, t.TempDir(), false}, "file": {10, t.TempDir(), true}, "a folder of its own": {10, t.TempDir(), true}, "no folder": {10, filepath.Join(t.TempDir(), "none"), false}} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("TMPDIR", c.folder)
 			s := Spool{Limit: c.limit}
+			if name == "a folder of its own" {
+				s.Dir = c.folder
+				t.Setenv("TMPDIR", filepath.Join(c.folder, "none"))
+			}
 			var want []byte
 			for i := range 40 {
 				p := bytes.Repeat([]byte{byte(i)}, i%7)
