@@ -87,33 +87,6 @@ func CheckRow(row []string, precertificate, der []byte) error {
 	return nil
 }
 
-// Appendix writes the table of certificates, header first.
-type Appendix struct {
-	w *csv.Writer
-	n int64
-}
-
-// NewAppendix writes the header.
-func NewAppendix(w io.Writer) (*Appendix, error) {
-	a := &Appendix{w: csv.NewWriter(w)}
-	return a, a.w.Write(Columns)
-}
-
-// Add appends a row.
-func (a *Appendix) Add(row []string) error {
-	a.n++
-	return a.w.Write(Safe(row))
-}
-
-// Rows is how many there are, without the header.
-func (a *Appendix) Rows() int64 { return a.n }
-
-// Close flushes.
-func (a *Appendix) Close() error {
-	a.w.Flush()
-	return a.w.Error()
-}
-
 // Safe keeps a spreadsheet from taking a name for a formula: subjects are chosen by strangers. Names as RFC 4514 and
 // RFC 5890 have them begin with none of these signs.
 func Safe(row []string) []string {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/csv"
 	"flag"
 	"math/big"
 	"os"
@@ -238,16 +239,13 @@ func TestAppendixRoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	a, err := report.NewAppendix(&b)
-	if err != nil {
-		t.Fatal(err)
+	w := csv.NewWriter(&b)
+	for _, r := range [][]string{report.Columns, report.Safe(row)} {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := a.Add(row); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(); err != nil || a.Rows() != 1 {
-		t.Fatal(err)
-	}
+	w.Flush()
 	rows, err := report.ReadAppendix(&b)
 	if err != nil || len(rows) != 1 {
 		t.Fatal(rows, err)
