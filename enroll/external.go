@@ -23,17 +23,13 @@ func (s *Service) addExternalKey(ctx context.Context, actor, partner, note strin
 	if len(s.cfg.ExternalSecret) == 0 {
 		return bulkhead.ExternalKey{}, nil, bulkhead.NewFault(bulkhead.KindUsage, "this house has no secret for external account keys").WithHint("start it with its data directory")
 	}
-	id, err := s.newID()
+	id, mac, err := s.newMAC()
 	if err != nil {
 		return bulkhead.ExternalKey{}, nil, err
 	}
 	k := bulkhead.ExternalKey{ID: id, Note: clip(note), Actor: actor, Partner: partner, CreatedAt: s.now().Truncate(time.Second)}
 	if life > 0 {
 		k.ExpiresAt = k.CreatedAt.Add(life.Truncate(time.Second))
-	}
-	mac, err := s.deriveMAC(id)
-	if err != nil {
-		return bulkhead.ExternalKey{}, nil, err
 	}
 	return k, mac, s.cfg.Store.CreateExternalKey(ctx, k, s.externalEvidence(actor, id, "external key made: "+k.Note))
 }
@@ -93,6 +89,20 @@ func (s *Service) ExternalMAC(ctx context.Context, id string) ([]byte, error) {
 
 func externalUsable(k bulkhead.ExternalKey, now time.Time) bool {
 	return k.AccountID == "" && k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
+// newMAC draws an id and its MAC key. One whose base64url form would begin with a hyphen, as every 64th does, is drawn again: certbot takes that
+// for an option ("--eab-hmac-key: expected one argument").
+func (s *Service) newMAC() (id string, mac []byte, err error) {
+	for {
+		if id, err = s.newID(); err != nil {
+			return "", nil, err
+		}
+		const hyphen = 62
+		if mac, err = s.deriveMAC(id); err != nil || mac[0]>>2 != hyphen {
+			return id, mac, err
+		}
+	}
 }
 
 func (s *Service) deriveMAC(id string) ([]byte, error) {

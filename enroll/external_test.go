@@ -153,6 +153,16 @@ func TestExternalAccountOff(t *testing.T) {
 	}
 }
 
+// TestExternalKeyIsNoOption: the text of a key can be given to a program behind an option.
+func TestExternalKeyIsNoOption(t *testing.T) {
+	w := newExternalWorld(t)
+	for range 500 {
+		if k, mac := w.externalKey(0); k.ID[0] == '-' || base64.RawURLEncoding.EncodeToString(mac)[0] == '-' {
+			t.Fatalf("%s begins with a hyphen", k.ID)
+		}
+	}
+}
+
 // TestRevokeExternalKeyWithAccount ends the account with its open orders.
 func TestRevokeExternalKeyWithAccount(t *testing.T) {
 	w := newExternalWorld(t)
