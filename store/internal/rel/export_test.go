@@ -34,6 +34,10 @@ var CampaignQueries = map[string]string{
 // OrderQueries are statements of orders that find what they look for by an index.
 var OrderQueries = map[string]string{ordersInState: "SEARCH orders USING INDEX orders_state (state=?)", moveOrder: "SEARCH orders USING INDEX sqlite_autoindex_orders_1 (id=?)"}
 
+// ListQueries are the statements from which a list of a shard is made: the one reads an index alone, the other what moved and nothing else.
+var ListQueries = map[string]string{revokedOfShard: "SEARCH certificates USING COVERING INDEX certificates_revoked (issuer=? AND shard=?)",
+	movedSince: "SEARCH x USING INDEX changes_epoch (epoch>?); SEARCH i USING PRIMARY KEY (change_seq=? AND issuer=?); SEARCH c USING INDEX certificates_ref (issuer=? AND serial=?)"}
+
 // WritesItems are the statements that write many items of a campaign.
 var WritesItems = []string{moveStretch, putItem.each, putItem.group}
 

@@ -314,17 +314,23 @@ func (s *Store) StatusSince(ctx context.Context, issuer bulkhead.AuthorityID, se
 // their sequences. It is one statement, so what it yields is one moment of the record; memory does not grow. It holds a reading connection
 // until the loop ends.
 func (s *Store) Revoked(ctx context.Context, issuer bulkhead.AuthorityID, shard int, keepFrom time.Time) iter.Seq2[bulkhead.Status, error] {
-	return s.shardStatuses(ctx, "Revoked", issuer, shard, `SELECT serial, state, revoked_at, reason, not_after FROM certificates
-		WHERE issuer = $1 AND shard = $2 AND state = 'revoked' AND not_after >= $3 ORDER BY serial`, unix(keepFrom))
+	return s.shardStatuses(ctx, "Revoked", issuer, shard, revokedOfShard, unix(keepFrom))
 }
 
 // MovedSince streams the certificates of one shard of which changes speak that were activated by a head above one, as they are
 // now, in serial order and each once; the change except is left out. It is one moment of the record, without sequences.
 func (s *Store) MovedSince(ctx context.Context, issuer bulkhead.AuthorityID, shard int, head uint64, except string) iter.Seq2[bulkhead.Status, error] {
-	return s.shardStatuses(ctx, "MovedSince", issuer, shard, `SELECT DISTINCT c.serial, c.state, c.revoked_at, c.reason, c.not_after FROM changes x
-		JOIN change_items i ON i.change_seq = x.seq AND i.issuer = $1 JOIN certificates c ON c.issuer = i.issuer AND c.serial = i.serial
-		WHERE x.epoch > 0 AND x.epoch > $3 AND x.id <> $4 AND c.shard = $2 ORDER BY c.serial`, int64(head), except)
+	return s.shardStatuses(ctx, "MovedSince", issuer, shard, movedSince, int64(head), except)
 }
+
+const (
+	revokedOfShard = `SELECT serial, state, revoked_at, reason, not_after FROM certificates
+		WHERE issuer = $1 AND shard = $2 AND state = 'revoked' AND not_after >= $3 ORDER BY serial`
+	// SQLite keeps the order of a cross join: else it reads all items that the issuer ever had.
+	movedSince = `SELECT DISTINCT c.serial, c.state, c.revoked_at, c.reason, c.not_after FROM changes x CROSS JOIN change_items i CROSS JOIN certificates c
+		WHERE x.epoch > 0 AND x.epoch > $3 AND x.id <> $4 AND i.change_seq = x.seq AND i.issuer = $1
+		AND c.issuer = i.issuer AND c.serial = i.serial AND c.shard = $2 ORDER BY c.serial`
+)
 
 // shardStatuses streams serial, state, revocation, reason and end of certificates of one shard.
 func (s *Store) shardStatuses(ctx context.Context, op string, issuer bulkhead.AuthorityID, shard int, query string, args ...any) iter.Seq2[bulkhead.Status, error] {

@@ -19,6 +19,9 @@ func TestCampaignReadsIndexes(t *testing.T) { readsIndexes(t, rel.CampaignQuerie
 // TestOrdersReadIndexes: orders that are open are found among millions that are not.
 func TestOrdersReadIndexes(t *testing.T) { readsIndexes(t, rel.OrderQueries, "SCAN") }
 
+// TestListsReadIndexes: a list of a shard of a million is read from one index, and what moved since from the few rows that did.
+func TestListsReadIndexes(t *testing.T) { readsIndexes(t, rel.ListQueries, "SCAN") }
+
 // readsIndexes holds the engine's plan of each query against what it must say, and what it must not.
 func readsIndexes(t *testing.T, queries map[string]string, never string) {
 	t.Helper()
