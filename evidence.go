@@ -101,6 +101,10 @@ const (
 	EvForeignDelegate     EvidenceKind = 163 // a foreign authority's delegate answers here. Authority; KeyHash; Digest: the certificate; Ref: import id; Detail: until when
 )
 
+// ValidatesItself ends the detail of an account's leaf when an operator made the account and no word of his is behind its orders: it has to
+// show control of each name.
+const ValidatesItself = "for names that it validates"
+
 // OfChange reports whether a leaf of the kind tells the story of the change in its Ref; leaves about single certificates
 // do not.
 func (k EvidenceKind) OfChange() bool {

@@ -68,7 +68,7 @@ func (s *Service) NewAccount(ctx context.Context, req AccountRequest) (a bulkhea
 // NewTokenAccount makes an account for the API and returns its token, which is shown once and kept as a digest only.
 // operator makes an account that orders as the house itself; addresses are where its holder is told of incidents.
 func (s *Service) NewTokenAccount(ctx context.Context, actor string, operator bool, addresses ...string) (bulkhead.Account, string, error) {
-	detail := "created for the API, for names that it validates" // package proof reads this: no word of an operator is behind its orders
+	detail := "created for the API, " + bulkhead.ValidatesItself
 	if operator {
 		detail = "created for the API, for the house's own names"
 	}

@@ -38,9 +38,6 @@ type opened struct {
 	word bool // an operator made it for the house's own names: his word is given with each of its orders
 }
 
-// validatesItself ends the leaf of an account that an operator made and that has to show control of each name.
-const validatesItself = "for names that it validates"
-
 // vouched is the leaf of a validation.
 type vouched struct {
 	seq      int64
@@ -65,7 +62,7 @@ func (b *basis) add(seq int64, e bulkhead.Evidence) {
 	switch e.Kind {
 	case bulkhead.EvAccount:
 		if b.accounts[k].seq == 0 {
-			b.accounts[k] = opened{seq, strings.HasPrefix(e.Actor, "operator:") && !strings.HasSuffix(e.Detail, validatesItself)}
+			b.accounts[k] = opened{seq, strings.HasPrefix(e.Actor, "operator:") && !strings.HasSuffix(e.Detail, bulkhead.ValidatesItself)}
 		}
 	case bulkhead.EvValidation:
 		if _, ok := b.seen[k]; !ok && strings.Contains(e.Detail, ": valid: ") {

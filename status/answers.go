@@ -192,10 +192,13 @@ func (s *Service) endOf(ctx context.Context, ref pack.ObjectRef) (time.Time, err
 	return early, nil
 }
 
+// leeway is what is left for the signing, at most, before policy wants something newer in public.
+const leeway = 6 * time.Hour
+
 // refreshAge is how old answers get before they are signed again: half of their validity, and less where BR 4.9.9 wants
-// the newer answer in public earlier than that would give; an eighth, or 6 hours, is left for the signing.
+// the newer answer in public earlier than that would give; an eighth, or leeway, is left for the signing.
 func refreshAge(validity time.Duration, at time.Time) time.Duration {
-	return min(validity/2, policy.RefreshBefore(validity, at)-min(validity/8, 6*time.Hour))
+	return min(validity/2, policy.RefreshBefore(validity, at)-min(validity/8, leeway))
 }
 
 // startRefresh signs all answers of an authority again at refreshAge, in the background: revocations go on meanwhile.

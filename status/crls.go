@@ -33,10 +33,10 @@ func (s *Service) dueCRLs(ctx context.Context, a bulkhead.Authority, ih *pack.Is
 	return recs, nil
 }
 
-// turnAge is how old a list gets before the next one: half of its validity, and a quarter of a day less than BR 4.9.7 allows for
+// turnAge is how old a list gets before the next one: half of its validity, and leeway less than BR 4.9.7 allows for
 // lists of certificates that need not point to OCSP.
 func turnAge(validity time.Duration, at time.Time) time.Duration {
-	return min(validity/2, policy.CRLMaxInterval(policy.Subscriber, false, at).Sub(at)-6*time.Hour)
+	return min(validity/2, policy.CRLMaxInterval(policy.Subscriber, false, at).Sub(at)-leeway)
 }
 
 func crlOf(ih *pack.IssuerHead, shard int) *pack.CRLRef {
